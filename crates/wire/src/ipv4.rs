@@ -1,0 +1,134 @@
+//! IPv4 (RFC 791), unfragmented packets only.
+
+use std::net::Ipv4Addr;
+
+use crate::reader::Reader;
+use crate::{Error, Layer, Result};
+
+/// Length in bytes of a header without options.
+pub const HEADER_LENGTH: usize = 20;
+/// The protocol number of UDP.
+pub const PROTOCOL_UDP: u8 = 17;
+/// The bit of the fragment field that forbids fragmenting.
+const DONT_FRAGMENT: u16 = 0x4000;
+/// The bits of the fragment field that are set in fragments only: "more fragments" and the offset.
+const FRAGMENT: u16 = 0x3fff;
+
+/// The fields of an IPv4 header, without its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Who sent the packet.
+    pub source: Ipv4Addr,
+    /// Whom it is for.
+    pub destination: Ipv4Addr,
+    /// How many routers it may still pass.
+    pub ttl: u8,
+    /// What the payload is, for example [`PROTOCOL_UDP`].
+    pub protocol: u8,
+    /// Tells the fragments of different packets apart; of no meaning in an unfragmented one.
+    pub identification: u16,
+    /// Whether routers must not fragment it.
+    pub dont_fragment: bool,
+    /// The whole former type-of-service byte: differentiated services code point and ECN bits.
+    pub tos: u8,
+}
+
+/// A packet whose header has been checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    header: Header,
+    payload: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// Checks version, header length, total length against the buffer, and the header checksum,
+    /// and refuses fragments. Header options are skipped.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
+        let invalid = |what, offset| Error::Invalid { layer: Layer::Ipv4, what, offset };
+        let mut reader = Reader::new(Layer::Ipv4, bytes);
+        let first = reader.u8()?;
+        if first >> 4 != 4 {
+            return Err(invalid("version", 0));
+        }
+        let header_length = usize::from(first & 0x0f) * 4;
+        if header_length < HEADER_LENGTH {
+            return Err(invalid("header length", 0));
+        }
+        let tos = reader.u8()?;
+        let total_length = usize::from(reader.u16()?);
+        if total_length < header_length {
+            return Err(invalid("total length", 2));
+        }
+        let identification = reader.u16()?;
+        let fragment = reader.u16()?;
+        let ttl = reader.u8()?;
+        let protocol = reader.u8()?;
+        reader.u16()?;
+        let header = Header {
+            source: reader.address()?,
+            destination: reader.address()?,
+            ttl,
+            protocol,
+            identification,
+            dont_fragment: fragment & DONT_FRAGMENT != 0,
+            tos,
+        };
+
+        let mut whole = Reader::new(Layer::Ipv4, bytes);
+        if checksum([whole.bytes(header_length)?]) != 0 {
+            return Err(Error::Checksum { layer: Layer::Ipv4, offset: 10 });
+        }
+        let payload = whole.bytes(total_length - header_length)?;
+        if fragment & FRAGMENT != 0 {
+            return Err(invalid("fragment field: a fragment", 6));
+        }
+        Ok(Self { header, payload })
+    }
+
+    /// The header's fields.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// What follows the header, without link padding.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+impl Header {
+    /// Writes a header without options for a payload of `payload_length` bytes.
+    ///
+    /// A payload above 65515 bytes saturates the total length.
+    pub fn emit(&self, payload_length: usize) -> [u8; HEADER_LENGTH] {
+        let total = u16::try_from(HEADER_LENGTH.saturating_add(payload_length)).unwrap_or(u16::MAX);
+        let [total_high, total_low] = total.to_be_bytes();
+        let [id_high, id_low] = self.identification.to_be_bytes();
+        let [flags, offset] = if self.dont_fragment { DONT_FRAGMENT } else { 0 }.to_be_bytes();
+        let [s0, s1, s2, s3] = self.source.octets();
+        let [d0, d1, d2, d3] = self.destination.octets();
+        let with_checksum = |[high, low]: [u8; 2]| {
+            [
+                0x45, self.tos, total_high, total_low, id_high, id_low, flags, offset, self.ttl,
+                self.protocol, high, low, s0, s1, s2, s3, d0, d1, d2, d3,
+            ]
+        };
+        with_checksum(checksum([&with_checksum([0, 0])]).to_be_bytes())
+    }
+}
+
+/// The Internet checksum (RFC 1071) over the parts in order; zero over data that includes a
+/// correct checksum. Every part but the last must have an even length.
+pub(crate) fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u16 {
+    let mut sum = 0u64;
+    for part in parts {
+        let (pairs, odd) = part.as_chunks::<2>();
+        sum += pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum::<u64>();
+        sum += odd.iter().map(|&byte| u64::from(byte) << 8).sum::<u64>();
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    // At most 0xffff after folding.
+    !(sum as u16)
+}
