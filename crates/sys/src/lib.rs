@@ -1,1 +1,34 @@
-//! placeholder
+//! Everything iphelper asks of the Linux kernel beyond `std`, and every `unsafe` line it needs.
+//!
+//! Each module is a thin, safe face over one kernel facility. Nothing here decides anything: the
+//! logic lives in the sans-IO crates, and this crate knows none of them. Failures are
+//! [`std::io::Error`], as the kernel gave them. There is no async runtime; whatever can be waited
+//! for implements [`AsFd`](std::os::fd::AsFd) and, unless said otherwise, is close-on-exec and
+//! non-blocking.
+//!
+//! | module | facility |
+//! |---|---|
+//! | [`packet`], [`bpf`] | link-layer sockets with classic BPF filters |
+//! | [`udp`] | UDP with the interface and addresses of each datagram |
+//! | [`netlink`] | netlink sockets, strict checking, loss detection |
+//! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
+//! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
+//! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
+//! | [`hostname`] | the name of this host |
+
+pub mod bpf;
+pub mod capability;
+pub mod clock;
+pub mod credentials;
+pub mod fds;
+pub mod hostname;
+pub mod mount;
+pub mod namespace;
+pub mod netlink;
+pub mod packet;
+pub mod process;
+pub mod random;
+mod reaper;
+mod socket;
+pub mod timer;
+pub mod udp;
