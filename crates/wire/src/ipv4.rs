@@ -44,7 +44,11 @@ impl<'a> Packet<'a> {
     /// Checks version, header length, total length against the buffer, and the header checksum,
     /// and refuses fragments. Header options are skipped.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let invalid = |what, offset| Error::Invalid { layer: Layer::Ipv4, what, offset };
+        let invalid = |what, offset| Error::Invalid {
+            layer: Layer::Ipv4,
+            what,
+            offset,
+        };
         let mut reader = Reader::new(Layer::Ipv4, bytes);
         let first = reader.u8()?;
         if first >> 4 != 4 {
@@ -76,7 +80,10 @@ impl<'a> Packet<'a> {
 
         let mut whole = Reader::new(Layer::Ipv4, bytes);
         if checksum([whole.bytes(header_length)?]) != 0 {
-            return Err(Error::Checksum { layer: Layer::Ipv4, offset: 10 });
+            return Err(Error::Checksum {
+                layer: Layer::Ipv4,
+                offset: 10,
+            });
         }
         let payload = whole.bytes(total_length - header_length)?;
         if fragment & FRAGMENT != 0 {
@@ -109,11 +116,29 @@ impl Header {
         let [d0, d1, d2, d3] = self.destination.octets();
         let with_checksum = |[high, low]: [u8; 2]| {
             [
-                0x45, self.tos, total_high, total_low, id_high, id_low, flags, offset, self.ttl,
-                self.protocol, high, low, s0, s1, s2, s3, d0, d1, d2, d3,
+                0x45,
+                self.tos,
+                total_high,
+                total_low,
+                id_high,
+                id_low,
+                flags,
+                offset,
+                self.ttl,
+                self.protocol,
+                high,
+                low,
+                s0,
+                s1,
+                s2,
+                s3,
+                d0,
+                d1,
+                d2,
+                d3,
             ]
         };
-        with_checksum(checksum([&with_checksum([0, 0])]).to_be_bytes())
+        with_checksum(checksum([&with_checksum([0, 0])[..]]).to_be_bytes())
     }
 }
 
@@ -123,7 +148,10 @@ pub(crate) fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u16 {
     let mut sum = 0u64;
     for part in parts {
         let (pairs, odd) = part.as_chunks::<2>();
-        sum += pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum::<u64>();
+        sum += pairs
+            .iter()
+            .map(|&pair| u64::from(u16::from_be_bytes(pair)))
+            .sum::<u64>();
         sum += odd.iter().map(|&byte| u64::from(byte) << 8).sum::<u64>();
     }
     while sum > 0xffff {
