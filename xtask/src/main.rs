@@ -1,1 +1,87 @@
-fn main() {}
+//! Development tasks: `cargo xtask test`, `bench`, `fuzz`.
+//!
+//! No dependencies, so that the first thing a fresh checkout compiles is small. [`test`] lists the
+//! steps of the one command that decides whether a change is good; [`house`] holds the rules that
+//! no compiler checks; [`peers`] brings the programs the tests talk to; [`tally`] counts.
+
+use std::env;
+use std::process::ExitCode;
+
+mod house;
+mod peers;
+mod run;
+mod tally;
+mod test;
+
+use run::{Cargo, say};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--no-install] [FILTER...]  everything a change has to pass; with filters, those tests only
+  bench [ARGUMENT...]              the benchmarks, beside the peers (release build)
+  fuzz [SECONDS]                   every fuzz target for that long (60 s), with cargo-fuzz";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let succeeded = match command.as_str() {
+        "test" => test::run(&rest),
+        "bench" => bench(&rest),
+        "fuzz" => fuzz(&rest),
+        _ => {
+            say(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    if succeeded {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn bench(arguments: &[String]) -> bool {
+    let build = [
+        "build",
+        "--release",
+        "-p",
+        "iphelper-cli",
+        "-p",
+        "iphelper-daemon",
+        "--bins",
+    ];
+    Cargo::new(build).succeeds()
+        && Cargo::new(["run", "--release", "--quiet", "-p", "iphelper-bench", "--"])
+            .args(arguments)
+            .succeeds()
+}
+
+fn fuzz(arguments: &[String]) -> bool {
+    let seconds = match arguments {
+        [] => 60,
+        [text] if text.parse::<u32>().is_ok() => text.parse().unwrap_or_default(),
+        _ => {
+            say(USAGE);
+            return false;
+        }
+    };
+    if !Cargo::has("fuzz") {
+        say("cargo-fuzz is not installed: cargo install cargo-fuzz, and a nightly toolchain");
+        return false;
+    }
+    let targets = house::fuzz_targets();
+    if targets.is_empty() {
+        say("fuzz/fuzz_targets holds no target");
+        return false;
+    }
+    let mut clean = true;
+    for target in targets {
+        say(&format!("fuzz: {target}, {seconds} s"));
+        clean &= Cargo::new(["+nightly", "fuzz", "run", &target, "--"])
+            .args([format!("-max_total_time={seconds}")])
+            .succeeds();
+    }
+    clean
+}

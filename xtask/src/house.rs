@@ -1,0 +1,221 @@
+//! Rules of the house that no compiler checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::run::{root, say};
+
+/// A file longer than this wants to be two.
+const LONGEST_FILE: usize = 900;
+
+/// Checks every rule and prints each breach. Returns whether there was none.
+pub(crate) fn kept() -> bool {
+    let files = files();
+    let mut breaches = Vec::new();
+    if files.is_empty() {
+        breaches.push("git lists no files; the rules were not checked".to_owned());
+    }
+    breaches.extend(tests_not_wired_in());
+    breaches.extend(crates_not_introduced());
+    for file in &files {
+        let Ok(text) = fs::read_to_string(root().join(file)) else {
+            continue;
+        };
+        breaches.extend(private_paths(file, &text));
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            breaches.extend(source_rules(file, &text));
+        }
+    }
+    for breach in &breaches {
+        say(breach);
+    }
+    breaches.is_empty()
+}
+
+/// Names of the fuzz targets, in order.
+pub(crate) fn fuzz_targets() -> Vec<String> {
+    sources_in("fuzz/fuzz_targets")
+}
+
+/// Files under version control, or about to be.
+fn files() -> Vec<PathBuf> {
+    let mut list = Command::new("git");
+    list.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ])
+    .current_dir(root());
+    let Ok(output) = list.output() else {
+        return Vec::new();
+    };
+    let names = String::from_utf8_lossy(&output.stdout);
+    names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// A test or fuzz target that no manifest names is never compiled, and nobody notices.
+fn tests_not_wired_in() -> Vec<String> {
+    let mut breaches = Vec::new();
+    for (directory, manifest) in [
+        ("tests", "tests/Cargo.toml"),
+        ("fuzz/fuzz_targets", "fuzz/Cargo.toml"),
+    ] {
+        let manifest_text = fs::read_to_string(root().join(manifest)).unwrap_or_default();
+        for name in sources_in(directory) {
+            let wired = manifest_text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("path"))
+                .any(|path| path.trim_end().ends_with(&format!("{name}.rs\"")));
+            if !wired {
+                breaches.push(format!("{directory}/{name}.rs: not named in {manifest}"));
+            }
+        }
+    }
+    breaches
+}
+
+/// Every crate says what it is in its first line, and has its place in the map of CONTRIBUTING.md.
+fn crates_not_introduced() -> Vec<String> {
+    let map = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap_or_default();
+    let mut breaches = Vec::new();
+    for directory in subdirectories("crates") {
+        let path = root().join("crates").join(&directory);
+        let introduced = ["src/lib.rs", "src/main.rs"]
+            .iter()
+            .filter_map(|file| fs::read_to_string(path.join(file)).ok())
+            .any(|text| text.starts_with("//! "));
+        if !introduced {
+            breaches.push(format!(
+                "crates/{directory}: no crate documentation at the top"
+            ));
+        }
+        if !map.contains(&format!("`{directory}`")) {
+            breaches.push(format!(
+                "CONTRIBUTING.md: `{directory}` is missing from the map"
+            ));
+        }
+    }
+    breaches
+}
+
+/// The repository stands alone: nothing in it may depend on where somebody checked it out.
+fn private_paths(file: &Path, text: &str) -> Vec<String> {
+    let mut private: Vec<String> = vec![root().display().to_string()];
+    private.extend(std::env::var("HOME").ok().filter(|home| home != "/"));
+    let outside = format!("{}shared/", "../");
+    let mut breaches = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let named = private.iter().any(|path| mentions(line, path)) || line.contains(&outside);
+        if named {
+            breaches.push(format!(
+                "{}:{}: names a private path",
+                file.display(),
+                number + 1
+            ));
+        }
+    }
+    breaches
+}
+
+/// Whether `line` has `path` as a whole path or as the beginning of one.
+fn mentions(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| {
+        let before = line.get(..at).and_then(|text| text.chars().next_back());
+        let after = line
+            .get(at + path.len()..)
+            .and_then(|text| text.chars().next());
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '}' | '$');
+        !before.is_some_and(word) && after == Some('/')
+    })
+}
+
+fn source_rules(file: &Path, text: &str) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let length = text.lines().count();
+    if length > LONGEST_FILE {
+        breaches.push(format!(
+            "{}: {length} lines, at most {LONGEST_FILE}",
+            file.display()
+        ));
+    }
+    for (number, line) in text.lines().enumerate() {
+        if line.trim() == "#[ignore]" {
+            let at = number + 1;
+            breaches.push(format!(
+                "{}:{at}: an ignored test without a reason",
+                file.display()
+            ));
+        }
+    }
+    breaches
+}
+
+/// Names without extension of the Rust files right in a directory of the workspace.
+fn sources_in(directory: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root().join(directory)) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            entry
+                .file_name()
+                .to_str()?
+                .strip_suffix(".rs")
+                .map(str::to_owned)
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn subdirectories(directory: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root().join(directory)) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_path_is_found_whole_and_nothing_else_is() {
+        assert!(mentions(
+            "see /srv/build/iphelper/notes",
+            "/srv/build/iphelper"
+        ));
+        assert!(!mentions(
+            "see /srv/build/iphelper-old/notes",
+            "/srv/build/iphelper"
+        ));
+        assert!(!mentions("https://example.org/srv/build/x", "/srv/build"));
+        assert!(!mentions("${DESTDIR}/root/x", "/root"));
+    }
+
+    #[test]
+    fn long_files_and_bare_ignores_are_breaches() {
+        let long = "\n".repeat(LONGEST_FILE + 1);
+        assert_eq!(source_rules(Path::new("a.rs"), &long).len(), 1);
+        let bare = format!("#[{}]\nfn x() {{}}", "ignore");
+        assert_eq!(source_rules(Path::new("a.rs"), &bare).len(), 1);
+        assert_eq!(
+            source_rules(Path::new("a.rs"), "#[ignore = \"slow\"]"),
+            Vec::<String>::new()
+        );
+    }
+}
