@@ -1,0 +1,138 @@
+//! `org.iphelper.Daemon`: the daemon itself.
+//!
+//! Mirrors `varlink/org.iphelper.Daemon.varlink`, whose comments say what each method does and what
+//! each field means.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Empty, Method, Time};
+
+/// The interface's name.
+pub const INTERFACE: &str = "org.iphelper.Daemon";
+
+/// The interface's description, as `GetInterfaceDescription` returns it.
+pub const IDL: &str = include_str!("../../../varlink/org.iphelper.Daemon.varlink");
+
+/// A condition an administrator should know of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// When it was seen.
+    pub time: Time,
+    /// What it concerns: `store`, `configuration`, `resolver`, or an interface's name.
+    pub subject: String,
+    /// One sentence, with what to do where that is known.
+    pub text: String,
+}
+
+/// A count since start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// What is counted.
+    pub name: String,
+    /// How often it happened.
+    pub value: u64,
+}
+
+/// Parameters of `Status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Status {}
+
+/// Reply of `Status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusReply {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it was ready.
+    pub since: Time,
+    /// The configuration it read.
+    pub config_file: String,
+    /// Where it keeps state.
+    pub state_dir: String,
+    /// Where name servers go: `resolved`, `resolvconf`, a file's path, or `none`.
+    pub resolver: String,
+    /// Interfaces managed.
+    pub interfaces: u32,
+    /// Leases in use.
+    pub leases: u32,
+    /// Empty when all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// Parameters of `Counters`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {}
+
+/// Reply of `Counters`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountersReply {
+    /// By name.
+    pub counters: Vec<Counter>,
+}
+
+/// Parameters of `Reload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {}
+
+impl Method for Status {
+    const NAME: &'static str = "org.iphelper.Daemon.Status";
+    type Reply = StatusReply;
+    type Error = Error;
+}
+
+impl Method for Counters {
+    const NAME: &'static str = "org.iphelper.Daemon.Counters";
+    type Reply = CountersReply;
+    type Error = Error;
+}
+
+impl Method for Reload {
+    const NAME: &'static str = "org.iphelper.Daemon.Reload";
+    type Reply = Empty;
+    type Error = Error;
+}
+
+/// The interface's errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", content = "parameters")]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration was refused; the old one stays in force.
+    #[error("{}: {message}", place(file, *line, *column))]
+    #[serde(rename = "org.iphelper.Daemon.InvalidConfiguration")]
+    InvalidConfiguration {
+        /// The file that was read.
+        file: String,
+        /// Counts from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<u32>,
+        /// Counts from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        column: Option<u32>,
+        /// What is wrong there.
+        message: String,
+        /// What may have been meant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+
+    /// The caller may not do that.
+    #[error("access denied: {needed} needed")]
+    #[serde(rename = "org.iphelper.Daemon.AccessDenied")]
+    AccessDenied {
+        /// What would do.
+        needed: String,
+    },
+}
+
+fn place(file: &str, line: Option<u32>, column: Option<u32>) -> String {
+    match (line, column) {
+        (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
+        (Some(line), None) => format!("{file}:{line}"),
+        (None, _) => file.to_owned(),
+    }
+}
