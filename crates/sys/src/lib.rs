@@ -9,6 +9,7 @@
 //! | module | facility |
 //! |---|---|
 //! | [`packet`], [`bpf`] | link-layer sockets with classic BPF filters |
+//! | [`frame`] | whole frames, for forwarders and captures |
 //! | [`udp`] | UDP with the interface and addresses of each datagram |
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
@@ -21,6 +22,7 @@ pub mod capability;
 pub mod clock;
 pub mod credentials;
 pub mod fds;
+pub mod frame;
 pub mod hostname;
 pub mod mount;
 pub mod namespace;

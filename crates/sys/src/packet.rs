@@ -26,7 +26,7 @@ const NAME_HEADER: usize = 12;
 
 // From linux/if_packet.h; absent in libc.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
-const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
+pub(crate) const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
 const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
 
 /// A packet socket on one interface and EtherType.
@@ -298,7 +298,7 @@ fn attach(fd: BorrowedFd<'_>, filter: &Filter) -> io::Result<()> {
 
 /// A `sockaddr_ll` in the kernel's layout. Longer than libc's type when the link address is: the
 /// kernel reads as many bytes as the device's addresses have.
-fn name(interface: u32, ethertype: u16, address: &[u8]) -> Vec<u8> {
+pub(crate) fn name(interface: u32, ethertype: u16, address: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(NAME_HEADER + MAXIMUM_LINK_ADDRESS);
     name.extend_from_slice(&(libc::AF_PACKET as u16).to_ne_bytes());
     name.extend_from_slice(&ethertype.to_be_bytes());
