@@ -43,11 +43,7 @@ impl Packet {
     /// Fails when the packet is not about IPv4 or its hardware addresses are longer than
     /// [`HardwareAddress::MAX_LENGTH`].
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let invalid = |what, offset| Error::Invalid {
-            layer: Layer::Arp,
-            what,
-            offset,
-        };
+        let invalid = |what, offset| Error::Invalid { layer: Layer::Arp, what, offset };
         let mut reader = Reader::new(Layer::Arp, bytes);
         let hardware_type = HardwareType(reader.u16()?);
         if reader.u16()? != IPV4 {
@@ -88,13 +84,7 @@ impl Packet {
         bytes.extend(u16::from(self.operation).to_be_bytes());
         bytes.extend(own);
         bytes.extend(self.sender.octets());
-        bytes.extend(
-            target
-                .iter()
-                .copied()
-                .chain(core::iter::repeat(0))
-                .take(own.len()),
-        );
+        bytes.extend(target.iter().copied().chain(core::iter::repeat(0)).take(own.len()));
         bytes.extend(self.target.octets());
         bytes
     }

@@ -20,31 +20,24 @@ impl HardwareAddress {
 
     /// Copies an address; `None` when it is longer than [`MAX_LENGTH`](Self::MAX_LENGTH).
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        let mut address = Self {
-            bytes: [0; Self::MAX_LENGTH],
-            length: u8::try_from(bytes.len()).ok()?,
-        };
+        let mut address =
+            Self { bytes: [0; Self::MAX_LENGTH], length: u8::try_from(bytes.len()).ok()? };
         address.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(address)
     }
 
     /// An EUI-48, as Ethernet, Wi-Fi and most virtual links have.
-    pub fn ethernet(bytes: [u8; 6]) -> Self {
-        let mut address = Self {
-            bytes: [0; Self::MAX_LENGTH],
-            length: 6,
-        };
-        for (to, from) in address.bytes.iter_mut().zip(bytes) {
-            *to = from;
+    pub const fn ethernet(bytes: [u8; 6]) -> Self {
+        let mut address = Self { bytes: [0; Self::MAX_LENGTH], length: 6 };
+        if let Some(first) = address.bytes.first_chunk_mut() {
+            *first = bytes;
         }
         address
     }
 
     /// The address as bytes in transmission order.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes
-            .get(..usize::from(self.length))
-            .unwrap_or_default()
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
 
     /// Whether the link has no address at all, as a tunnel or a raw IP link.
@@ -59,10 +52,7 @@ impl HardwareAddress {
 
     /// An address of the same length with all bytes zero: "not known yet" in ARP.
     pub fn zeroed(&self) -> Self {
-        Self {
-            bytes: [0; Self::MAX_LENGTH],
-            length: self.length,
-        }
+        Self { bytes: [0; Self::MAX_LENGTH], length: self.length }
     }
 }
 

@@ -44,11 +44,7 @@ impl<'a> Packet<'a> {
     /// Checks version, header length, total length against the buffer, and the header checksum,
     /// and refuses fragments. Header options are skipped.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let invalid = |what, offset| Error::Invalid {
-            layer: Layer::Ipv4,
-            what,
-            offset,
-        };
+        let invalid = |what, offset| Error::Invalid { layer: Layer::Ipv4, what, offset };
         let mut reader = Reader::new(Layer::Ipv4, bytes);
         let first = reader.u8()?;
         if first >> 4 != 4 {
@@ -80,10 +76,7 @@ impl<'a> Packet<'a> {
 
         let mut whole = Reader::new(Layer::Ipv4, bytes);
         if checksum([whole.bytes(header_length)?]) != 0 {
-            return Err(Error::Checksum {
-                layer: Layer::Ipv4,
-                offset: 10,
-            });
+            return Err(Error::Checksum { layer: Layer::Ipv4, offset: 10 });
         }
         let payload = whole.bytes(total_length - header_length)?;
         if fragment & FRAGMENT != 0 {
@@ -148,10 +141,7 @@ pub(crate) fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u16 {
     let mut sum = 0u64;
     for part in parts {
         let (pairs, odd) = part.as_chunks::<2>();
-        sum += pairs
-            .iter()
-            .map(|&pair| u64::from(u16::from_be_bytes(pair)))
-            .sum::<u64>();
+        sum += pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum::<u64>();
         sum += odd.iter().map(|&byte| u64::from(byte) << 8).sum::<u64>();
     }
     while sum > 0xffff {

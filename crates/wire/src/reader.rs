@@ -10,28 +10,19 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(layer: Layer, bytes: &'a [u8]) -> Self {
-        Self {
-            layer,
-            rest: bytes,
-            offset: 0,
-        }
+        Self { layer, rest: bytes, offset: 0 }
     }
 
     pub(crate) fn take<const N: usize>(&mut self) -> Result<&'a [u8; N]> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or_else(|| self.truncated(N))?;
+        let (head, rest) = self.rest.split_first_chunk().ok_or_else(|| self.truncated(N))?;
         self.rest = rest;
         self.offset += N;
         Ok(head)
     }
 
     pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or_else(|| self.truncated(length))?;
+        let (head, rest) =
+            self.rest.split_at_checked(length).ok_or_else(|| self.truncated(length))?;
         self.rest = rest;
         self.offset += length;
         Ok(head)

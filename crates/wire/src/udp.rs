@@ -45,29 +45,17 @@ impl<'a> Datagram<'a> {
         let destination_port = reader.u16()?;
         let length = reader.u16()?;
         let sent_checksum = reader.u16()?;
-        let payload_length =
-            usize::from(length)
-                .checked_sub(HEADER_LENGTH)
-                .ok_or(Error::Invalid {
-                    layer: Layer::Udp,
-                    what: "length",
-                    offset: 4,
-                })?;
+        let payload_length = usize::from(length)
+            .checked_sub(HEADER_LENGTH)
+            .ok_or(Error::Invalid { layer: Layer::Udp, what: "length", offset: 4 })?;
         let payload = reader.bytes(payload_length)?;
         if policy == ChecksumPolicy::Verify && sent_checksum != 0 {
             let covered = bytes.get(..usize::from(length)).unwrap_or_default();
             if checksum([&pseudo_header(source, destination, length)[..], covered]) != 0 {
-                return Err(Error::Checksum {
-                    layer: Layer::Udp,
-                    offset: 6,
-                });
+                return Err(Error::Checksum { layer: Layer::Udp, offset: 6 });
             }
         }
-        Ok(Self {
-            source_port,
-            destination_port,
-            payload,
-        })
+        Ok(Self { source_port, destination_port, payload })
     }
 
     /// The sender's port.
@@ -94,11 +82,7 @@ pub fn parse_ipv4_udp(
     let packet = ipv4::Packet::parse(bytes)?;
     let header = packet.header();
     if header.protocol != ipv4::PROTOCOL_UDP {
-        return Err(Error::Invalid {
-            layer: Layer::Ipv4,
-            what: "protocol: not udp",
-            offset: 9,
-        });
+        return Err(Error::Invalid { layer: Layer::Ipv4, what: "protocol: not udp", offset: 9 });
     }
     let datagram = Datagram::parse(packet.payload(), header.source, header.destination, policy)?;
     Ok((header, datagram))
@@ -154,18 +138,5 @@ fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> [u8; 1
     let [s0, s1, s2, s3] = source.octets();
     let [d0, d1, d2, d3] = destination.octets();
     let [l0, l1] = length.to_be_bytes();
-    [
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
-        0,
-        ipv4::PROTOCOL_UDP,
-        l0,
-        l1,
-    ]
+    [s0, s1, s2, s3, d0, d1, d2, d3, 0, ipv4::PROTOCOL_UDP, l0, l1]
 }

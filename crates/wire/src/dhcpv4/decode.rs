@@ -88,10 +88,7 @@ pub(super) fn addresses(data: &[u8]) -> Result<Vec<Ipv4Addr>> {
 
 pub(super) fn address_pairs(data: &[u8]) -> Result<Vec<(Ipv4Addr, Ipv4Addr)>> {
     match addresses(data)?.as_chunks::<2>() {
-        (pairs, []) => Ok(pairs
-            .iter()
-            .map(|&[first, second]| (first, second))
-            .collect()),
+        (pairs, []) => Ok(pairs.iter().map(|&[first, second]| (first, second)).collect()),
         _ => Err(Reason::Length),
     }
 }
@@ -126,11 +123,7 @@ pub(super) fn auto_configure(data: &[u8]) -> Result<bool> {
 /// taken off.
 pub(super) fn text(data: &[u8]) -> Result<&str> {
     let text = core::str::from_utf8(without_trailing_zeros(data)?).map_err(|_| Reason::Text)?;
-    if text.chars().any(char::is_control) {
-        Err(Reason::Text)
-    } else {
-        Ok(text)
-    }
+    if text.chars().any(char::is_control) { Err(Reason::Text) } else { Ok(text) }
 }
 
 pub(super) fn host_or_domain(data: &[u8]) -> Result<&str> {
@@ -149,32 +142,18 @@ pub(super) fn uri(data: &[u8]) -> Result<&str> {
     let character_ok = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b);
     let scheme_ok = uri.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
     });
-    if scheme_ok && uri.bytes().all(character_ok) {
-        Ok(uri)
-    } else {
-        Err(Reason::Text)
-    }
+    if scheme_ok && uri.bytes().all(character_ok) { Ok(uri) } else { Err(Reason::Text) }
 }
 
 pub(super) fn non_empty(data: &[u8]) -> Result<&[u8]> {
-    if data.is_empty() {
-        Err(Reason::Length)
-    } else {
-        Ok(data)
-    }
+    if data.is_empty() { Err(Reason::Length) } else { Ok(data) }
 }
 
 /// A type byte and at least one more (RFC 2132 9.14).
 pub(super) fn client_identifier(data: &[u8]) -> Result<&[u8]> {
-    if data.len() < 2 {
-        Err(Reason::Length)
-    } else {
-        Ok(data)
-    }
+    if data.len() < 2 { Err(Reason::Length) } else { Ok(data) }
 }
 
 /// Prefix length, then only the bytes of the destination that it covers, then the router.
@@ -185,17 +164,14 @@ pub(super) fn classless_routes(data: &[u8]) -> Result<Vec<Route>> {
         if prefix_len > 32 {
             return Err(Reason::Range);
         }
-        let (significant, after) = after
-            .split_at_checked(prefix_len.div_ceil(8).into())
-            .ok_or(Reason::Length)?;
+        let (significant, after) =
+            after.split_at_checked(prefix_len.div_ceil(8).into()).ok_or(Reason::Length)?;
         let (router, after) = after.split_first_chunk::<4>().ok_or(Reason::Length)?;
         let mut destination = [0; 4];
         for (to, from) in destination.iter_mut().zip(significant) {
             *to = *from;
         }
-        let mask = u32::MAX
-            .checked_shl(32 - u32::from(prefix_len))
-            .unwrap_or(0);
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix_len)).unwrap_or(0);
         routes.push(Route {
             destination: Ipv4Addr::from_bits(u32::from_be_bytes(destination) & mask),
             prefix_len,
@@ -211,9 +187,7 @@ pub(super) fn user_class(data: &[u8]) -> Result<Vec<&[u8]>> {
     let mut classes = Vec::new();
     let mut rest = non_empty(data)?;
     while let Some((&length, after)) = rest.split_first() {
-        let (class, after) = after
-            .split_at_checked(length.into())
-            .ok_or(Reason::Length)?;
+        let (class, after) = after.split_at_checked(length.into()).ok_or(Reason::Length)?;
         classes.push(non_empty(class)?);
         rest = after;
     }
@@ -236,9 +210,6 @@ pub(super) fn fqdn(data: &[u8]) -> Result<Fqdn> {
 }
 
 fn without_trailing_zeros(data: &[u8]) -> Result<&[u8]> {
-    let end = data
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .ok_or(Reason::Length)?;
+    let end = data.iter().rposition(|&byte| byte != 0).ok_or(Reason::Length)?;
     data.get(..=end).ok_or(Reason::Length)
 }

@@ -85,11 +85,7 @@ impl Message {
         let (file_overloaded, sname_overloaded) = view.overload();
         let text = |overloaded: bool, field: &[u8]| match overloaded {
             true => Vec::new(),
-            false => field
-                .iter()
-                .copied()
-                .take_while(|&byte| byte != 0)
-                .collect(),
+            false => field.iter().copied().take_while(|&byte| byte != 0).collect(),
         };
         Ok(Self {
             op: view.op,
@@ -134,9 +130,7 @@ impl Message {
         let room = |used: bool, length: usize| if used { 0 } else { length };
         // One byte of each area is for its end mark.
         let limits = [
-            max_length
-                .max(MINIMUM_LENGTH)
-                .saturating_sub(header_length + OVERLOAD_LENGTH + 1),
+            max_length.max(MINIMUM_LENGTH).saturating_sub(header_length + OVERLOAD_LENGTH + 1),
             room(!self.file.is_empty(), FILE_LENGTH - 1),
             room(!self.sname.is_empty(), SNAME_LENGTH - 1),
         ];
@@ -206,12 +200,7 @@ impl Message {
 
 /// Appends `data`, cut or filled with zeros to `LENGTH` bytes.
 fn extend_field<const LENGTH: usize>(bytes: &mut Vec<u8>, data: &[u8]) {
-    bytes.extend(
-        data.iter()
-            .copied()
-            .chain(core::iter::repeat(0))
-            .take(LENGTH),
-    );
+    bytes.extend(data.iter().copied().chain(core::iter::repeat(0)).take(LENGTH));
 }
 
 fn emit_option(bytes: &mut Vec<u8>, code: OptionCode, data: &[u8]) {

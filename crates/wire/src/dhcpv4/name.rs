@@ -16,9 +16,7 @@ pub(super) fn valid(text: &str) -> Result<&str, Reason> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let label_ok = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -29,25 +27,22 @@ pub(super) fn valid(text: &str) -> Result<&str, Reason> {
     }
 }
 
-/// Reads a list of names with compression (RFC 3397 2, RFC 1035 4.1.4).
+/// Reads a list of names with compression (RFC 3397 2, RFC 1035 4.1.4). Root names, which some
+/// servers append, are skipped.
 pub(super) fn list(data: &[u8]) -> Result<Vec<String>, Reason> {
     let mut names = Vec::new();
     let mut offset = 0;
-    while offset < data.len() {
+    for _ in 0..MAX_NAMES {
+        if offset >= data.len() {
+            break;
+        }
         let (name, next) = decompress(data, offset)?;
-        // Whole names only: a search list has no use for the root or for half a name.
-        let name = name.strip_suffix('.').ok_or(Reason::Length)?;
-        names.push(valid(name)?.to_owned());
-        if names.len() > MAX_NAMES {
-            return Err(Reason::Length);
+        if !name.is_empty() {
+            names.push(valid(&name)?.to_owned());
         }
         offset = next;
     }
-    if names.is_empty() {
-        Err(Reason::Length)
-    } else {
-        Ok(names)
-    }
+    if names.is_empty() || offset < data.len() { Err(Reason::Length) } else { Ok(names) }
 }
 
 /// Reads one name of wire form without compression that takes up all of `data`.
@@ -58,7 +53,7 @@ pub(super) fn single(data: &[u8]) -> Result<String, Reason> {
     let mut rest = data;
     while let Some((&length, after)) = rest.split_first() {
         if length == 0 {
-            // Only the root follows; padding after it has been seen and harms nobody.
+            // Anything after the root is padding.
             name.push('.');
             break;
         }
@@ -75,10 +70,7 @@ pub(super) fn single(data: &[u8]) -> Result<String, Reason> {
 
 /// Appends a name in wire form; with a root label if `complete`.
 pub(super) fn emit(name: &str, complete: bool, bytes: &mut Vec<u8>) -> crate::Result<()> {
-    let unencodable = Error::Unencodable {
-        layer: Layer::Dhcpv4,
-        what: "domain name",
-    };
+    let unencodable = Error::Unencodable { layer: Layer::Dhcpv4, what: "domain name" };
     for label in valid(name).map_err(|_| unencodable)?.split('.') {
         // At most 63: it is valid.
         bytes.push(label.len() as u8);
@@ -90,7 +82,7 @@ pub(super) fn emit(name: &str, complete: bool, bytes: &mut Vec<u8>) -> crate::Re
     Ok(())
 }
 
-/// Reads the name at `start`; returns it with a trailing dot and the offset of what follows.
+/// Reads the name at `start`; returns it, without a trailing dot, and the offset of what follows.
 ///
 /// A pointer must point before the place where the piece of the name that holds it began, so each
 /// jump goes strictly backwards and the walk ends.
@@ -104,7 +96,6 @@ fn decompress(data: &[u8], start: usize) -> Result<(String, usize), Reason> {
             return Err(Reason::Length);
         };
         if length == 0 {
-            name.push('.');
             return Ok((name, after_first_piece.unwrap_or(offset + 1)));
         }
         if length & 0xc0 == 0xc0 {
@@ -133,7 +124,7 @@ fn label(length: u8, after: &[u8]) -> Result<(&[u8], &[u8]), Reason> {
 /// Appends a label; a dot in it would make it two.
 fn append(name: &mut String, label: &[u8]) -> Result<(), Reason> {
     let label = core::str::from_utf8(label).map_err(|_| Reason::Name)?;
-    if label.contains('.') || name.len() + 1 + label.len() > MAX_NAME + 1 {
+    if label.contains('.') || name.len() + label.len() >= MAX_NAME + usize::from(name.is_empty()) {
         return Err(Reason::Name);
     }
     if !name.is_empty() {

@@ -66,10 +66,7 @@ impl Options {
 
     /// The value of an option as bytes, whatever its shape.
     pub fn get(&self, code: OptionCode) -> Option<&[u8]> {
-        self.entries
-            .iter()
-            .find(|(c, _)| *c == code)
-            .map(|(_, data)| data.as_slice())
+        self.entries.iter().find(|(c, _)| *c == code).map(|(_, data)| data.as_slice())
     }
 
     /// Whether an option is there, whatever its shape.
@@ -82,10 +79,7 @@ impl Options {
     /// Pad, end and option overload are no options of their own but part of the encoding, and are
     /// ignored.
     pub fn insert(&mut self, code: OptionCode, data: impl Into<Vec<u8>>) -> &mut Self {
-        if matches!(
-            code,
-            OptionCode::PAD | OptionCode::END | OptionCode::OVERLOAD
-        ) {
+        if matches!(code, OptionCode::PAD | OptionCode::END | OptionCode::OVERLOAD) {
             return self;
         }
         let data = data.into();
@@ -104,9 +98,7 @@ impl Options {
 
     /// The options in order.
     pub fn iter(&self) -> impl Iterator<Item = (OptionCode, &[u8])> {
-        self.entries
-            .iter()
-            .map(|(code, data)| (*code, data.as_slice()))
+        self.entries.iter().map(|(code, data)| (*code, data.as_slice()))
     }
 
     /// How many options there are.

@@ -10,8 +10,7 @@ use crate::Result;
 impl Options {
     /// What the message is for; `None` for BOOTP.
     pub fn message_type(&self) -> Option<MessageType> {
-        self.read(OptionCode::MESSAGE_TYPE, decode::fixed)
-            .map(|[value]| value.into())
+        self.read(OptionCode::MESSAGE_TYPE, decode::fixed).map(|[value]| value.into())
     }
 
     /// The server's name for itself: where to send what is for this server alone.
@@ -67,8 +66,7 @@ impl Options {
 
     /// The NetBIOS node type: 1 B, 2 P, 4 M, 8 H.
     pub fn netbios_node_type(&self) -> Option<u8> {
-        self.read(OptionCode::NETBIOS_NODE_TYPE, decode::fixed)
-            .map(|[value]| value)
+        self.read(OptionCode::NETBIOS_NODE_TYPE, decode::fixed).map(|[value]| value)
     }
 
     /// The broadcast address of the subnet.
@@ -93,26 +91,19 @@ impl Options {
 
     /// The domains to search, checked, without trailing dots (RFC 3397).
     pub fn domain_search(&self) -> Vec<String> {
-        self.read(OptionCode::DOMAIN_SEARCH, name::list)
-            .unwrap_or_default()
+        self.read(OptionCode::DOMAIN_SEARCH, name::list).unwrap_or_default()
     }
 
     /// The classless static routes (RFC 3442); Microsoft's option 249 if option 121 gives none.
     pub fn classless_routes(&self) -> Vec<Route> {
         self.read(OptionCode::CLASSLESS_ROUTE, decode::classless_routes)
-            .or_else(|| {
-                self.read(
-                    OptionCode::CLASSLESS_ROUTE_MICROSOFT,
-                    decode::classless_routes,
-                )
-            })
+            .or_else(|| self.read(OptionCode::CLASSLESS_ROUTE_MICROSOFT, decode::classless_routes))
             .unwrap_or_default()
     }
 
     /// The old static routes: destination host or classful network, router.
     pub fn static_routes(&self) -> Vec<(Ipv4Addr, Ipv4Addr)> {
-        self.read(OptionCode::STATIC_ROUTE, decode::address_pairs)
-            .unwrap_or_default()
+        self.read(OptionCode::STATIC_ROUTE, decode::address_pairs).unwrap_or_default()
     }
 
     /// The URI of the captive portal's API (RFC 8910).
@@ -142,22 +133,17 @@ impl Options {
 
     /// The client's user classes (RFC 3004).
     pub fn user_class(&self) -> Vec<&[u8]> {
-        self.read(OptionCode::USER_CLASS, decode::user_class)
-            .unwrap_or_default()
+        self.read(OptionCode::USER_CLASS, decode::user_class).unwrap_or_default()
     }
 
     /// The longest message the sender takes, in bytes of the whole IP packet, 576 at least.
     pub fn max_message_size(&self) -> Option<u16> {
-        self.read(OptionCode::MAX_MESSAGE_SIZE, |data| {
-            decode::at_least(576, data)
-        })
+        self.read(OptionCode::MAX_MESSAGE_SIZE, |data| decode::at_least(576, data))
     }
 
     /// What the client asks for.
     pub fn parameter_request_list(&self) -> Vec<OptionCode> {
-        let codes = self
-            .get(OptionCode::PARAMETER_REQUEST_LIST)
-            .unwrap_or_default();
+        let codes = self.get(OptionCode::PARAMETER_REQUEST_LIST).unwrap_or_default();
         codes.iter().copied().map(OptionCode).collect()
     }
 
@@ -168,8 +154,7 @@ impl Options {
 
     /// Whether an exchange of two messages is asked for or granted (RFC 4039).
     pub fn rapid_commit(&self) -> bool {
-        self.read(OptionCode::RAPID_COMMIT, decode::fixed::<0>)
-            .is_some()
+        self.read(OptionCode::RAPID_COMMIT, decode::fixed::<0>).is_some()
     }
 
     /// Whether the client may give itself a link-local address (RFC 2563).
@@ -313,13 +298,7 @@ impl Options {
         for route in routes {
             let prefix_len = route.prefix_len.min(32);
             data.push(prefix_len);
-            data.extend(
-                route
-                    .destination
-                    .octets()
-                    .iter()
-                    .take(prefix_len.div_ceil(8).into()),
-            );
+            data.extend(route.destination.octets().iter().take(prefix_len.div_ceil(8).into()));
             data.extend(route.router.octets());
         }
         self.insert(OptionCode::CLASSLESS_ROUTE, data)
@@ -327,10 +306,8 @@ impl Options {
 
     /// Writes old static routes: destination, router.
     pub fn set_static_routes(&mut self, routes: &[(Ipv4Addr, Ipv4Addr)]) -> &mut Self {
-        let data: Vec<u8> = routes
-            .iter()
-            .flat_map(|(to, via)| [to.octets(), via.octets()].concat())
-            .collect();
+        let data: Vec<u8> =
+            routes.iter().flat_map(|(to, via)| [to.octets(), via.octets()].concat()).collect();
         self.insert(OptionCode::STATIC_ROUTE, data)
     }
 
@@ -424,12 +401,6 @@ impl Options {
 
     /// Writes an option that is a list of addresses.
     pub fn set_addresses(&mut self, code: OptionCode, addresses: &[Ipv4Addr]) -> &mut Self {
-        self.insert(
-            code,
-            addresses
-                .iter()
-                .flat_map(Ipv4Addr::octets)
-                .collect::<Vec<u8>>(),
-        )
+        self.insert(code, addresses.iter().flat_map(Ipv4Addr::octets).collect::<Vec<u8>>())
     }
 }

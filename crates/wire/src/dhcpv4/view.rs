@@ -87,11 +87,7 @@ impl<'a> View<'a> {
     /// hardware address above 16 bytes, or lacks the magic cookie (plain BOOTP without it is not
     /// supported).
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let invalid = |what, offset| Error::Invalid {
-            layer: Layer::Dhcpv4,
-            what,
-            offset,
-        };
+        let invalid = |what, offset| Error::Invalid { layer: Layer::Dhcpv4, what, offset };
         let mut reader = Reader::new(Layer::Dhcpv4, bytes);
         let op = match reader.u8()? {
             1 => Op::Request,
@@ -159,17 +155,14 @@ impl<'a> View<'a> {
     /// The option counts in the options field only, so that an area can never name itself, and
     /// only with a value of one byte from 1 to 3.
     pub fn overload(&self) -> (bool, bool) {
-        let value = RawFields {
-            area: Area::Options,
-            rest: self.options,
-        }
-        .filter_map(core::result::Result::ok)
-        .filter(|field| field.code == OptionCode::OVERLOAD)
-        .find_map(|field| match field.data {
-            &[value @ 1..=3] => Some(value),
-            _ => None,
-        })
-        .unwrap_or(0);
+        let value = RawFields { area: Area::Options, rest: self.options }
+            .filter_map(core::result::Result::ok)
+            .filter(|field| field.code == OptionCode::OVERLOAD)
+            .find_map(|field| match field.data {
+                &[value @ 1..=3] => Some(value),
+                _ => None,
+            })
+            .unwrap_or(0);
         (value & 1 != 0, value & 2 != 0)
     }
 }
@@ -222,17 +215,10 @@ impl<'a> Iterator for RawFields<'a> {
                         .and_then(|(&length, rest)| rest.split_at_checked(usize::from(length)));
                     let Some((data, rest)) = field else {
                         self.rest = &[];
-                        return Some(Err(Malformed {
-                            code,
-                            reason: Reason::Truncated,
-                        }));
+                        return Some(Err(Malformed { code, reason: Reason::Truncated }));
                     };
                     self.rest = rest;
-                    return Some(Ok(OptionField {
-                        code,
-                        data,
-                        area: self.area,
-                    }));
+                    return Some(Ok(OptionField { code, data, area: self.area }));
                 }
             }
         }
