@@ -1,1 +1,47 @@
-//! placeholder
+//! rtnetlink without I/O: what programs and the kernel say to each other about interfaces,
+//! addresses, routes and neighbours.
+//!
+//! # Levels
+//!
+//! - **Bytes**: [`Messages`] takes a datagram apart, [`Attributes`] a message, [`Request`] puts one
+//!   together. Lengths are checked; nothing panics and nothing loops on any input.
+//! - **Rows**: [`link`], [`address`], [`route`] and [`neighbor`] each have a view that borrows from
+//!   the datagram, a row that owns, and the requests that read and change the table. Unknown
+//!   attributes and kinds are left out; one odd attribute never loses a row.
+//! - **Machines**: [`Dump`] makes a snapshot that is never torn, [`Events`] turns notifications
+//!   into typed changes and says when some were lost.
+//! - **Glue**: [`Connection`] and [`Monitor`] drive these over a [`Transport`]: a real socket with
+//!   the feature `socket`, anything else in tests.
+//!
+//! Reference: `netlink(7)`, `rtnetlink(7)`, and the kernel's `net/core/rtnetlink.c`.
+
+pub mod address;
+pub mod attribute;
+mod connection;
+mod dump;
+mod error;
+mod events;
+pub mod kernel;
+pub mod link;
+mod message;
+mod monitor;
+mod name;
+pub mod neighbor;
+mod request;
+pub mod route;
+mod row;
+#[cfg(feature = "socket")]
+mod socket;
+mod transport;
+
+pub use attribute::{Attribute, Attributes};
+pub use connection::{Connection, Visit};
+pub use dump::{Dump, Progress};
+pub use error::{Error, Reason, Refusal};
+pub use events::{Change, Event, Events};
+pub use message::{Message, Messages};
+pub use monitor::Monitor;
+pub use name::Name;
+pub use request::Request;
+pub use row::{Family, Row};
+pub use transport::{Received, Transport};

@@ -1,0 +1,272 @@
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::dump::{Dump, Progress};
+use crate::error::Error;
+use crate::kernel::*;
+use crate::message::Messages;
+use crate::request::Request;
+use crate::row::Row;
+use crate::transport::{Received, Transport};
+
+/// The receive buffer: the kernel fills no dump datagram further, unless a single message is
+/// longer; then the buffer grows.
+const BUFFER: usize = 32 * 1024;
+/// A message of more than this is not believed.
+const MAXIMUM_BUFFER: usize = 4 * 1024 * 1024;
+/// Requests sent before their acknowledgements are collected. Each acknowledgement takes up to
+/// 1 KiB of the socket's queue (212,992 bytes by default), and one too many is lost.
+const WINDOW: usize = 64;
+
+/// Requests and answers, one thread at a time, waiting for each answer.
+///
+/// Notifications do not come this way: see [`Monitor`](crate::Monitor).
+#[derive(Debug)]
+pub struct Connection<T> {
+    transport: T,
+    buffer: Vec<u8>,
+    outgoing: Vec<u8>,
+    sequence: u32,
+    timeout: Duration,
+    attempts: Option<u32>,
+}
+
+/// What [`Connection::visit`] shows.
+#[derive(Debug)]
+pub enum Visit<V> {
+    /// A row.
+    Row(V),
+    /// Forget all rows shown so far: the table is read again, from the start.
+    Restart,
+}
+
+impl<T: Transport> Connection<T> {
+    /// Talks over `transport`, and waits at most ten seconds for any one answer.
+    pub fn new(transport: T) -> Self {
+        Self {
+            transport,
+            buffer: vec![0; BUFFER],
+            outgoing: Vec::new(),
+            sequence: 0,
+            timeout: Duration::from_secs(10),
+            attempts: None,
+        }
+    }
+
+    /// Changes how long to wait for the kernel: for each request, and for each reading of a table
+    /// as a whole, repetitions included.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// Changes how often a table is read before [`Error::Inconsistent`].
+    pub fn set_attempts(&mut self, attempts: u32) {
+        self.attempts = Some(attempts);
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
+    /// Has the kernel carry out a request, and waits until it has.
+    pub fn request(&mut self, request: &Request) -> Result<(), Error> {
+        self.request_all(std::slice::from_ref(request)).pop().unwrap_or(Err(Error::NoAnswer))
+    }
+
+    /// Has the kernel carry out requests in order, without waiting in between, and returns the
+    /// outcome of each. A refusal does not stop the rest.
+    pub fn request_all(&mut self, requests: &[Request]) -> Vec<Result<(), Error>> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for window in requests.chunks(WINDOW) {
+            self.request_window(window, &mut outcomes);
+        }
+        outcomes
+    }
+
+    /// Asks for one row: an interface by name, the way to a destination.
+    ///
+    /// Not being there is a refusal: [`Reason::NotFound`](crate::Reason::NotFound).
+    pub fn one<R: Row>(&mut self, request: &Request) -> Result<R, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.outgoing.clear();
+        // Without asking for an acknowledgement: the row is the answer.
+        request.encode(self.sequence, 0, &mut self.outgoing);
+        self.transport.send(&self.outgoing)?;
+        let deadline_at = Instant::now() + self.timeout;
+        loop {
+            let Some(length) = self.receive(deadline_at)? else {
+                // An interface with hundreds of virtual functions: ask again, with room for it.
+                self.transport.send(&self.outgoing)?;
+                continue;
+            };
+            for message in Messages::new(self.buffer.get(..length).unwrap_or_default()) {
+                let message = message?;
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                if let Some(outcome) = message.outcome() {
+                    return outcome.and(Err(Error::NoAnswer));
+                }
+                if let Some(view) = R::view(&message) {
+                    return Ok(R::from_view(&view?));
+                }
+            }
+        }
+    }
+
+    /// Reads a table: all its rows, in one consistent state.
+    pub fn dump<R: Row>(&mut self, request: &Request) -> Result<Vec<R>, Error> {
+        let mut rows = Vec::new();
+        self.visit::<R>(request, |visit| match visit {
+            Visit::Row(view) => rows.push(R::from_view(&view)),
+            Visit::Restart => rows.clear(),
+        })?;
+        Ok(rows)
+    }
+
+    /// Reads a table, and shows each row as it stands in the datagram: for tables too large to
+    /// copy. Success means that the rows since the last [`Visit::Restart`] are consistent.
+    pub fn visit<R: Row>(
+        &mut self,
+        request: &Request,
+        mut visitor: impl for<'a> FnMut(Visit<R::View<'a>>),
+    ) -> Result<(), Error> {
+        let mut dump = Dump::new(request.clone(), self.sequence.wrapping_add(1));
+        if let Some(attempts) = self.attempts {
+            dump = dump.limit(attempts);
+        }
+        let deadline_at = Instant::now() + self.timeout;
+        loop {
+            self.outgoing.clear();
+            dump.request(&mut self.outgoing);
+            self.sequence = dump.sequence();
+            self.transport.send(&self.outgoing)?;
+            match self.attempt::<R>(&mut dump, deadline_at, &mut visitor)? {
+                Progress::Restart => visitor(Visit::Restart),
+                Progress::Done | Progress::More => return Ok(()),
+            }
+        }
+    }
+
+    /// Receives one reading of a table to its end.
+    fn attempt<R: Row>(
+        &mut self,
+        dump: &mut Dump,
+        deadline_at: Instant,
+        visitor: &mut impl for<'a> FnMut(Visit<R::View<'a>>),
+    ) -> Result<Progress, Error> {
+        loop {
+            // The end of a spoiled reading may be lost. The kernel makes each part of a dump while
+            // the one before is received, so that nothing to receive means nothing to come.
+            let timeout = if dump.is_spoiled() { Duration::ZERO } else { left(deadline_at)? };
+            let progress = match self.transport.receive(&mut self.buffer, Some(timeout)) {
+                Ok(Received::Datagram(length)) => {
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    dump.handle(datagram, |message| {
+                        if let Some(view) = R::view(&message) {
+                            visitor(Visit::Row(view?));
+                        }
+                        Ok(())
+                    })?
+                }
+                Ok(Received::Truncated(length)) => {
+                    self.grow(length)?;
+                    dump.lost();
+                    Progress::More
+                }
+                Ok(Received::Overrun) => {
+                    dump.lost();
+                    Progress::More
+                }
+                Err(error) if is_timeout(&error) && dump.is_spoiled() => dump.idle()?,
+                Err(error) => return Err(failure(error)),
+            };
+            if progress != Progress::More {
+                // Churn may outlast every attempt: the time is bounded as well as the number.
+                left(deadline_at)?;
+                return Ok(progress);
+            }
+        }
+    }
+
+    fn request_window(&mut self, requests: &[Request], outcomes: &mut Vec<Result<(), Error>>) {
+        let first = self.sequence.wrapping_add(1);
+        self.outgoing.clear();
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            request.encode(self.sequence, NLM_F_ACK, &mut self.outgoing);
+        }
+        let mut answers: Vec<Option<Result<(), Error>>> = requests.iter().map(|_| None).collect();
+        let mut failed = match self.transport.send(&self.outgoing) {
+            Ok(()) => self.collect(first, &mut answers).err(),
+            Err(error) => Some(error.into()),
+        };
+        outcomes.extend(answers.into_iter().map(|answer| {
+            // The first request without an answer carries the cause.
+            answer.unwrap_or_else(|| Err(failed.take().unwrap_or(Error::NoAnswer)))
+        }));
+    }
+
+    /// Receives until every request from the sequence number `first` on has its answer.
+    fn collect(
+        &mut self,
+        first: u32,
+        answers: &mut [Option<Result<(), Error>>],
+    ) -> Result<(), Error> {
+        let deadline_at = Instant::now() + self.timeout;
+        let mut outstanding = answers.len();
+        while outstanding > 0 {
+            let Some(length) = self.receive(deadline_at)? else { continue };
+            for message in Messages::new(self.buffer.get(..length).unwrap_or_default()) {
+                let message = message?;
+                let index = message.sequence.wrapping_sub(first) as usize;
+                let Some(outcome) = message.outcome() else { continue };
+                if let Some(answer @ None) = answers.get_mut(index) {
+                    *answer = Some(outcome);
+                    outstanding -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives one datagram. `None` stands for one that was too long; the next of its size fits.
+    fn receive(&mut self, deadline_at: Instant) -> Result<Option<usize>, Error> {
+        loop {
+            match self.transport.receive(&mut self.buffer, Some(left(deadline_at)?)) {
+                Ok(Received::Datagram(length)) => return Ok(Some(length)),
+                Ok(Received::Truncated(length)) => {
+                    self.grow(length)?;
+                    return Ok(None);
+                }
+                // Nothing that was asked for is among what broadcasts push out.
+                Ok(Received::Overrun) => {}
+                Err(error) => return Err(failure(error)),
+            }
+        }
+    }
+
+    fn grow(&mut self, length: usize) -> Result<(), Error> {
+        if length > MAXIMUM_BUFFER {
+            return Err(Error::Malformed { kind: 0, offset: 0, what: "absurdly long" });
+        }
+        self.buffer.resize(self.buffer.len().max(length.next_power_of_two()), 0);
+        Ok(())
+    }
+}
+
+fn left(deadline_at: Instant) -> Result<Duration, Error> {
+    match deadline_at.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Error::TimedOut),
+        left => Ok(left),
+    }
+}
+
+fn failure(error: io::Error) -> Error {
+    if is_timeout(&error) { Error::TimedOut } else { Error::Io(error) }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}

@@ -1,0 +1,56 @@
+//! The transport that reaches the kernel.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use sys::netlink::{NETLINK_ROUTE, Socket};
+
+use crate::{Connection, Monitor, Received, Transport};
+
+/// Room for the notifications of 2,000 interfaces made at once (12.9 MB), with the kernel's
+/// overhead.
+const MONITOR_QUEUE: usize = 32 * 1024 * 1024;
+
+impl Transport for Socket {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        Self::send(self, datagram)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> io::Result<Received> {
+        Ok(match self.receive_within(buffer, timeout)? {
+            sys::netlink::Received::Datagram(length) => Received::Datagram(length),
+            sys::netlink::Received::Truncated(length) => Received::Truncated(length),
+            sys::netlink::Received::Overrun => Received::Overrun,
+        })
+    }
+}
+
+impl Connection<Socket> {
+    /// Opens a connection to the kernel, in the calling thread's network namespace, where it stays.
+    pub fn open() -> io::Result<Self> {
+        Ok(Self::new(Socket::open(NETLINK_ROUTE)?))
+    }
+}
+
+impl Monitor<Socket> {
+    /// Subscribes to groups (`RTNLGRP_*`, see [`kernel`](crate::kernel)) in the calling thread's
+    /// network namespace.
+    ///
+    /// With `CAP_NET_ADMIN` the queue holds 32 MiB, otherwise what the system allows.
+    pub fn open(groups: &[u32]) -> io::Result<Self> {
+        let socket = Socket::open(NETLINK_ROUTE)?;
+        socket.set_receive_buffer(MONITOR_QUEUE)?;
+        for group in groups {
+            socket.join(*group)?;
+        }
+        Ok(Self::new(socket))
+    }
+}
+
+impl AsFd for Monitor<Socket> {
+    /// Readable when there is something to [`receive`](Monitor::receive).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.transport().as_fd()
+    }
+}
