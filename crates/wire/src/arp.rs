@@ -157,3 +157,67 @@ impl From<Operation> for u16 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: HardwareAddress = HardwareAddress::ethernet([2, 0, 0, 0, 0, 1]);
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    #[test]
+    fn probe_bytes() {
+        let probe = Packet::probe(HardwareType::ETHERNET, OWN, ADDRESS);
+        assert!(probe.is_probe());
+        let expected =
+            [0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1];
+        assert_eq!(probe.emit(), expected);
+    }
+
+    #[test]
+    fn announcement_is_no_probe() {
+        let announcement = Packet::announcement(HardwareType::ETHERNET, OWN, ADDRESS);
+        assert!(!announcement.is_probe());
+        assert_eq!((announcement.sender, announcement.target), (ADDRESS, ADDRESS));
+        assert_eq!(announcement.operation, Operation::Request);
+    }
+
+    /// A reply from 0.0.0.0 is nonsense, but no probe.
+    #[test]
+    fn reply() {
+        let asker = HardwareAddress::ethernet([2, 0, 0, 0, 0, 9]);
+        let reply = Packet::probe(HardwareType::ETHERNET, asker, ADDRESS).reply(OWN);
+        assert_eq!((reply.sender_hardware, reply.sender), (OWN, ADDRESS));
+        assert_eq!((reply.target_hardware, reply.target), (asker, Ipv4Addr::UNSPECIFIED));
+        assert!(!reply.is_probe() && !reply.reply(OWN).is_probe());
+    }
+
+    /// InfiniBand addresses have 20 bytes; a target of another length takes the sender's.
+    #[test]
+    fn infiniband() {
+        let own = HardwareAddress::new(&[7; 20]).unwrap();
+        let mut packet = Packet::probe(HardwareType::INFINIBAND, own, ADDRESS);
+        assert_eq!(packet.emit().len(), 56);
+        assert_eq!(Packet::parse(&packet.emit()), Ok(packet.clone()));
+        packet.target_hardware = OWN;
+        assert_eq!(packet.emit().len(), 56);
+        packet.target_hardware = HardwareAddress::new(&[7; 32]).unwrap();
+        assert_eq!(Packet::parse(&packet.emit()).unwrap().target_hardware, own);
+    }
+
+    #[test]
+    fn not_about_ipv4() {
+        let good = Packet::probe(HardwareType::ETHERNET, OWN, ADDRESS).emit();
+        for (offset, value, what) in
+            [(2, 0x86, "protocol type"), (5, 16, "protocol address length")]
+        {
+            let mut bytes = good.clone();
+            bytes[offset] = value;
+            let error = Error::Invalid { layer: Layer::Arp, what, offset };
+            assert_eq!(Packet::parse(&bytes), Err(error));
+        }
+        let mut long = vec![0; 600];
+        long[..8].copy_from_slice(&[0, 1, 8, 0, 33, 4, 0, 1]);
+        assert!(matches!(Packet::parse(&long), Err(Error::Invalid { offset: 4, .. })));
+    }
+}

@@ -126,3 +126,57 @@ impl HardwareType {
     /// InfiniBand (RFC 4390 for DHCP).
     pub const INFINIBAND: Self = Self(32);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text() {
+        for (text, bytes) in [
+            ("", &[][..]),
+            ("00", &[0]),
+            ("02:00:00:00:00:0a", &[2, 0, 0, 0, 0, 10]),
+            ("02-00-5E-10-00-FF", &[2, 0, 0x5e, 0x10, 0, 0xff]),
+        ] {
+            let address = HardwareAddress::new(bytes).unwrap();
+            assert_eq!(text.parse(), Ok(address));
+            assert_eq!(address.to_string(), text.replace('-', ":").to_lowercase());
+            assert_eq!((address.as_bytes(), address.len()), (bytes, bytes.len()));
+        }
+        let too_long = ["00"; 33].join(":");
+        for text in ["0", "000", ":", "00:", ":00", "0x", "+1", "00:0g", "00 00", "é", &too_long] {
+            assert_eq!(text.parse::<HardwareAddress>(), Err(Error::HardwareAddressText), "{text}");
+        }
+    }
+
+    #[test]
+    fn length() {
+        assert!(HardwareAddress::new(&[1; 32]).is_some());
+        assert!(HardwareAddress::new(&[1; 33]).is_none());
+        assert!(HardwareAddress::new(&[1; 256]).is_none());
+        assert_eq!(HardwareAddress::default(), HardwareAddress::new(&[]).unwrap());
+        // Zeros count.
+        assert_ne!(HardwareAddress::default(), HardwareAddress::new(&[0]).unwrap());
+        let address = HardwareAddress::ethernet([1; 6]);
+        assert_eq!(address.zeroed(), HardwareAddress::ethernet([0; 6]));
+        assert_eq!(address, HardwareAddress::new(&[1; 6]).unwrap());
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn serde() {
+        let address = HardwareAddress::ethernet([2, 0, 0, 0, 0, 1]);
+        let json = serde_json::to_string(&address).unwrap();
+        assert_eq!(json, "\"02:00:00:00:00:01\"");
+        assert_eq!(serde_json::from_str::<HardwareAddress>(&json).unwrap(), address);
+        assert!(serde_json::from_str::<HardwareAddress>("\"02:0\"").is_err());
+        assert!(serde_json::from_value::<HardwareAddress>(json_text()).is_ok());
+    }
+
+    /// A value that cannot be borrowed from.
+    #[cfg(feature = "serde")]
+    fn json_text() -> serde_json::Value {
+        "02:00".into()
+    }
+}

@@ -150,3 +150,68 @@ pub(crate) fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u16 {
     // At most 0xffff after folding.
     !(sum as u16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header whose checksum is known: the worked example of many textbooks.
+    const GOOD: [u8; 20] = [
+        0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11, 0xb8, 0x61, 0xc0, 0xa8, 0x00,
+        0x01, 0xc0, 0xa8, 0x00, 0xc7,
+    ];
+
+    fn packet_with(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut bytes = [&GOOD[..], &[0; 95]].concat();
+        change(&mut bytes);
+        bytes[10..12].fill(0);
+        let header_length = usize::from(bytes[0] & 15) * 4;
+        let sum = checksum([&bytes[..header_length]]);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn known_checksum() {
+        assert_eq!(checksum([&GOOD[..]]), 0);
+        let packet = packet_with(|_| {});
+        assert_eq!(packet[..20], GOOD);
+        let header = Packet::parse(&packet).unwrap().header();
+        assert_eq!(header.emit(95), GOOD);
+        assert_eq!(checksum([&[0x12][..]]), !0x1200);
+        assert_eq!(checksum([]), 0xffff);
+    }
+
+    #[test]
+    fn refused() {
+        let invalid = |what, offset| Error::Invalid { layer: Layer::Ipv4, what, offset };
+        for (bytes, error) in [
+            (packet_with(|b| b[0] = 0x65), invalid("version", 0)),
+            (packet_with(|b| b[0] = 0x44), invalid("header length", 0)),
+            (packet_with(|b| b[3] = 19), invalid("total length", 2)),
+            (packet_with(|b| b[6] = 0x20), invalid("fragment field: a fragment", 6)),
+            (packet_with(|b| b[7] = 1), invalid("fragment field: a fragment", 6)),
+            (
+                packet_with(|b| b[3] = 116),
+                Error::Truncated { layer: Layer::Ipv4, offset: 20, needed: 96, available: 95 },
+            ),
+        ] {
+            assert_eq!(Packet::parse(&bytes).unwrap_err(), error);
+        }
+        let mut damaged = packet_with(|_| {});
+        damaged[8] ^= 1;
+        let error = Error::Checksum { layer: Layer::Ipv4, offset: 10 };
+        assert_eq!(Packet::parse(&damaged).unwrap_err(), error);
+    }
+
+    #[test]
+    fn options_and_padding_are_skipped() {
+        let bytes = packet_with(|b| {
+            b[0] = 0x46;
+            b[20..24].copy_from_slice(&[0x94, 4, 0, 0]);
+            b[24] = 0xaa;
+            b[3] = 25;
+        });
+        assert_eq!(Packet::parse(&bytes).unwrap().payload(), [0xaa]);
+    }
+}

@@ -14,6 +14,7 @@ use iphelper_wire::{Error, HardwareAddress, HardwareType, Layer, arp};
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const CLIENT: HardwareAddress = HardwareAddress::ethernet([2, 0, 0, 0, 0, 2]);
 
+#[expect(clippy::panic, reason = "a recording that cannot be read fails the test")]
 fn exchange(name: &str) -> Vec<Message> {
     captured_dhcp(name)
         .iter()

@@ -13,6 +13,7 @@ use iphelper_wire::{Error, Layer};
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// An ACK with a server identifier before and a router after the options under test.
+#[expect(clippy::unwrap_used, reason = "the fixed fields are good: an error fails the test")]
 fn ack_with(under_test: &[u8]) -> Options {
     let before = [53, 1, 5, 54, 4, 192, 0, 2, 1];
     let after = [3, 4, 192, 0, 2, 254, 255];

@@ -55,6 +55,7 @@ fn exercise_arp(bytes: &[u8]) {
 }
 
 /// Damages a few bytes, or moves, repeats, cuts or fills a part.
+#[expect(clippy::indexing_slicing, reason = "an index out of range fails the test")]
 fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
     const TELLING: [u8; 12] = [0, 1, 3, 4, 5, 52, 53, 63, 64, 0xc0, 254, 255];
     for _ in 0..=numbers.below(4) {
@@ -78,6 +79,7 @@ fn mutate(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
     }
 }
 
+#[expect(clippy::indexing_slicing, reason = "an index out of range fails the test")]
 fn mutated(packets: &[Vec<u8>], seed: u64, exercise: impl Fn(&[u8])) {
     let mut numbers = Numbers(seed);
     for _ in 0..ROUNDS {

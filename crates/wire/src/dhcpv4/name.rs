@@ -47,7 +47,7 @@ pub(super) fn list(data: &[u8]) -> Result<Vec<String>, Reason> {
 
 /// Reads one name of wire form without compression that takes up all of `data`.
 ///
-/// The name ends with a dot if it is complete; a client may leave out the root (RFC 4702 3.3).
+/// The name ends with a dot if it is complete; a client may leave out the root (RFC 4702 2.3).
 pub(super) fn single(data: &[u8]) -> Result<String, Reason> {
     let mut name = String::new();
     let mut rest = data;

@@ -182,3 +182,50 @@ fn join(code: OptionCode, pieces: &[&[u8]]) -> (Vec<u8>, Option<Reason>) {
         _ => (pieces.concat(), None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_without_repeats() {
+        let mut options = Options::new();
+        options.insert(OptionCode::ROUTER, [1; 4]).insert(OptionCode::HOST_NAME, *b"a");
+        options.insert(OptionCode::ROUTER, [2; 4]);
+        let list: Vec<_> = options.iter().collect();
+        assert_eq!(list, [(OptionCode::ROUTER, &[2; 4][..]), (OptionCode::HOST_NAME, b"a")]);
+        assert_eq!(options.remove(OptionCode::ROUTER), Some(vec![2; 4]));
+        assert_eq!(options.remove(OptionCode::ROUTER), None);
+        assert_eq!(options.len(), 1);
+    }
+
+    #[test]
+    fn parts_of_the_encoding_are_no_options() {
+        let mut options = Options::new();
+        for code in [OptionCode::PAD, OptionCode::END, OptionCode::OVERLOAD] {
+            options.insert(code, [1]);
+        }
+        assert!(options.is_empty());
+    }
+
+    #[test]
+    fn check_looks_at_the_list_as_it_is() {
+        let mut options = Options::new();
+        options.insert(OptionCode::LEASE_TIME, [1; 3]);
+        let problem = Malformed { code: OptionCode::LEASE_TIME, reason: Reason::Length };
+        assert_eq!(options.check().collect::<Vec<_>>(), [problem]);
+        assert_eq!(options.malformed(), []);
+        assert_eq!(problem.to_string(), "lease-time option has a wrong length");
+        options.set_lease_time(1);
+        assert_eq!(options.check().count(), 0);
+    }
+
+    #[test]
+    fn names_that_cannot_be_written_change_nothing() {
+        let mut options = Options::new();
+        assert!(options.set_domain_search(&["good", "not good"]).is_err());
+        assert!(options.set_domain_search(&["a".repeat(64)]).is_err());
+        assert!(options.set_user_class(&[""]).is_err());
+        assert!(options.is_empty());
+    }
+}
