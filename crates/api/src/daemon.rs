@@ -5,10 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Empty, Method, Time};
-
-/// The interface's name.
-pub const INTERFACE: &str = "org.iphelper.Daemon";
+use crate::calls::calls;
+use crate::{Empty, Time};
 
 /// The interface's description, as `GetInterfaceDescription` returns it.
 pub const IDL: &str = include_str!("../../../varlink/org.iphelper.Daemon.varlink");
@@ -78,22 +76,11 @@ pub struct CountersReply {
 #[serde(deny_unknown_fields)]
 pub struct Reload {}
 
-impl Method for Status {
-    const NAME: &'static str = "org.iphelper.Daemon.Status";
-    type Reply = StatusReply;
-    type Error = Error;
-}
-
-impl Method for Counters {
-    const NAME: &'static str = "org.iphelper.Daemon.Counters";
-    type Reply = CountersReply;
-    type Error = Error;
-}
-
-impl Method for Reload {
-    const NAME: &'static str = "org.iphelper.Daemon.Reload";
-    type Reply = Empty;
-    type Error = Error;
+calls! {
+    "org.iphelper.Daemon", Error;
+    Status => StatusReply,
+    Counters => CountersReply,
+    Reload => Empty,
 }
 
 /// The interface's errors.

@@ -7,11 +7,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calls::calls;
 use crate::open_enum::open_enum;
-use crate::{Method, Prefix, Time};
-
-/// The interface's name.
-pub const INTERFACE: &str = "org.iphelper.Lease";
+use crate::{Prefix, Time, Timeout};
 
 /// The interface's description, as `GetInterfaceDescription` returns it.
 pub const IDL: &str = include_str!("../../../varlink/org.iphelper.Lease.varlink");
@@ -268,9 +266,9 @@ pub struct Acquire {
     /// IPv4 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// Seconds to wait.
+    /// How long to wait for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<f64>,
+    pub timeout: Option<Timeout>,
 }
 
 /// Reply of `Acquire`.
@@ -291,9 +289,9 @@ pub struct Renew {
     /// IPv4 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// Seconds to wait.
+    /// How long to wait for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<f64>,
+    pub timeout: Option<Timeout>,
 }
 
 /// Reply of `Renew`.
@@ -314,9 +312,9 @@ pub struct Release {
     /// IPv4 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
-    /// Seconds to wait.
+    /// How long to wait for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<f64>,
+    pub timeout: Option<Timeout>,
 }
 
 /// Reply of `Release`.
@@ -337,9 +335,9 @@ pub struct Inform {
     /// The address configured by hand; the interface's first when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// Seconds to wait.
+    /// How long to wait for the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<f64>,
+    pub timeout: Option<Timeout>,
 }
 
 /// Reply of `Inform`.
@@ -365,40 +363,14 @@ pub struct MonitorReply {
     pub event: Event,
 }
 
-impl Method for List {
-    const NAME: &'static str = "org.iphelper.Lease.List";
-    type Reply = ListReply;
-    type Error = Error;
-}
-
-impl Method for Acquire {
-    const NAME: &'static str = "org.iphelper.Lease.Acquire";
-    type Reply = AcquireReply;
-    type Error = Error;
-}
-
-impl Method for Renew {
-    const NAME: &'static str = "org.iphelper.Lease.Renew";
-    type Reply = RenewReply;
-    type Error = Error;
-}
-
-impl Method for Release {
-    const NAME: &'static str = "org.iphelper.Lease.Release";
-    type Reply = ReleaseReply;
-    type Error = Error;
-}
-
-impl Method for Inform {
-    const NAME: &'static str = "org.iphelper.Lease.Inform";
-    type Reply = InformReply;
-    type Error = Error;
-}
-
-impl Method for Monitor {
-    const NAME: &'static str = "org.iphelper.Lease.Monitor";
-    type Reply = MonitorReply;
-    type Error = Error;
+calls! {
+    "org.iphelper.Lease", Error;
+    List => ListReply,
+    Acquire => AcquireReply,
+    Renew => RenewReply,
+    Release => ReleaseReply,
+    Inform => InformReply,
+    Monitor => MonitorReply,
 }
 
 /// The interface's errors.
@@ -524,15 +496,11 @@ pub enum Error {
 }
 
 fn held_by(holder: Option<&str>) -> String {
-    holder
-        .map(|holder| format!("; {holder} manages it"))
-        .unwrap_or_default()
+    holder.map(|holder| format!("; {holder} manages it")).unwrap_or_default()
 }
 
 fn in_words(message: Option<&str>) -> String {
-    message
-        .map(|message| format!(": {message:?}"))
-        .unwrap_or_default()
+    message.map(|message| format!(": {message:?}")).unwrap_or_default()
 }
 
 fn tries_text(tries: u32) -> String {

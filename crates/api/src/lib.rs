@@ -3,35 +3,46 @@
 //! The contract itself is the IDL under `varlink/`; the modules [`lease`] and [`daemon`] mirror it
 //! type for type, and a test compares the two so that they cannot drift. Around them:
 //!
+//! - [`protocol`]: messages on the wire, without I/O.
 //! - [`service`]: `org.varlink.service`, which every Varlink service answers.
-//! - [`Time`] and [`Prefix`]: values the IDL carries as text.
+//! - [`server`]: one connection of a service without I/O, and, with feature `tokio`, all of them.
+//! - [`client`]: a blocking client, and, with feature `async`, one for tokio.
+//! - [`Time`], [`Timeout`] and [`Prefix`]: values the IDL carries as text.
 
+mod calls;
+pub mod client;
 pub mod daemon;
 pub mod lease;
 mod open_enum;
+mod pattern;
 mod prefix;
+pub mod protocol;
+pub mod server;
 pub mod service;
 mod time;
+mod timeout;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use pattern::matches;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use time::{InvalidTime, Time};
+pub use timeout::{InvalidTimeout, Timeout};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/iphelper/iphelper.sock";
 
 /// One method of an interface; the implementing type is its parameters.
-pub trait Method: Serialize + DeserializeOwned {
+pub trait Method: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The qualified name, such as `org.iphelper.Lease.Renew`.
     const NAME: &'static str;
 
     /// What each reply carries.
-    type Reply: Serialize + DeserializeOwned;
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
 
     /// The errors of the interface.
-    type Error: Serialize + DeserializeOwned + std::error::Error;
+    type Error: Serialize + DeserializeOwned + std::error::Error + Send + Sync + 'static;
 }
 
 /// The reply of a method that returns nothing.

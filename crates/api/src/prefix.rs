@@ -83,28 +83,15 @@ mod tests {
 
     #[test]
     fn text_form_is_address_slash_length() {
-        for text in [
-            "0.0.0.0/0",
-            "192.0.2.0/24",
-            "203.0.113.9/32",
-            "::/0",
-            "2001:db8::/48",
-        ] {
+        for text in ["0.0.0.0/0", "192.0.2.0/24", "203.0.113.9/32", "::/0", "2001:db8::/48"] {
             assert_eq!(text.parse::<Prefix>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_is_no_prefix_is_refused() {
-        for text in [
-            "",
-            "192.0.2.0",
-            "192.0.2.0/33",
-            "::/129",
-            "192.0.2.0/+8",
-            "192.0.2.0/",
-            "/8",
-        ] {
+        for text in ["", "192.0.2.0", "192.0.2.0/33", "::/129", "192.0.2.0/+8", "192.0.2.0/", "/8"]
+        {
             assert!(text.parse::<Prefix>().is_err(), "{text}");
         }
     }

@@ -4,10 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Method;
-
-/// The interface's name.
-pub const INTERFACE: &str = "org.varlink.service";
+use crate::calls::calls;
 
 /// The interface's description, as `GetInterfaceDescription` returns it.
 pub const IDL: &str = include_str!("org.varlink.service.varlink");
@@ -47,16 +44,10 @@ pub struct GetInterfaceDescriptionReply {
     pub description: String,
 }
 
-impl Method for GetInfo {
-    const NAME: &'static str = "org.varlink.service.GetInfo";
-    type Reply = GetInfoReply;
-    type Error = Error;
-}
-
-impl Method for GetInterfaceDescription {
-    const NAME: &'static str = "org.varlink.service.GetInterfaceDescription";
-    type Reply = GetInterfaceDescriptionReply;
-    type Error = Error;
+calls! {
+    "org.varlink.service", Error;
+    GetInfo => GetInfoReply,
+    GetInterfaceDescription => GetInterfaceDescriptionReply,
 }
 
 /// Errors any call can meet, whatever its interface.

@@ -26,9 +26,7 @@ impl Time {
 
     /// How long until this time, seen from `now`; zero when it has passed.
     pub fn after(self, now: SystemTime) -> Duration {
-        SystemTime::from(self)
-            .duration_since(now)
-            .unwrap_or_default()
+        SystemTime::from(self).duration_since(now).unwrap_or_default()
     }
 
     fn from_timestamp(timestamp: jiff::Timestamp) -> Self {
@@ -124,10 +122,7 @@ mod tests {
     #[test]
     fn a_time_that_has_passed_is_zero_away() {
         let now = SystemTime::now();
-        assert_eq!(
-            Time::from(now - Duration::from_secs(5)).after(now),
-            Duration::ZERO
-        );
+        assert_eq!(Time::from(now - Duration::from_secs(5)).after(now), Duration::ZERO);
         assert!(Time::from(now + Duration::from_secs(5)).after(now) > Duration::from_secs(4));
     }
 }

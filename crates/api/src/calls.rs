@@ -1,0 +1,119 @@
+//! The calls of an interface as one enum.
+
+/// Declares the calls of an interface: which type replies to each, and an enum over them.
+macro_rules! calls {
+    (
+        $interface:literal, $error:ident;
+        $( $method:ident => $reply:ident, )*
+    ) => {
+        /// The interface's name.
+        pub const INTERFACE: &str = $interface;
+
+        /// A call of this interface.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Call {
+            $(
+                #[doc = concat!("`", stringify!($method), "`.")]
+                $method($method),
+            )*
+        }
+
+        impl Call {
+            /// Reads the parameters of the method of that unqualified name.
+            pub(crate) fn parse(
+                method: &str,
+                parameters: Option<&serde_json::value::RawValue>,
+            ) -> Result<Self, crate::service::Error> {
+                match method {
+                    $( stringify!($method) => {
+                        crate::calls::parameters(parameters).map(Self::$method)
+                    } )*
+                    _ => Err(crate::service::Error::MethodNotFound {
+                        method: format!("{INTERFACE}.{method}"),
+                    }),
+                }
+            }
+        }
+
+        $(
+            impl crate::Method for $method {
+                const NAME: &'static str = concat!($interface, ".", stringify!($method));
+                type Reply = $reply;
+                type Error = $error;
+            }
+        )*
+    };
+}
+
+pub(crate) use calls;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::service;
+
+/// Reads a call's parameters; absent ones are an empty object.
+pub(crate) fn parameters<T: DeserializeOwned>(
+    parameters: Option<&RawValue>,
+) -> Result<T, service::Error> {
+    let text = parameters.map_or("{}", RawValue::get);
+    // Serde would take an array for a struct, its elements in the order of the fields.
+    if !text.starts_with('{') {
+        return Err(service::Error::InvalidParameter { parameter: "parameters".to_owned() });
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        // A missing field has no path; serde names it in the message alone.
+        let parameter = match path.as_str() {
+            "." | "?" => error.inner().to_string().split('`').nth(1).unwrap_or_default().to_owned(),
+            _ => path,
+        };
+        service::Error::InvalidParameter { parameter }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lease::{Acquire, Call};
+    use crate::service::Error;
+
+    fn culprit(method: &str, json: &str) -> String {
+        let raw: Box<serde_json::value::RawValue> = serde_json::from_str(json).unwrap();
+        match Call::parse(method, Some(&raw)) {
+            Err(Error::InvalidParameter { parameter }) => parameter,
+            other => panic!("{json}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_parameter_at_fault_is_named() {
+        for (json, parameter) in [
+            ("{}", "interface"),
+            (r#"{"interface":5}"#, "interface"),
+            (r#"{"interface":null}"#, "interface"),
+            (r#"{"interface":"eth0","timeout":0}"#, "timeout"),
+            (r#"{"interface":"eth0","timeout":"5"}"#, "timeout"),
+            (r#"{"interface":"eth0","family":"ipx"}"#, "family"),
+            (r#"{"interface":"eth0","colour":1}"#, "colour"),
+            (r#"{"colour":1}"#, "colour"),
+            (r#"["eth0"]"#, "parameters"),
+            ("7", "parameters"),
+        ] {
+            assert_eq!(culprit("Acquire", json), parameter, "{json}");
+        }
+    }
+
+    #[test]
+    fn absent_parameters_are_an_empty_object() {
+        assert_eq!(Call::parse("List", None), Ok(Call::List(Default::default())));
+    }
+
+    #[test]
+    fn optional_parameters_may_be_null() {
+        let raw: Box<serde_json::value::RawValue> =
+            serde_json::from_str(r#"{"interface":"eth0","family":null,"timeout":null}"#).unwrap();
+        let expected = Acquire { interface: "eth0".into(), family: None, timeout: None };
+        assert_eq!(Call::parse("Acquire", Some(&raw)), Ok(Call::Acquire(expected)));
+    }
+}

@@ -1,0 +1,162 @@
+//! The calling side.
+//!
+//! [`Client`] blocks; with feature `async`, `AsyncClient` is the same for tokio.
+
+#[cfg(feature = "async")]
+mod asynchronous;
+mod blocking;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+#[cfg(feature = "async")]
+pub use asynchronous::{AsyncClient, AsyncReplies};
+pub use blocking::{Client, Replies};
+
+use crate::{Method, protocol, service};
+
+/// The daemon could not be asked, or its answer not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody listens there: the daemon does not run, or listens elsewhere.
+    #[error("no daemon listens at {}", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+
+    /// The socket's or a folder's permissions keep this process out.
+    #[error("access to {} denied", path.display())]
+    AccessDenied {
+        /// The socket.
+        path: PathBuf,
+    },
+
+    /// The daemon said nothing in time. It may still do what it was asked to.
+    #[error("the daemon did not answer in time")]
+    TimedOut,
+
+    /// The daemon closed the connection: it ended, or has too many callers.
+    #[error("the daemon closed the connection")]
+    Closed,
+
+    /// An earlier call failed half-way, so that the next answer could be the last one's.
+    #[error("the connection failed earlier")]
+    Broken,
+
+    /// What the other side sent is no answer to the call.
+    #[error("the daemon does not keep the protocol")]
+    Protocol(#[from] protocol::Error),
+
+    /// The service refused the call whatever its meaning: it does not serve the method, or not
+    /// with these parameters.
+    #[error("the service refused the call")]
+    Service(#[source] service::Error),
+
+    /// The service answered with an error this version does not know.
+    #[error("unknown error {name}: {parameters}")]
+    Unknown {
+        /// The error's qualified name.
+        name: String,
+        /// Its parameters, JSON.
+        parameters: String,
+    },
+
+    /// The kernel refused to read or write.
+    #[error("connection failed")]
+    Io(#[source] io::Error),
+}
+
+/// A call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError<E: std::error::Error + 'static> {
+    /// The daemon did what it could and says why it came to nothing.
+    #[error(transparent)]
+    Method(E),
+
+    /// The daemon could not be asked, or its answer not be had.
+    #[error(transparent)]
+    Client(#[from] Error),
+}
+
+impl Error {
+    fn connecting(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::AccessDenied { path: path.to_owned() },
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Unreachable { path: path.to_owned(), source },
+        }
+    }
+
+    /// An error of reading or writing on an open connection.
+    fn talking(source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ => Self::Io(source),
+        }
+    }
+}
+
+/// One reply, and whether others follow.
+#[derive(Debug)]
+struct Received<T> {
+    reply: T,
+    continues: bool,
+}
+
+/// Whether the connection is as good as before the call: a method's error is an answer like any
+/// other, and so are the service's.
+fn is_answer<T, E>(received: &Result<T, CallError<E>>) -> bool
+where
+    E: std::error::Error + 'static,
+{
+    match received {
+        Ok(_) | Err(CallError::Method(_)) => true,
+        Err(CallError::Client(error)) => {
+            matches!(error, Error::Service(_) | Error::Unknown { .. })
+        }
+    }
+}
+
+fn encode_call<M: Method>(parameters: &M, more: bool) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    protocol::encode(&protocol::CallOut { method: M::NAME, parameters, more }, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn decode_reply<M>(message: &[u8]) -> Result<Received<M::Reply>, CallError<M::Error>>
+where
+    M: Method,
+{
+    let reply: protocol::Reply<'_> = protocol::parse(message).map_err(Error::from)?;
+    let parameters = reply.parameters.map_or("{}", RawValue::get);
+    if let Some(name) = reply.error {
+        return Err(decode_error::<M>(&name, parameters));
+    }
+    let continues = reply.continues.unwrap_or(false);
+    let reply = protocol::parse(parameters.as_bytes()).map_err(Error::from)?;
+    Ok(Received { reply, continues })
+}
+
+fn decode_error<M: Method>(name: &str, parameters: &str) -> CallError<M::Error> {
+    let unknown = || Error::Unknown { name: name.to_owned(), parameters: parameters.to_owned() };
+    // An error's Rust form is the object of name and parameters; rebuilt, because the parameters
+    // may have been left out.
+    let whole = match serde_json::from_str::<serde_json::Value>(parameters) {
+        Ok(parameters) => serde_json::json!({ "error": name, "parameters": parameters }),
+        Err(_) => return unknown().into(),
+    };
+    if let Ok(error) = serde_json::from_value(whole.clone()) {
+        return CallError::Method(error);
+    }
+    match serde_json::from_value(whole) {
+        Ok(error) => Error::Service(error).into(),
+        Err(_) => unknown().into(),
+    }
+}

@@ -1,0 +1,212 @@
+//! One connection of the service, without I/O.
+
+use serde::Serialize;
+
+use crate::protocol::{Decoder, Error, LONGEST_CALL, Outgoing, ReplyOut, parse};
+use crate::{daemon, lease, protocol, service};
+
+/// Once that many bytes wait to be written, nothing more is asked for or queued until they are
+/// gone. One message may exceed it.
+const HIGH_WATER: usize = 64 << 10;
+
+/// A call of one of our interfaces.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// Of `org.iphelper.Lease`.
+    Lease(lease::Call),
+    /// Of `org.iphelper.Daemon`.
+    Daemon(daemon::Call),
+}
+
+/// A call that waits to be answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What is asked.
+    pub call: Call,
+    /// The caller takes more than one reply.
+    pub more: bool,
+    /// Nobody waits for a reply; whatever is replied is dropped.
+    pub oneway: bool,
+}
+
+/// Turns the bytes of one client into calls, and the answers into bytes.
+///
+/// The owner's loop is:
+///
+/// 1. Give what was read to [`receive`](Self::receive), as long as
+///    [`wants_bytes`](Self::wants_bytes).
+/// 2. Take the next call from [`poll_request`](Self::poll_request) and answer it: any number of
+///    [`reply_and_continue`](Self::reply_and_continue) if it was made with `more`, then one
+///    [`reply`](Self::reply) or [`fail`](Self::fail).
+/// 3. Write [`outgoing`](Self::outgoing), tell [`sent`](Self::sent) how much of it went, and start
+///    over.
+///
+/// Calls are answered in the order they came: the next is handed out when the one before has its
+/// last reply. `org.varlink.service`, unknown methods and bad parameters are answered inside. What
+/// is queued is never dropped; ask [`has_room`](Self::has_room) before queuing another message of
+/// a stream, and memory stays bounded by a buffer and one message.
+#[derive(Debug)]
+pub struct Connection {
+    decoder: Decoder,
+    outgoing: Outgoing,
+    answering: Option<Answering>,
+}
+
+/// The call being answered.
+#[derive(Clone, Copy, Debug)]
+struct Answering {
+    oneway: bool,
+}
+
+impl Connection {
+    /// A connection on which nothing has happened yet.
+    pub fn new() -> Self {
+        Self { decoder: Decoder::new(LONGEST_CALL), outgoing: Outgoing::default(), answering: None }
+    }
+
+    /// Takes bytes the client sent.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+    }
+
+    /// Whether more may be read: false while the client is ahead of us by the longest message.
+    pub fn wants_bytes(&self) -> bool {
+        !self.decoder.is_full()
+    }
+
+    /// Returns the next call to answer, or `None` when bytes have to come or go first.
+    ///
+    /// On an error the client does not speak Varlink: write what is queued and close.
+    pub fn poll_request(&mut self) -> Result<Option<Request>, Error> {
+        while self.answering.is_none() && self.has_room() {
+            let Some(message) = self.decoder.next_message()? else { return Ok(None) };
+            let call: protocol::Call<'_> = parse(message)?;
+            let oneway = call.oneway.unwrap_or(false);
+            let more = call.more.unwrap_or(false);
+            let asked = resolve(&call);
+
+            self.answering = Some(Answering { oneway });
+            match asked {
+                Ok(Asked::Ours(call)) => return Ok(Some(Request { call, more, oneway })),
+                Ok(Asked::Info(reply)) => self.reply(&reply)?,
+                Ok(Asked::Description(reply)) => self.reply(&reply)?,
+                Err(error) => self.fail(&error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether another message of a stream may be queued.
+    pub fn has_room(&self) -> bool {
+        self.outgoing.bytes().len() < HIGH_WATER
+    }
+
+    /// Queues a reply after which others to the same call follow.
+    pub fn reply_and_continue<T: Serialize>(&mut self, parameters: &T) -> Result<(), Error> {
+        self.queue(&ReplyOut { parameters, continues: true })
+    }
+
+    /// Queues the last reply to the call being answered.
+    pub fn reply<T: Serialize>(&mut self, parameters: &T) -> Result<(), Error> {
+        self.queue(&ReplyOut { parameters, continues: false })?;
+        self.answering = None;
+        Ok(())
+    }
+
+    /// Ends the call being answered with an error of its interface, or of [`service`].
+    pub fn fail<E: Serialize + std::error::Error>(&mut self, error: &E) -> Result<(), Error> {
+        self.queue(error)?;
+        self.answering = None;
+        Ok(())
+    }
+
+    /// The bytes to write next.
+    pub fn outgoing(&self) -> &[u8] {
+        self.outgoing.bytes()
+    }
+
+    /// The first `written` bytes of [`outgoing`](Self::outgoing) went out.
+    pub fn sent(&mut self, written: usize) {
+        self.outgoing.advance(written);
+    }
+
+    fn queue<T: Serialize>(&mut self, message: &T) -> Result<(), Error> {
+        match self.answering {
+            Some(Answering { oneway: true }) => Ok(()),
+            Some(Answering { oneway: false }) => self.outgoing.push(message),
+            // The client would take it for the answer to its next call.
+            None => Err(Error::Unexpected),
+        }
+    }
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+enum Asked {
+    Ours(Call),
+    Info(service::GetInfoReply),
+    Description(service::GetInterfaceDescriptionReply),
+}
+
+fn resolve(call: &protocol::Call<'_>) -> Result<Asked, service::Error> {
+    if call.upgrade.unwrap_or(false) {
+        return Err(service::Error::MethodNotImplemented { method: call.method.to_string() });
+    }
+    let Some((interface, method)) = call.method.rsplit_once('.') else {
+        return Err(service::Error::MethodNotFound { method: call.method.to_string() });
+    };
+    match interface {
+        lease::INTERFACE => {
+            let ours = lease::Call::parse(method, call.parameters)?;
+            let streams = call.more.unwrap_or(false) && !call.oneway.unwrap_or(false);
+            if matches!(ours, lease::Call::Monitor(_)) && !streams {
+                return Err(service::Error::ExpectedMore {});
+            }
+            Ok(Asked::Ours(Call::Lease(ours)))
+        }
+        daemon::INTERFACE => {
+            let ours = daemon::Call::parse(method, call.parameters)?;
+            Ok(Asked::Ours(Call::Daemon(ours)))
+        }
+        service::INTERFACE => match service::Call::parse(method, call.parameters)? {
+            service::Call::GetInfo(_) => Ok(Asked::Info(info())),
+            service::Call::GetInterfaceDescription(asked) => {
+                Ok(Asked::Description(description(asked)?))
+            }
+        },
+        _ => Err(service::Error::InterfaceNotFound { interface: interface.to_owned() }),
+    }
+}
+
+fn info() -> service::GetInfoReply {
+    service::GetInfoReply {
+        vendor: "iphelper".to_owned(),
+        product: "iphelperd".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        url: env!("CARGO_PKG_REPOSITORY").to_owned(),
+        interfaces: DESCRIPTIONS.iter().map(|(name, _)| (*name).to_owned()).collect(),
+    }
+}
+
+fn description(
+    asked: service::GetInterfaceDescription,
+) -> Result<service::GetInterfaceDescriptionReply, service::Error> {
+    let found = DESCRIPTIONS.iter().find(|(name, _)| *name == asked.interface);
+    match found {
+        Some((_, idl)) => {
+            Ok(service::GetInterfaceDescriptionReply { description: (*idl).to_owned() })
+        }
+        None => Err(service::Error::InterfaceNotFound { interface: asked.interface }),
+    }
+}
+
+/// Every interface served, with its description.
+const DESCRIPTIONS: [(&str, &str); 3] = [
+    (daemon::INTERFACE, daemon::IDL),
+    (lease::INTERFACE, lease::IDL),
+    (service::INTERFACE, service::IDL),
+];

@@ -1,0 +1,19 @@
+//! The serving side: one connection without I/O, and the loop around all of them.
+//!
+//! [`Connection`] is everything about a connection that is not I/O. With feature `tokio`, `serve`
+//! runs one task for each connection around it, so that no client waits for another: a client
+//! that does not read stops its own task, and nothing else.
+
+mod connection;
+#[cfg(feature = "tokio")]
+mod conversation;
+#[cfg(feature = "tokio")]
+mod handler;
+#[cfg(feature = "tokio")]
+mod serve;
+
+pub use connection::{Call, Connection, Request};
+#[cfg(feature = "tokio")]
+pub use handler::{Handler, Subscription};
+#[cfg(feature = "tokio")]
+pub use serve::{Limits, Statistics, serve};
