@@ -37,6 +37,10 @@ pub enum Input<'a> {
         payload: &'a [u8],
     },
     /// An ARP packet that the filter of the last `Listen` let pass.
+    ///
+    /// The caller leaves out what the host's other interfaces sent: on a shared link the kernel
+    /// answers there for any address of the host (`arp_ignore` 0 in ip-sysctl.rst), and only the
+    /// caller knows all its hardware addresses.
     Arp(&'a arp::Packet),
     /// How an effect ended. Every `Output::Effect` is answered by one of these.
     Effect {

@@ -1,0 +1,344 @@
+//! Commands: what they set in motion, and their one reply.
+
+use engine::Instant;
+
+use super::apply::removal;
+use super::engine::Client;
+use super::host::{Batch, BatchId, Purpose};
+use super::input::{Command, CommandId};
+use super::message::Kind;
+use super::output::{Failure, Outcome, Output};
+use super::state::Phase;
+use super::timers::Exchange;
+
+/// A command that has not been answered.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) id: CommandId,
+    pub(super) command: Command,
+    pub(super) started_at: Instant,
+    pub(super) deadline: Instant,
+    /// [`Client::asked`] when it came.
+    asked_before: u32,
+    pub(super) wait: Wait,
+    /// What the client ran into since; the answer if the deadline comes first.
+    obstacle: Option<Box<Failure>>,
+}
+
+/// What a command waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Any lease.
+    Lease,
+    /// An answer about the lease there is.
+    Extension,
+    /// Effects.
+    Batch(BatchId),
+    /// The answer to INFORM.
+    Inform,
+}
+
+impl Client {
+    pub(super) fn on_command(
+        &mut self,
+        id: CommandId,
+        command: Command,
+        deadline: Instant,
+        now: Instant,
+    ) {
+        let pending = Pending {
+            id,
+            command,
+            started_at: now,
+            deadline,
+            asked_before: self.asked,
+            wait: Wait::Lease,
+            obstacle: None,
+        };
+        match command {
+            Command::Acquire => self.acquire(pending, now),
+            Command::Renew => self.renew(pending, now),
+            Command::Release => self.release(pending, now),
+            Command::Inform { address } => self.inform(pending, address, now),
+            Command::Stop { release: true } => self.release(pending, now),
+            Command::Stop { release: false } => self.stop(pending),
+        }
+    }
+
+    /// The caller is gone; what it set in motion goes on.
+    pub(super) fn on_cancel(&mut self, id: CommandId) {
+        if let Some(position) = self.commands.iter().position(|c| c.id == id) {
+            self.commands.remove(position);
+            self.reply(id, Err(Failure::Cancelled));
+        }
+        self.end_informs();
+    }
+
+    fn acquire(&mut self, mut pending: Pending, now: Instant) {
+        self.wanted = true;
+        let settled = !matches!(self.phase, Phase::Rebooting(_) | Phase::InitReboot);
+        if let Some(binding) = self.binding.as_ref().filter(|b| b.in_use && settled && self.is_up())
+        {
+            match self.hands.applying(binding.id) {
+                Some(batch) => {
+                    pending.wait = Wait::Batch(batch);
+                    self.commands.push(pending);
+                }
+                None => {
+                    let lease = Box::new(binding.lease.clone());
+                    let already = true;
+                    self.reply(pending.id, Ok(Outcome::Acquired { lease, already }));
+                    self.start_if_idle(now);
+                }
+            }
+            return;
+        }
+        self.want_lease(pending, now);
+    }
+
+    fn renew(&mut self, mut pending: Pending, now: Instant) {
+        self.wanted = true;
+        let Some(binding) = self.binding.as_ref().filter(|_| self.is_up()) else {
+            return self.want_lease(pending, now);
+        };
+        if let Some(batch) = self.hands.applying(binding.id) {
+            // Its terms are as fresh as they can be.
+            pending.wait = Wait::Batch(batch);
+            self.commands.push(pending);
+        } else if self.state().has_lease() {
+            let deadline = pending.deadline;
+            pending.wait = Wait::Extension;
+            self.commands.push(pending);
+            self.extend_urgently(deadline, now);
+        } else if matches!(self.phase, Phase::Rebooting(_)) {
+            pending.wait = Wait::Extension;
+            self.commands.push(pending);
+        } else {
+            self.want_lease(pending, now);
+        }
+    }
+
+    fn want_lease(&mut self, pending: Pending, now: Instant) {
+        if self.link.is_some_and(|link| !link.up) {
+            // It is taken up when the link is.
+            if matches!(self.phase, Phase::Released) {
+                self.set_phase(Phase::Stopped);
+            }
+            return self.reply(pending.id, Err(Failure::LinkDown));
+        }
+        if let Phase::Ipv6Only(ipv6_only) = &self.phase {
+            let wait = ipv6_only.until_at - now;
+            return self.reply(pending.id, Err(Failure::Ipv6Only { wait }));
+        }
+        self.commands.push(pending);
+        self.start_if_idle(now);
+        self.hurry(now);
+    }
+
+    fn start_if_idle(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Stopped | Phase::Released if self.is_up() => self.begin(now),
+            Phase::Released => self.set_phase(Phase::Stopped),
+            _ => {}
+        }
+    }
+
+    fn release(&mut self, mut pending: Pending, now: Instant) {
+        self.wanted = false;
+        let stop = matches!(pending.command, Command::Stop { .. });
+        self.cancel_others(stop);
+        self.withdraw_link_local();
+        if let Some(batch) = self.hands.releasing() {
+            self.rest(stop);
+            pending.wait = Wait::Batch(batch);
+            return self.commands.push(pending);
+        }
+        let probed = match &self.phase {
+            Phase::Probing(probing) => Some(probing.lease.clone()),
+            _ => None,
+        };
+        let applied = self.binding.take();
+        let in_use = applied.is_some();
+        if let Some(binding) = &applied {
+            self.unawait(binding.id);
+        }
+        self.dna = None;
+        let Some(lease) = applied.map(|binding| binding.lease).or(probed) else {
+            self.rest(stop);
+            self.persist_quietly();
+            let result = if stop { Ok(Outcome::Stopped) } else { Err(Failure::NotLeased) };
+            return self.reply(pending.id, result);
+        };
+
+        let (address, server) = (lease.address, lease.server);
+        let sent = Exchange::new(now).transmit(now, &mut self.rng);
+        let kind = Kind::Release { address, server };
+        if in_use {
+            self.send(kind, sent, address, Some(server));
+        } else {
+            // Not on the interface yet, so it cannot be the source of a unicast packet.
+            self.send(kind, sent, core::net::Ipv4Addr::UNSPECIFIED, None);
+        }
+        let mut effects = match in_use {
+            true => removal(&lease),
+            false => Vec::new(),
+        };
+        self.hint = Some(Box::new(lease));
+        self.rest(stop);
+        effects.extend(self.record());
+        let batch = self.carry_out(Purpose::Release { address, server }, effects);
+        pending.wait = Wait::Batch(batch);
+        if !self.is_up() {
+            pending.obstacle = Some(Box::new(Failure::LinkDown));
+        }
+        self.commands.push(pending);
+    }
+
+    /// Ends in the state that a release or a stop leaves behind.
+    fn rest(&mut self, stop: bool) {
+        if stop {
+            self.set_phase(Phase::Stopped);
+        } else {
+            self.set_phase(Phase::Released);
+        }
+    }
+
+    /// Leaves everything as it is, for the next daemon to find.
+    fn stop(&mut self, pending: Pending) {
+        self.wanted = false;
+        self.cancel_others(true);
+        self.withdraw_link_local();
+        self.dna = None;
+        if let Some(binding) = self.binding.take() {
+            self.hint = Some(Box::new(binding.lease));
+        }
+        if !matches!(self.phase, Phase::Released) {
+            self.set_phase(Phase::Stopped);
+        }
+        self.reply(pending.id, Ok(Outcome::Stopped));
+    }
+
+    /// Cancels what a release makes moot; `all` cancels the rest too.
+    fn cancel_others(&mut self, all: bool) {
+        for command in core::mem::take(&mut self.commands) {
+            let moot = matches!(command.command, Command::Acquire | Command::Renew);
+            if moot || all {
+                self.reply(command.id, Err(Failure::Cancelled));
+            } else {
+                self.commands.push(command);
+            }
+        }
+        self.end_informs();
+    }
+
+    pub(super) fn reply(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
+        self.output(Output::Reply { id, result });
+        if self.commands.is_empty() {
+            self.commands = Vec::new();
+        }
+    }
+
+    /// Answers the commands whose deadline has come.
+    pub(super) fn fire_deadlines(&mut self, now: Instant) {
+        while let Some(position) = self.commands.iter().position(|c| c.deadline <= now) {
+            let command = self.commands.remove(position);
+            let waited = now - command.started_at;
+            let tries = self.asked.saturating_sub(command.asked_before);
+            let failure = match (command.wait, command.obstacle) {
+                (_, Some(obstacle)) => *obstacle,
+                (Wait::Batch(_), None) => Failure::Host {
+                    reason: format!("not applied within {:.1} s", waited.as_secs_f64()),
+                },
+                _ if self.link.is_none() => Failure::LinkDown,
+                _ => Failure::NoAnswer { waited, tries },
+            };
+            self.reply(command.id, Err(failure));
+        }
+        self.end_informs();
+    }
+
+    /// Fails the commands that wait for that.
+    pub(super) fn fail_commands(&mut self, wait: Wait, failure: &Failure) {
+        while let Some(position) = self.commands.iter().position(|c| c.wait == wait) {
+            let command = self.commands.remove(position);
+            self.reply(command.id, Err(failure.clone()));
+        }
+    }
+
+    pub(super) fn fail_batch(&mut self, batch: BatchId, failure: &Failure) {
+        self.fail_commands(Wait::Batch(batch), failure);
+    }
+
+    pub(super) fn fail_for_link_down(&mut self) {
+        for wait in [Wait::Lease, Wait::Extension, Wait::Inform] {
+            self.fail_commands(wait, &Failure::LinkDown);
+        }
+    }
+
+    /// Notes what stands between the commands and their lease.
+    pub(super) fn obstacle(&mut self, failure: &Failure) {
+        for command in &mut self.commands {
+            if matches!(command.wait, Wait::Lease | Wait::Extension) {
+                command.obstacle = Some(Box::new(failure.clone()));
+            }
+        }
+    }
+
+    /// The lease they asked to extend is gone: any other will do.
+    pub(super) fn extension_becomes_acquisition(&mut self) {
+        for command in &mut self.commands {
+            if command.wait == Wait::Extension {
+                command.wait = Wait::Lease;
+            }
+        }
+    }
+
+    /// A lease was granted; who waits for one now waits for it to be applied.
+    pub(super) fn await_batch(&mut self, batch: BatchId) {
+        let binding = self.binding.as_ref().map(|binding| binding.id);
+        for command in &mut self.commands {
+            let superseded = match (command.wait, binding) {
+                (Wait::Batch(old), Some(binding)) => self.hands.is_for(old, binding),
+                _ => false,
+            };
+            if superseded || matches!(command.wait, Wait::Lease | Wait::Extension) {
+                command.wait = Wait::Batch(batch);
+            }
+        }
+    }
+
+    /// That binding will never be applied; who waits for it waits for another lease.
+    pub(super) fn unawait(&mut self, binding: u64) {
+        for command in &mut self.commands {
+            if let Wait::Batch(batch) = command.wait
+                && self.hands.is_for(batch, binding)
+            {
+                command.wait = Wait::Lease;
+            }
+        }
+    }
+
+    /// Answers those who waited for a batch.
+    pub(super) fn settle(&mut self, id: BatchId, batch: &Batch) {
+        while let Some(position) = self.commands.iter().position(|c| c.wait == Wait::Batch(id)) {
+            let command = self.commands.remove(position);
+            let lease = self.lease().cloned().map(Box::new);
+            let result = match (&batch.failure, command.obstacle) {
+                (Some(reason), _) => Err(Failure::Host { reason: reason.clone() }),
+                (None, Some(obstacle)) if matches!(*obstacle, Failure::LinkDown) => Err(*obstacle),
+                (None, _) => match (batch.purpose, command.command, lease) {
+                    (_, Command::Stop { .. }, _) => Ok(Outcome::Stopped),
+                    (Purpose::Release { address, server }, ..) => {
+                        Ok(Outcome::Released { address, server })
+                    }
+                    (Purpose::Renew(via), Command::Renew, Some(lease)) => {
+                        Ok(Outcome::Renewed { lease, via })
+                    }
+                    (_, _, Some(lease)) => Ok(Outcome::Acquired { lease, already: false }),
+                    (_, _, None) => Err(Failure::Cancelled),
+                },
+            };
+            self.reply(command.id, result);
+        }
+    }
+}
