@@ -399,14 +399,17 @@ impl Client {
         let failure = Failure::Refused { server, message };
         self.fail_commands(Wait::Extension, &failure);
         self.refusals = self.refusals.saturating_add(1);
+        let mut on_disk = self.hint.take().is_some();
         if self.lease().map(|lease| lease.address) == address {
-            self.drop_binding();
+            on_disk |= self.drop_binding().is_some();
         }
-        self.hint = None;
         self.obstacle(&failure);
         let delay = refusal_delay(self.refusals, &mut self.rng);
         self.init(now, delay);
-        self.persist_quietly();
+        if on_disk {
+            // The next start is not to ask for it again.
+            self.persist_quietly();
+        }
     }
 
     fn ipv6_only(&mut self, wait: u32, now: Instant) {

@@ -37,7 +37,8 @@ impl Client {
 
         let purpose = match how {
             How::Obtained => Purpose::Acquire,
-            How::Confirmed(via) | How::Extended(via) => Purpose::Renew(via),
+            How::Confirmed(via) => Purpose::Confirm(via),
+            How::Extended(via) => Purpose::Extend(via),
         };
         let mut binding = match old {
             Some(mut old) => {
@@ -60,7 +61,8 @@ impl Client {
         effects.extend(self.record());
         let batch = self.carry_out(purpose, effects);
         self.await_batch(batch);
-        if !matches!(how, How::Extended(_) | How::Confirmed(Via::SameNetwork)) {
+        let known = self.lease().is_some_and(|lease| lease.gateway.is_some());
+        if !known || !matches!(how, How::Extended(_) | How::Confirmed(Via::SameNetwork)) {
             self.learn_router(now);
         }
     }

@@ -148,7 +148,8 @@ impl Client {
         let stop = matches!(pending.command, Command::Stop { .. });
         self.cancel_others(stop);
         self.withdraw_link_local();
-        if let Some(batch) = self.hands.releasing() {
+        let nothing_since = self.binding.is_none() && !matches!(self.phase, Phase::Probing(_));
+        if let Some(batch) = self.hands.releasing().filter(|_| nothing_since) {
             self.rest(stop);
             pending.wait = Wait::Batch(batch);
             return self.commands.push(pending);
@@ -331,7 +332,7 @@ impl Client {
                     (Purpose::Release { address, server }, ..) => {
                         Ok(Outcome::Released { address, server })
                     }
-                    (Purpose::Renew(via), Command::Renew, Some(lease)) => {
+                    (Purpose::Confirm(via) | Purpose::Extend(via), Command::Renew, Some(lease)) => {
                         Ok(Outcome::Renewed { lease, via })
                     }
                     (_, _, Some(lease)) => Ok(Outcome::Acquired { lease, already: false }),

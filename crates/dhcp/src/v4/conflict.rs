@@ -107,6 +107,9 @@ impl Client {
         let source = core::net::Ipv4Addr::UNSPECIFIED;
         self.send(Kind::Decline { address, server }, sent, source, None);
         self.event(Event::Conflict { address, hardware, defended: false });
+        if self.lease().is_some_and(|lease| lease.address == address) {
+            self.drop_binding();
+        }
         let failure = Failure::Conflict { address, hardware };
         self.fail_commands(Wait::Extension, &failure);
         self.obstacle(&failure);

@@ -30,6 +30,8 @@ const KEPT_OUTPUTS: usize = 2;
 #[derive(Debug)]
 pub struct Client {
     pub(super) config: Box<Config>,
+    /// Settings that came during an exchange, for the next one.
+    next_config: Option<Box<Config>>,
     pub(super) rng: Rng,
     /// As last told; `None` until the first time.
     pub(super) link: Option<Link>,
@@ -66,6 +68,7 @@ impl Client {
     pub fn new(config: Config, rng: Rng) -> Self {
         Self {
             config: Box::new(config),
+            next_config: None,
             rng,
             link: None,
             wanted: false,
@@ -124,7 +127,10 @@ impl Engine for Client {
         self.fire(now);
         match input {
             Input::Link(link) => self.on_link(link, now),
-            Input::Configure(config) => self.config = config,
+            Input::Configure(config) => {
+                self.next_config = Some(config);
+                self.adopt_config();
+            }
             Input::Restore(record) => self.on_restore(*record, now),
             Input::Command { id, command, deadline } => self.on_command(id, command, deadline, now),
             Input::Cancel { id } => self.on_cancel(id),
@@ -207,6 +213,7 @@ impl Client {
         self.drop_binding();
         self.hint = None;
         self.link_down_protocols();
+        self.extension_becomes_acquisition();
         if self.link.is_some_and(|link| link.up) && self.wanted {
             self.init(now, core::time::Duration::ZERO);
         }
@@ -227,6 +234,7 @@ impl Client {
             self.set_phase(Phase::Stopped);
         }
         self.fail_for_link_down();
+        self.end_informs();
     }
 
     /// Stops what needs the wire, apart from the state itself.
@@ -235,7 +243,6 @@ impl Client {
         self.auto_configure_forbidden = false;
         self.refusals = 0;
         self.dna = None;
-        self.informs.clear();
         if let Some(binding) = &mut self.binding {
             binding.acd = None;
             binding.restore_at = None;
@@ -275,8 +282,25 @@ impl Client {
     pub(super) fn set_phase(&mut self, phase: Phase) {
         let (from, to) = (self.phase.state(), phase.state());
         self.phase = phase;
+        self.adopt_config();
         if from != to {
             self.event(Event::StateChanged { from, to });
+        }
+    }
+
+    /// Takes over new settings between two exchanges: the answers to one are judged by what it
+    /// asked with.
+    fn adopt_config(&mut self) {
+        let between = matches!(
+            self.phase,
+            Phase::Stopped
+                | Phase::Released
+                | Phase::Init(_)
+                | Phase::Bound(_)
+                | Phase::Ipv6Only(_)
+        );
+        if between && let Some(config) = self.next_config.take() {
+            self.config = config;
         }
     }
 

@@ -37,6 +37,8 @@ struct InFlight {
 enum Role {
     /// There is no lease without it.
     Address,
+    /// The command fails; the address keeps the lifetimes it had.
+    Lifetimes,
     /// The command fails, the lease does not.
     Persist,
     /// The client goes on without it.
@@ -59,8 +61,10 @@ pub(super) struct Batch {
 pub(super) enum Purpose {
     /// A new lease.
     Acquire,
-    /// A lease extended or confirmed.
-    Renew(Via),
+    /// The previous lease, confirmed.
+    Confirm(Via),
+    /// The lease in use, extended.
+    Extend(Via),
     /// A lease given back.
     Release { address: Ipv4Addr, server: Ipv4Addr },
     /// Nothing that anybody waits for.
@@ -100,7 +104,8 @@ impl Client {
     /// Orders effects. What waits for them is told by [`Client::finish`].
     pub(super) fn carry_out(&mut self, purpose: Purpose, effects: Vec<Effect>) -> BatchId {
         let id = BatchId(self.hands.new_id());
-        let applies = matches!(purpose, Purpose::Acquire | Purpose::Renew(_));
+        let anew = matches!(purpose, Purpose::Acquire | Purpose::Confirm(_));
+        let applies = anew || matches!(purpose, Purpose::Extend(_));
         self.hands.batches.push(Batch {
             id,
             purpose,
@@ -110,7 +115,8 @@ impl Client {
         });
         for effect in effects {
             let role = match &effect {
-                Effect::AddAddress(_) if applies => Role::Address,
+                Effect::AddAddress(_) if anew => Role::Address,
+                Effect::AddAddress(_) if applies => Role::Lifetimes,
                 Effect::Persist(_) => Role::Persist,
                 Effect::AddAddress(_) => Role::Optional("address"),
                 Effect::RemoveAddress { .. } => Role::Optional("removal of the address"),
@@ -148,14 +154,14 @@ impl Client {
             batch.waiting = batch.waiting.saturating_sub(1);
             if let Err(reason) = result {
                 let reason = match role {
-                    Role::Address => format!("address: {reason}"),
+                    Role::Address | Role::Lifetimes => format!("address: {reason}"),
                     Role::Persist => format!("record of the lease: {reason}"),
                     Role::Optional(what) => format!("{what}: {reason}"),
                 };
-                if matches!(role, Role::Address | Role::Persist) {
+                if !matches!(role, Role::Optional(_)) {
                     batch.failure.get_or_insert_with(|| reason.clone());
                 }
-                if role == Role::Address && batch.purpose == Purpose::Acquire {
+                if role == Role::Address {
                     lost = batch.binding;
                 }
                 self.event(Event::EffectFailed { reason });
@@ -192,7 +198,9 @@ impl Client {
         let lease = current.map(|binding| Box::new(binding.lease.clone()));
         match (batch.purpose, lease) {
             (Purpose::Acquire, Some(lease)) => self.event(Event::Acquired(lease)),
-            (Purpose::Renew(via), Some(lease)) => self.event(Event::Renewed { lease, via }),
+            (Purpose::Confirm(via) | Purpose::Extend(via), Some(lease)) => {
+                self.event(Event::Renewed { lease, via });
+            }
             (Purpose::Release { address, server }, _) => {
                 self.event(Event::Released { address, server });
             }
