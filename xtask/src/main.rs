@@ -5,7 +5,7 @@
 //! no compiler checks; [`peers`] brings the programs the tests talk to; [`tally`] counts.
 
 use std::env;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 mod house;
 mod peers;
@@ -19,7 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [--no-install] [FILTER...]  everything a change has to pass; with filters, those tests only
-  bench [ARGUMENT...]              the benchmarks, beside the peers (release build)
+  bench NAME [ARGUMENT...]         bench/NAME, ours beside the peers (release build); --help tells more
   fuzz [SECONDS]                   every fuzz target for that long (60 s), with cargo-fuzz";
 
 fn main() -> ExitCode {
@@ -42,7 +42,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Builds what is measured and runs `bench/NAME/bench.py`.
 fn bench(arguments: &[String]) -> bool {
+    let Some((name, rest)) = arguments.split_first() else {
+        say(USAGE);
+        return false;
+    };
+    let script = run::root().join("bench").join(name).join("bench.py");
+    if !script.is_file() {
+        say(&format!("no such benchmark: {}", script.display()));
+        return false;
+    }
     let build = [
         "build",
         "--release",
@@ -53,9 +63,7 @@ fn bench(arguments: &[String]) -> bool {
         "--bins",
     ];
     Cargo::new(build).succeeds()
-        && Cargo::new(["run", "--release", "--quiet", "-p", "iphelper-bench", "--"])
-            .args(arguments)
-            .succeeds()
+        && run::succeeds(Command::new("python3").arg(script).args(rest))
 }
 
 fn fuzz(arguments: &[String]) -> bool {

@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""DHCP clients side by side: time, memory and wake-ups, in one run. See ../README.md."""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import clients
+import network
+
+HERE = Path(__file__).resolve().parent
+INSIDE = "IPHELPER_BENCH_INSIDE"
+NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
+
+# Title, scenario, where in its result, unit, budget for ours.
+SINGLE = [
+    ("cold start to address, detection off", "commands", "address_ms", "ms", 10),
+    ("cold start to address, detection on*", "detection", "address_ms", "ms", 10),
+    ("cold start to address, probed before use", "strict", "address_ms", "ms", None),
+    ("cold start to address, rapid commit", "rapid", "address_ms", "ms", 8),
+    ("start to address, stored lease", "stored", "address_ms", "ms", 8),
+    ("acquire in a running client", "acquire", "address_ms", "ms", 5),
+    ("renew command to ACK", "commands", "renew.ack_ms", "ms", 4),
+    ("release command to packet out", "commands", "release.packet_ms", "ms", 2),
+    ("release command to address gone", "commands", "release.removed_ms", "ms", None),
+    ("memory, RSS", "commands", "memory.rss_kib", "KiB", None),
+    ("memory, PSS", "commands", "memory.pss_kib", "KiB", None),
+    ("processes", "commands", "memory.processes", "", None),
+]
+SCALE = [
+    ("all bound", "all_s", "s"),
+    ("interfaces bound", "bound", ""),
+    ("RSS", "memory.rss_kib", "KiB"),
+    ("PSS", "memory.pss_kib", "KiB"),
+    ("CPU until bound", "at_bound.cpu_s", "s"),
+    ("CPU in idle seconds", "idle.on_cpu_ms", "ms"),
+    ("wake-ups in idle seconds", "idle.switches", ""),
+    ("processes", "memory.processes", ""),
+]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="for one interface (7)")
+    parser.add_argument("--scale", type=int, nargs="*", default=[100, 1000], metavar="N",
+                        help="numbers of interfaces (100 1000); none to leave this out")
+    parser.add_argument("--scale-rounds", type=int, default=3, help="for many interfaces (3)")
+    parser.add_argument("--no-single", action="store_true", help="many interfaces only")
+    parser.add_argument("--client", action="append", choices=clients.ALL, help="only these")
+    parser.add_argument("--timeout", type=float, default=120, help="for binding all interfaces, s (120)")
+    parser.add_argument("--idle", type=float, default=10, help="length of the idle measurement, s (10)")
+    parser.add_argument("--json", type=Path, help="write every sample there")
+    parser.add_argument("--binaries", type=Path, help="directory with iphelperd and iph (target/release)")
+    parser.add_argument("--no-mozim", action="store_true", help="do not build the daemon around mozim")
+    return parser.parse_args()
+
+
+def say(line=""):
+    print(line, file=sys.stderr, flush=True)
+
+
+def chosen(options):
+    return options.client or list(clients.ALL)
+
+
+def outside(options):
+    """Builds what is missing, makes room for many neighbours, and runs itself in namespaces."""
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root: it makes network namespaces and starts daemons that want it")
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    if options.binaries:
+        os.environ["IPHELPER_BINARIES"] = str(options.binaries.resolve())
+    if "mozim" in chosen(options) and not options.no_mozim:
+        build_mozim()
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork",
+               "--kill-child", "--mount-proc", sys.executable, __file__, *sys.argv[1:]]
+    most = max([0, *options.scale])
+    with MoreNeighbours(most):
+        child = subprocess.Popen(command, env={**os.environ, INSIDE: "1"})
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        while True:
+            try:
+                sys.exit(child.wait())
+            except KeyboardInterrupt:
+                pass  # The child got it too; its namespaces end with it.
+
+
+class MoreNeighbours:
+    """The kernel's neighbour limit is one for all namespaces; a thousand interfaces need more."""
+
+    def __init__(self, interfaces):
+        self.wanted = 16384 if interfaces > 400 else 0
+        self.before = {}
+
+    def __enter__(self):
+        for name in ("gc_thresh3", "gc_thresh2", "gc_thresh1"):
+            file = NEIGHBOURS / name
+            value = int(file.read_text())
+            if value < self.wanted:
+                say(f"bench: {file} is {value}; {self.wanted} for the time of the run")
+                self.before[file] = value
+                file.write_text(str(self.wanted))
+
+    def __exit__(self, *_):
+        for file, value in reversed(self.before.items()):
+            file.write_text(str(value))
+
+
+def build_mozim():
+    if clients.Mozim.binary.exists():
+        return
+    say("bench: building the daemon around mozim, once")
+    target = clients.Mozim.binary.parents[1]
+    done = subprocess.run(["cargo", "build", "--release", "--quiet", "--manifest-path",
+                           str(HERE / "mozim/Cargo.toml"), "--target-dir", str(target)], check=False)
+    if done.returncode:
+        say("bench: mozim could not be built; it is left out")
+
+
+def quiet():
+    """Waits, 3 s at most, for half a second in which the machine was mostly idle."""
+    def load():
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+        return sum(fields), fields[3]
+    for _ in range(6):
+        before = load()
+        time.sleep(0.5)
+        after = load()
+        if (after[1] - before[1]) * 10 >= (after[0] - before[0]) * 7:
+            return True
+    return False
+
+
+class Run:
+    def __init__(self, options):
+        self.options = options
+        self.names = [name for name in chosen(options) if not clients.ALL[name].missing()]
+        self.samples = {name: {} for name in clients.ALL}
+        self.noisy = 0
+
+    def probe(self, net, scenario, name, *more):
+        self.noisy += not quiet()
+        command = net.inside("unshare", "--mount", "--propagation", "private", "sh", str(HERE / "sandbox.sh"),
+                             sys.executable, str(HERE / "probe.py"), scenario, name, *map(str, more))
+        out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
+        try:
+            return json.loads(out)
+        except ValueError:
+            say(f"bench: no result: {scenario} {name}")
+            return {}
+
+    def keep(self, name, scenario, result):
+        self.samples[name].setdefault(scenario, []).append(result)
+
+    def single(self):
+        net = network.Network(1)
+        # Round 0 warms caches and does not count.
+        for number in range(self.options.rounds + 1):
+            say(f"bench: one interface, round {number} of {self.options.rounds}")
+            for scenario in ("commands", "detection", "strict", "rapid", "stored", "acquire"):
+                for name in turned(self.names, number):
+                    result = self.one(net, scenario, name)
+                    if number and result is not None:
+                        self.keep(name, scenario, result)
+        net.close()
+
+    def one(self, net, scenario, name):
+        probes = clients.ALL[name].probes
+        ours = name == "iphelper"
+        if scenario in ("detection", "strict") and not probes or scenario == "strict" and not ours:
+            return None
+        server = network.Dnsmasq(rapid=scenario == "rapid")
+        net.reset()
+        more = {
+            "detection": ["cold", name, "--detection", "background"],
+            "strict": ["cold", name, "--detection", "strict"],
+            "rapid": ["cold", name, "--rapid"],
+        }.get(scenario, [scenario, name])
+        result = self.probe(net, *more)
+        server.close()
+        return result
+
+    def scale(self, count):
+        for number in range(1, self.options.scale_rounds + 1):
+            for name in turned(self.names, number):
+                net = network.Network(count)
+                server = network.Dnsmasq()
+                result = self.probe(net, "scale", name, "--count", count, "--timeout", self.options.timeout,
+                                    "--idle", self.options.idle)
+                server.close()
+                net.close()
+                self.keep(name, f"scale {count}", result)
+                say(f"bench: {count} interfaces, round {number}: {name}: {result.get('bound')} bound, "
+                    f"all after {result.get('all_s')} s")
+
+
+def turned(names, by):
+    by %= max(1, len(names))
+    return names[by:] + names[:by]
+
+
+def values(samples, path):
+    found = []
+    for sample in samples:
+        for key in path.split("."):
+            sample = (sample or {}).get(key)
+        if sample is not None:
+            found.append(sample)
+    return found
+
+
+def cell(found, of):
+    if not found:
+        return "–"
+    middle = statistics.median(found)
+    spread = f" ({show(min(found))}–{show(max(found))})" if min(found) != max(found) else ""
+    return show(middle) + spread + (f" {len(found)}/{of}" if len(found) < of else "")
+
+
+def show(value):
+    return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(title, header, rows):
+    lines = [[title, *header], *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    print()
+    for number, line in enumerate(lines):
+        print("| " + " | ".join(text.ljust(width) for text, width in zip(line, widths)) + " |")
+        if number == 0:
+            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    sys.stdout.flush()
+
+
+def row(run, title, path, scenario_of, budget=None, unit=""):
+    """One measure: a cell a client, and how the best peer stands to ours."""
+    cells, medians = [], {}
+    for name in chosen(run.options):
+        if name not in run.names:
+            cells.append("not installed")
+            continue
+        samples = run.samples[name].get(scenario_of(name), [])
+        found = values(samples, path)
+        cells.append(cell(found, len(samples)))
+        if found:
+            medians[name] = statistics.median(found)
+    ours = medians.pop("iphelper", None)
+    ratio = f"{min(medians.values()) / ours:.2f}" if ours and medians else "–"
+    verdict = "" if budget is None else f"{budget} {unit}" + ("" if ours is None else " kept" if ours <= budget else " MISSED")
+    return [f"{title}{f', {unit}' if unit else ''}", *cells, ratio, verdict]
+
+
+def report(run):
+    print(f"{datetime.date.today()}, {platform.platform()}, {os.cpu_count()} processors; medians (min–max)"
+          f"; best/ours: the best peer's median over ours")
+    if run.noisy:
+        print(f"{run.noisy} measurements began while the machine was busy")
+    header = [*chosen(run.options), "best/ours", "budget"]
+    if not run.options.no_single:
+        rows = []
+        for title, scenario, path, unit, budget in SINGLE:
+            # Peers probe before use or not at all.
+            of = (lambda name, s=scenario: "detection" if s == "strict" and name != "iphelper" else s)
+            rows.append(row(run, title, path, of, budget, unit))
+        table(f"one interface, {run.options.rounds} rounds", header, rows)
+        print("* ours uses the address at once and probes meanwhile; the peers, where they can, probe first")
+    for count in run.options.scale:
+        rows = [row(run, title, path, lambda _: f"scale {count}", unit=unit) for title, path, unit in SCALE]
+        table(f"{count} interfaces, {run.options.scale_rounds} rounds", header, rows)
+
+
+def inside(options):
+    run = Run(options)
+    for name in chosen(options):
+        missing = clients.ALL[name].missing()
+        if missing:
+            say(f"bench: {name}: not installed: {' '.join(missing)}")
+    if not options.no_single:
+        run.single()
+    for count in options.scale:
+        run.scale(count)
+    report(run)
+    if options.json:
+        options.json.write_text(json.dumps({
+            "date": datetime.datetime.now().isoformat(timespec="seconds"), "platform": platform.platform(),
+            "processors": os.cpu_count(), "noisy": run.noisy,
+            "versions": {name: clients.ALL[name].version() for name in run.names}, "samples": run.samples,
+        }, indent=1))
+
+
+def main():
+    options = arguments()
+    if os.environ.get(INSIDE):
+        try:
+            inside(options)
+        except KeyboardInterrupt:
+            say("bench: interrupted")
+            sys.exit(130)
+    else:
+        outside(options)
+
+
+main()
