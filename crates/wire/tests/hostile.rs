@@ -62,6 +62,10 @@ fn names_for_shells() {
         b"../../etc/passwd",
         b"a\"b",
         b"a'b",
+        b"a/b",
+        b"a:b",
+        b"a%b",
+        b"a\\b",
         b"-rf",
         b"a-",
         b"a..b",
@@ -367,6 +371,15 @@ fn repeated_options() {
     // Lists grow.
     let twice = ack_with(&[6, 4, 1, 1, 1, 1, 6, 4, 2, 2, 2, 2]);
     assert_eq!(twice.dns_servers(), [Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(2, 2, 2, 2)]);
+}
+
+/// Nothing after the end mark counts, not even an overload.
+#[test]
+fn after_the_end_mark() {
+    let bytes = reply_with(&[53, 1, 5, 255, 51, 4, 0, 0, 14, 16, 52, 1, 3, 6, 200]);
+    let options = Message::parse(&bytes).unwrap().options;
+    assert_eq!((options.len(), options.malformed()), (1, &[][..]));
+    assert_eq!(View::parse(&bytes).unwrap().overload(), (false, false));
 }
 
 /// Not DHCP, or not for us to read.

@@ -265,3 +265,62 @@ fn overload_at_the_limit() {
     message.sname = b"sname".to_vec();
     assert!(message.emit_within(459).is_err());
 }
+
+/// Every limit is kept, also where the options field is full to the last byte.
+#[test]
+fn every_limit() {
+    let mut message = Message::new(Op::Reply, 1);
+    for code in 130..=220 {
+        message.options.insert(OptionCode(code), [1]);
+    }
+    let fitting: Vec<_> =
+        (300..=520).filter_map(|limit| Some((limit, message.emit_within(limit).ok()?))).collect();
+    for (limit, bytes) in &fitting {
+        assert!(bytes.len() <= *limit, "{} bytes in {limit}", bytes.len());
+        assert_eq!(Message::parse(bytes).unwrap().options.len(), 91);
+    }
+    // 91 options of 3 bytes: 126 bytes in file, 63 in sname, 84 beside 244 in the options field.
+    assert_eq!(fitting.first().map(|(limit, bytes)| (*limit, bytes.len())), Some((328, 328)));
+}
+
+/// An option that fills the file field leaves no byte for the end mark.
+#[test]
+fn end_mark_has_its_place() {
+    let mut message = Message::new(Op::Reply, 1);
+    message.options.insert(OptionCode(200), [1; 125]);
+    let bytes = message.emit_within(300).unwrap();
+    assert_eq!((bytes[108], bytes[109], bytes[235]), (200, 125, 255));
+    message.options.insert(OptionCode(200), [1; 126]);
+    assert!(message.emit_within(300).is_err());
+}
+
+/// RFC 3396: all pieces but the last are full, and equal pieces of long text are not repeats.
+#[test]
+fn pieces_of_long_options() {
+    let mut message = Message::new(Op::Reply, 1);
+    message.options.insert(OptionCode::ROOT_PATH, [b'r'; 510]);
+    let bytes = message.emit();
+    assert_eq!(bytes[240..242], [17, 255]);
+    assert_eq!(bytes[497..499], [17, 255]);
+    assert_eq!(bytes.len(), 240 + 2 * 257 + 1);
+    assert_eq!(Message::parse(&bytes), Ok(message));
+}
+
+/// A sum of zero is written as all ones, because zero says "no checksum", which is accepted.
+#[test]
+fn udp_checksum_zero() {
+    let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
+    let zero_sums = (0..=u16::MAX)
+        .map(|payload| emit_ipv4_udp(any, any, 0, 64, &payload.to_be_bytes()))
+        .inspect(|bytes| assert_ne!(bytes[26..28], [0, 0]))
+        .filter(|bytes| bytes[26..28] == [0xff, 0xff])
+        .count();
+    assert!(zero_sums > 0);
+
+    let mut bytes = emit_ipv4_udp(any, any, 0, 64, b"payload");
+    bytes[26..28].fill(0);
+    assert!(parse_ipv4_udp(&bytes, ChecksumPolicy::Verify).is_ok());
+    bytes[27] = 1;
+    assert!(parse_ipv4_udp(&bytes, ChecksumPolicy::Verify).is_err());
+    assert!(parse_ipv4_udp(&bytes, ChecksumPolicy::Ignore).is_ok());
+}
