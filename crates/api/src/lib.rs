@@ -11,6 +11,8 @@
 
 mod calls;
 pub mod client;
+#[cfg(test)]
+mod contract;
 pub mod daemon;
 pub mod lease;
 mod open_enum;

@@ -168,3 +168,36 @@ impl Crowd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn users_are_limited_each_and_together_but_not_uid_0() {
+        let limits = Limits { connections: 5, connections_per_user: 3, ..Limits::default() };
+        let mut crowd = Crowd::new(limits);
+        let enter = |crowd: &mut Crowd, uid| {
+            let admitted = crowd.admits(uid);
+            let task = tokio::spawn(async {}).id();
+            if admitted {
+                crowd.join(task, uid);
+            }
+            admitted.then_some(task)
+        };
+        let first = enter(&mut crowd, 1000).unwrap();
+        assert!(enter(&mut crowd, 1000).is_some());
+        assert!(enter(&mut crowd, 1000).is_some());
+        assert!(enter(&mut crowd, 1000).is_none(), "one user's share");
+        assert!(enter(&mut crowd, 1001).is_some());
+        assert!(enter(&mut crowd, 1002).is_some());
+        assert!(enter(&mut crowd, 1003).is_none(), "everybody's");
+        for _ in 0..10 {
+            assert!(enter(&mut crowd, 0).is_some());
+        }
+        crowd.leave(first);
+        crowd.leave(first);
+        assert!(enter(&mut crowd, 1003).is_some());
+        assert!(enter(&mut crowd, 1000).is_none());
+    }
+}

@@ -1,0 +1,338 @@
+//! A server with canned data, made with the server loop under test.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use iphelper_api::client::{Client, Replies};
+use iphelper_api::server::{Handler, Limits, Statistics, Subscription, serve};
+use iphelper_api::{Time, daemon, lease};
+use tokio::net::UnixStream;
+use tokio::sync::{broadcast, oneshot};
+
+/// Longer than anything here may take.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What the canned daemon knows.
+pub(crate) struct Canned {
+    pub(crate) leases: Mutex<Vec<lease::Lease>>,
+    /// Senders are dropped to end every subscription.
+    pub(crate) events: Mutex<Option<broadcast::Sender<Arc<lease::Event>>>>,
+    pub(crate) may_change: bool,
+    /// Calls of Acquire on "slow" that wait now.
+    pub(crate) waiting: AtomicUsize,
+    /// Calls of Acquire on "brief" that ended.
+    pub(crate) finished: AtomicUsize,
+}
+
+impl Default for Canned {
+    fn default() -> Self {
+        Self {
+            leases: Mutex::new(vec![bound("eth0", 2), bound("eth1", 3), bound("wlan0", 4)]),
+            events: Mutex::new(Some(broadcast::channel(64).0)),
+            may_change: true,
+            waiting: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Canned {
+    pub(crate) fn publish(&self, event: lease::Event) {
+        if let Some(events) = &*self.events.lock().unwrap() {
+            // Nobody may listen.
+            events.send(Arc::new(event)).ok();
+        }
+    }
+
+    pub(crate) fn subscribers(&self) -> usize {
+        self.events.lock().unwrap().as_ref().map_or(0, broadcast::Sender::receiver_count)
+    }
+
+    pub(crate) fn end_subscriptions(&self) {
+        self.events.lock().unwrap().take();
+    }
+
+    fn find(&self, interface: &str) -> Result<lease::Lease, lease::Error> {
+        let leases = self.leases.lock().unwrap();
+        let found = leases.iter().find(|lease| lease.interface == interface);
+        found.cloned().ok_or_else(|| lease::Error::NoSuchInterface { interface: interface.into() })
+    }
+}
+
+/// A lease with every field present.
+pub(crate) fn bound(interface: &str, ifindex: u32) -> lease::Lease {
+    let time = |seconds| Time::from(std::time::UNIX_EPOCH + Duration::from_secs(seconds));
+    let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    lease::Lease {
+        link_up: true,
+        hardware_address: Some("02:00:00:00:00:01".into()),
+        address: Some(address((ifindex % 100) as u8 + 100)),
+        prefix_length: Some(24),
+        broadcast: Some(address(255)),
+        server: Some(address(1)),
+        obtained_at: Some(time(1_800_000_000)),
+        renew_at: Some(time(1_800_001_800)),
+        rebind_at: Some(time(1_800_003_150)),
+        expires_at: Some(time(1_800_003_600)),
+        routes: vec![
+            lease::Route { destination: "0.0.0.0/0".parse().unwrap(), gateway: Some(address(1)) },
+            lease::Route { destination: "198.51.100.0/24".parse().unwrap(), gateway: None },
+        ],
+        dns: vec![address(53)],
+        domain_name: Some("example.org".into()),
+        domain_search: vec!["example.org".into(), "example.net".into()],
+        ntp: vec![address(123)],
+        mtu: Some(1400),
+        host_name: Some("host".into()),
+        captive_portal: Some("https://portal.example.org/".into()),
+        link_local: Some(Ipv4Addr::new(169, 254, 1, 2).into()),
+        metric: Some(1026),
+        client_identifier: Some("ff:00:00:00:01".into()),
+        ..lease::Lease::new(interface, ifindex, lease::Family::Ipv4, lease::State::Bound)
+    }
+}
+
+pub(crate) fn event(kind: lease::EventKind, lease: lease::Lease) -> lease::Event {
+    lease::Event {
+        kind,
+        time: Time::now(),
+        interface: lease.interface.clone(),
+        ifindex: lease.ifindex,
+        family: lease.family,
+        text: format!("Something happened on {}.", lease.interface),
+        lease: Some(lease),
+    }
+}
+
+impl Handler for Canned {
+    type Peer = u32;
+
+    fn accept(&self, stream: &UnixStream) -> io::Result<u32> {
+        stream.peer_cred().map(|credentials| credentials.uid())
+    }
+
+    fn may_change(&self, _peer: &u32) -> Result<(), String> {
+        match self.may_change {
+            true => Ok(()),
+            false => Err("membership of group iphelper".into()),
+        }
+    }
+
+    async fn list(
+        &self,
+        _peer: &u32,
+        call: lease::List,
+    ) -> Result<Vec<lease::Lease>, lease::Error> {
+        let pattern = call.interface.as_deref().unwrap_or("*");
+        let leases = self.leases.lock().unwrap();
+        let wanted = |lease: &&lease::Lease| iphelper_api::matches(pattern, &lease.interface);
+        Ok(leases.iter().filter(wanted).cloned().collect())
+    }
+
+    async fn acquire(
+        &self,
+        _peer: &u32,
+        call: lease::Acquire,
+    ) -> Result<lease::AcquireReply, lease::Error> {
+        match call.interface.as_str() {
+            "slow" => {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                let _gone = OnDrop(|| {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                });
+                std::future::pending().await
+            }
+            "brief" => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.finished.fetch_add(1, Ordering::SeqCst);
+                Ok(lease::AcquireReply { lease: bound("brief", 9), already: false })
+            }
+            "panic" => panic!("a fault in the handler"),
+            name => Ok(lease::AcquireReply { lease: self.find(name)?, already: true }),
+        }
+    }
+
+    async fn renew(
+        &self,
+        _peer: &u32,
+        call: lease::Renew,
+    ) -> Result<lease::RenewReply, lease::Error> {
+        match call.interface.as_str() {
+            interface @ "eth1" => {
+                Err(lease::Error::NoAnswer { interface: interface.into(), waited: 4.5, tries: 3 })
+            }
+            interface @ "wlan0" => Err(lease::Error::Refused {
+                interface: interface.into(),
+                server: Ipv4Addr::new(192, 0, 2, 1).into(),
+                message: Some("wrong network".into()),
+            }),
+            name => Ok(lease::RenewReply { lease: self.find(name)?, via: lease::Via::Unicast }),
+        }
+    }
+
+    async fn release(
+        &self,
+        _peer: &u32,
+        call: lease::Release,
+    ) -> Result<lease::ReleaseReply, lease::Error> {
+        let lease = self.find(&call.interface)?;
+        let not_leased = || lease::Error::NotLeased { interface: call.interface.clone() };
+        Ok(lease::ReleaseReply {
+            address: lease.address.ok_or_else(not_leased)?,
+            server: lease.server.ok_or_else(not_leased)?,
+        })
+    }
+
+    async fn inform(
+        &self,
+        _peer: &u32,
+        call: lease::Inform,
+    ) -> Result<lease::InformReply, lease::Error> {
+        Ok(lease::InformReply { lease: self.find(&call.interface)? })
+    }
+
+    async fn subscribe(
+        &self,
+        _peer: &u32,
+        _call: &lease::Monitor,
+    ) -> Result<Subscription, lease::Error> {
+        let leases = self.leases.lock().unwrap();
+        let state = |lease: &lease::Lease| event(lease::EventKind::State, lease.clone());
+        let cancelled = || lease::Error::Cancelled { interface: String::new() };
+        Ok(Subscription {
+            events: self.events.lock().unwrap().as_ref().ok_or_else(cancelled)?.subscribe(),
+            snapshot: leases.iter().map(|lease| Arc::new(state(lease))).collect(),
+        })
+    }
+
+    async fn status(&self, _peer: &u32) -> Result<daemon::StatusReply, daemon::Error> {
+        Ok(daemon::StatusReply {
+            version: "0.1.0".into(),
+            pid: std::process::id(),
+            since: Time::now(),
+            config_file: "/etc/iphelper/iphelper.toml".into(),
+            state_dir: "/var/lib/iphelper".into(),
+            resolver: "none".into(),
+            interfaces: 3,
+            leases: 3,
+            problems: vec![daemon::Problem {
+                time: Time::now(),
+                subject: "store".into(),
+                text: "The disk is full.".into(),
+            }],
+        })
+    }
+
+    async fn counters(&self, _peer: &u32) -> Result<daemon::CountersReply, daemon::Error> {
+        let counters = vec![daemon::Counter { name: "packets_sent".into(), value: 7 }];
+        Ok(daemon::CountersReply { counters })
+    }
+
+    async fn reload(&self, _peer: &u32) -> Result<(), daemon::Error> {
+        Err(daemon::Error::InvalidConfiguration {
+            file: "/etc/iphelper/iphelper.toml".into(),
+            line: Some(3),
+            column: None,
+            message: "unknown key `colour`".into(),
+            hint: None,
+        })
+    }
+}
+
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// The server on a thread of its own, with one thread for all its clients as in the daemon.
+pub(crate) struct Server {
+    pub(crate) canned: Arc<Canned>,
+    pub(crate) statistics: Arc<Statistics>,
+    directory: tempfile::TempDir,
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with(Canned::default(), Limits::default())
+    }
+
+    pub(crate) fn with(canned: Canned, limits: Limits) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+        let canned = Arc::new(canned);
+        let statistics = Arc::new(Statistics::default());
+        let (shutdown, asked) = oneshot::channel::<()>();
+        let (handler, counting) = (canned.clone(), statistics.clone());
+        let thread = std::thread::spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            let asked = async { asked.await.unwrap_or(()) };
+            runtime.block_on(serve(listener, handler, limits, counting, asked)).unwrap();
+        });
+        Self { canned, statistics, directory, shutdown: Some(shutdown), thread: Some(thread) }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.path(), Some(DEADLINE)).unwrap()
+    }
+
+    pub(crate) fn raw(&self) -> std::os::unix::net::UnixStream {
+        let stream = std::os::unix::net::UnixStream::connect(self.path()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
+    pub(crate) fn monitor(&self, interface: Option<&str>) -> Replies<lease::Monitor> {
+        let call = lease::Monitor { interface: interface.map(str::to_owned) };
+        let mut replies = self.client().stream(&call).unwrap();
+        replies.set_timeout(Some(DEADLINE));
+        replies
+    }
+
+    /// Asks the server to end, and returns once it has.
+    pub(crate) fn stop(&mut self) {
+        self.shutdown.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+/// Waits until the condition holds.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
