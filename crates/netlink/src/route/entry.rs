@@ -88,6 +88,13 @@ impl Entry {
         self.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
     }
 
+    /// Asks to add it beside those of the same destination, table, priority and type of service:
+    /// only one that agrees in everything is an error (`EEXIST`).
+    #[must_use]
+    pub fn append(&self) -> Request {
+        self.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND)
+    }
+
     /// Asks to remove the first route that agrees in everything said here. None is an error
     /// (`ESRCH`).
     #[must_use]
