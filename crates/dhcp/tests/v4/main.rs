@@ -2,5 +2,11 @@
 
 #![cfg(test)]
 
+extern crate iphelper_dhcp as dhcp;
+
 mod acquire;
+mod checked;
 mod harness;
+mod random;
+mod script;
+mod world;
