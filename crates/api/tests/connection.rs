@@ -1,5 +1,7 @@
 //! The server connection without I/O, against any bytes.
 
+#![cfg(test)]
+
 use std::time::{Duration, Instant};
 
 use iphelper_api::protocol::{self, Decoder};
