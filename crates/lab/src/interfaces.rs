@@ -1,5 +1,6 @@
 //! Interfaces of a namespace: making, changing and looking at them.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -88,13 +89,13 @@ impl Namespace {
         self.with_connection(|connection| connection.dump(&link::dump())).context("interfaces")
     }
 
-    /// Waits until every interface that has a carrier carries packets.
+    /// Waits until every cable with a carrier at both ends carries packets.
     pub(crate) fn wait_operational(&self) -> Result<()> {
-        // A new interface is in the unknown state, which counts as running, before its queue is
-        // there; only the loopback stays in it.
+        // A new cable's end is in the unknown state, which counts as running, before its queue is
+        // there. A bridge has its queue at once, and is told of its state in the kernel's own time.
         let pending = |link: &Link| {
-            link.flags.is_lower_up()
-                && !link.flags.is_loopback()
+            link.kind.as_deref() == Some(OsStr::new("veth"))
+                && link.flags.is_lower_up()
                 && link.operational_state != OperationalState::Up
         };
         wait_for("interfaces to carry packets", OPERATIONAL_WITHIN, || {

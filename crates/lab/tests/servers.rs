@@ -14,7 +14,7 @@ use wire::dhcpv4::{Message, MessageType, Op, OptionCode};
 use wire::udp::emit_ipv4_udp;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client of two messages.
 struct Client<'a> {
