@@ -45,9 +45,7 @@ impl Filter {
         // More-fragments or a fragment offset: either way not the whole datagram.
         filter.load_half(6).reject_any_bit(0x3fff);
         filter.load_ip_header_length();
-        filter
-            .load_half_after_ip_header(2)
-            .require(DHCP_CLIENT_PORT);
+        filter.load_half_after_ip_header(2).require(DHCP_CLIENT_PORT);
         filter.load_byte_after_ip_header(8).require(BOOTP_REPLY);
         filter.pass()
     }
@@ -63,10 +61,7 @@ impl Filter {
         let mut filter = Assembler::default();
         let sender_protocol = filter.arp_header(own_hardware.len());
         filter.reject_bytes(ARP_SENDER_HARDWARE, own_hardware);
-        filter
-            .load_word(sender_protocol)
-            .pass_equal(address.to_bits())
-            .require(0);
+        filter.load_word(sender_protocol).pass_equal(address.to_bits()).require(0);
         filter
             .load_word(sender_protocol + 4 + own_hardware.len() as u32)
             .require(address.to_bits());
@@ -152,26 +147,22 @@ impl Assembler {
 
     /// Drops the packet unless the accumulator is `value`.
     fn require(&mut self, value: u32) -> &mut Self {
-        self.push(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, value)
-            .ret(0)
+        self.push(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0, value).ret(0)
     }
 
     /// Drops the packet unless the accumulator is `one` or `other`.
     fn require_either(&mut self, one: u32, other: u32) -> &mut Self {
-        self.push(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, one)
-            .require(other)
+        self.push(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, one).require(other)
     }
 
     /// Drops the packet if the accumulator has any bit of `mask`.
     fn reject_any_bit(&mut self, mask: u32) -> &mut Self {
-        self.push(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, mask)
-            .ret(0)
+        self.push(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, mask).ret(0)
     }
 
     /// Passes the packet if the accumulator is `value`.
     fn pass_equal(&mut self, value: u32) -> &mut Self {
-        self.push(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, value)
-            .ret(WHOLE_PACKET)
+        self.push(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, value).ret(WHOLE_PACKET)
     }
 
     /// Drops the packet if it holds exactly `bytes` at `offset`.
@@ -230,12 +221,7 @@ impl Assembler {
 
     fn push(&mut self, code: u32, jump_true: u8, jump_false: u8, k: u32) -> &mut Self {
         // Operation codes fit: they are 16-bit constants that libc types as u32.
-        self.code.push(Instruction {
-            code: code as u16,
-            jump_true,
-            jump_false,
-            k,
-        });
+        self.code.push(Instruction { code: code as u16, jump_true, jump_false, k });
         self
     }
 }
@@ -265,9 +251,7 @@ mod tests {
                     let Some(bytes) = packet.get(offset..offset + length) else {
                         return false;
                     };
-                    let value = bytes
-                        .iter()
-                        .fold(0, |value, byte| value << 8 | u32::from(*byte));
+                    let value = bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte));
                     if mode == libc::BPF_MSH {
                         index = 4 * (value & 0xf);
                     } else {
@@ -308,19 +292,10 @@ mod tests {
     fn dhcp_client_takes_replies_only() {
         let filter = Filter::dhcp_client();
         assert!(passes(&filter, &dhcp_reply(0, 0, 68, 2)));
-        assert!(
-            passes(&filter, &dhcp_reply(0, 0x4000, 68, 2)),
-            "don't fragment is no fragment"
-        );
+        assert!(passes(&filter, &dhcp_reply(0, 0x4000, 68, 2)), "don't fragment is no fragment");
         assert!(passes(&filter, &dhcp_reply(10, 0, 68, 2)), "IP options");
-        assert!(
-            !passes(&filter, &dhcp_reply(0, 0x2000, 68, 2)),
-            "first fragment"
-        );
-        assert!(
-            !passes(&filter, &dhcp_reply(0, 0x0010, 68, 2)),
-            "later fragment"
-        );
+        assert!(!passes(&filter, &dhcp_reply(0, 0x2000, 68, 2)), "first fragment");
+        assert!(!passes(&filter, &dhcp_reply(0, 0x0010, 68, 2)), "later fragment");
         assert!(!passes(&filter, &dhcp_reply(0, 0, 67, 2)));
         assert!(!passes(&filter, &dhcp_reply(0, 0, 68, 1)), "request");
         let mut tcp = dhcp_reply(0, 0, 68, 2);
@@ -330,10 +305,7 @@ mod tests {
         version[0] = 0x65;
         assert!(!passes(&filter, &version));
         for length in 0..29 {
-            assert!(
-                !passes(&filter, &dhcp_reply(0, 0, 68, 2)[..length]),
-                "{length}"
-            );
+            assert!(!passes(&filter, &dhcp_reply(0, 0, 68, 2)[..length]), "{length}");
         }
     }
 
@@ -361,33 +333,18 @@ mod tests {
             for index in 0..own.len() {
                 let mut other = own.to_vec();
                 other[index] ^= 0x10;
-                assert!(
-                    passes(&filter, &arp(&other, OURS, OTHER, 2)),
-                    "claim {index}"
-                );
+                assert!(passes(&filter, &arp(&other, OURS, OTHER, 2)), "claim {index}");
                 assert!(passes(&filter, &arp(&other, OURS, OURS, 1)), "announcement");
                 assert!(passes(&filter, &arp(&other, ZERO, OURS, 1)), "probe");
-                assert!(
-                    !passes(&filter, &arp(&other, OTHER, OURS, 1)),
-                    "ordinary request"
-                );
-                assert!(
-                    !passes(&filter, &arp(&other, ZERO, OTHER, 1)),
-                    "probe for another"
-                );
-                assert!(
-                    !passes(&filter, &arp(&other, OURS, OTHER, 3)),
-                    "reverse ARP"
-                );
+                assert!(!passes(&filter, &arp(&other, OTHER, OURS, 1)), "ordinary request");
+                assert!(!passes(&filter, &arp(&other, ZERO, OTHER, 1)), "probe for another");
+                assert!(!passes(&filter, &arp(&other, OURS, OTHER, 3)), "reverse ARP");
             }
             assert!(!passes(&filter, &arp(own, OURS, OTHER, 2)), "our own claim");
             assert!(!passes(&filter, &arp(own, ZERO, OURS, 1)), "our own probe");
         }
         let filter = Filter::arp_conflict(OURS.into(), &own);
-        assert!(
-            !passes(&filter, &arp(&infiniband, OURS, OTHER, 2)),
-            "another kind of link"
-        );
+        assert!(!passes(&filter, &arp(&infiniband, OURS, OTHER, 2)), "another kind of link");
         let mut protocol = arp(&[9; 6], OURS, OTHER, 2);
         protocol[2] = 0x86;
         assert!(!passes(&filter, &protocol));
@@ -403,10 +360,7 @@ mod tests {
         assert!(passes(&filter, &arp(&[9; 6], OURS, ZERO, 2)));
         assert!(passes(&filter, &arp(&[9; 6], OTHER, ZERO, 1)));
         assert!(!passes(&filter, &arp(&[9; 6], [192, 0, 2, 9], OURS, 2)));
-        assert!(!passes(
-            &Filter::arp_from(&[], 6),
-            &arp(&[9; 6], OURS, ZERO, 2)
-        ));
+        assert!(!passes(&Filter::arp_from(&[], 6), &arp(&[9; 6], OURS, ZERO, 2)));
     }
 
     #[test]

@@ -42,9 +42,7 @@ pub fn is_effective(capability: Capability) -> io::Result<bool> {
 ///
 /// The bounding set is cut only with `CAP_SETPCAP`; without it, no-new-privileges says the same.
 pub fn drop_to(keep: &[Capability]) -> io::Result<()> {
-    let wanted = keep
-        .iter()
-        .fold(0_u64, |set, capability| set | 1 << *capability as u32);
+    let wanted = keep.iter().fold(0_u64, |set, capability| set | 1 << *capability as u32);
     let sets = Sets::read()?;
     if sets.effective & CAP_SETPCAP != 0 {
         for number in (0..NUMBERS).filter(|number| wanted & 1 << number == 0) {
@@ -55,18 +53,9 @@ pub fn drop_to(keep: &[Capability]) -> io::Result<()> {
             }
         }
     }
-    prctl(
-        libc::PR_CAP_AMBIENT,
-        libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
-        0,
-    )?;
+    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0)?;
     let kept = sets.permitted & wanted;
-    Sets {
-        effective: kept,
-        permitted: kept,
-        inheritable: 0,
-    }
-    .write()?;
+    Sets { effective: kept, permitted: kept, inheritable: 0 }.write()?;
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)
 }
 
@@ -100,10 +89,7 @@ struct Word {
 
 impl Sets {
     fn read() -> io::Result<Self> {
-        let mut header = Header {
-            version: VERSION_3,
-            pid: 0,
-        };
+        let mut header = Header { version: VERSION_3, pid: 0 };
         let mut words = [Word::default(); 2];
         // SAFETY: capget(2) with version 3 reads one header and writes two data words.
         let result =
@@ -119,10 +105,7 @@ impl Sets {
     }
 
     fn write(self) -> io::Result<()> {
-        let mut header = Header {
-            version: VERSION_3,
-            pid: 0,
-        };
+        let mut header = Header { version: VERSION_3, pid: 0 };
         let words = [0, 32].map(|shift| Word {
             effective: (self.effective >> shift) as u32,
             permitted: (self.permitted >> shift) as u32,
@@ -148,10 +131,7 @@ mod tests {
 
     fn status(name: &str) -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
     }
 
@@ -183,10 +163,6 @@ mod tests {
         })
         .join()
         .unwrap();
-        assert_eq!(
-            effective().unwrap(),
-            before,
-            "only the other thread dropped them"
-        );
+        assert_eq!(effective().unwrap(), before, "only the other thread dropped them");
     }
 }

@@ -16,16 +16,11 @@ pub fn realtime() -> u64 {
 }
 
 fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: clock_gettime(2) writes one timespec. It fails only for a clock the kernel lacks;
     // both clocks exist since Linux 2.6.39.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
-    (time.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 #[cfg(test)]
@@ -48,10 +43,7 @@ mod tests {
     #[test]
     fn realtime_agrees_with_std() {
         let now = std::time::SystemTime::now();
-        let std = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_nanos() as u64;
+        let std = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         assert!(realtime().abs_diff(std) < 1_000_000_000);
     }
 }

@@ -39,10 +39,7 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
         match socket::get_bytes(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes) {
             Ok(length) => {
                 let groups = bytes.get(..length).unwrap_or(&[]).as_chunks::<4>().0;
-                return Ok(groups
-                    .iter()
-                    .map(|group| u32::from_ne_bytes(*group))
-                    .collect());
+                return Ok(groups.iter().map(|group| u32::from_ne_bytes(*group)).collect());
             }
             // The kernel allows 65,536 groups (NGROUPS_MAX).
             Err(error) if error.raw_os_error() == Some(libc::ERANGE) && bytes.len() < 1 << 20 => {
@@ -125,11 +122,8 @@ mod tests {
     #[test]
     fn the_peer_of_a_pair_is_this_process() {
         let (one, _other) = UnixStream::pair().unwrap();
-        let expected = Peer {
-            pid: std::process::id(),
-            user: effective_user(),
-            group: effective_group(),
-        };
+        let expected =
+            Peer { pid: std::process::id(), user: effective_user(), group: effective_group() };
         assert_eq!(peer(&one).unwrap(), expected);
     }
 
@@ -137,14 +131,9 @@ mod tests {
     fn peer_groups_are_those_of_proc() {
         let (one, _other) = UnixStream::pair().unwrap();
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("Groups:"))
-            .unwrap();
-        let mut expected: Vec<u32> = line
-            .split_whitespace()
-            .map(|group| group.parse().unwrap())
-            .collect();
+        let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
+        let mut expected: Vec<u32> =
+            line.split_whitespace().map(|group| group.parse().unwrap()).collect();
         let mut groups = peer_groups(&one).unwrap();
         expected.sort_unstable();
         groups.sort_unstable();

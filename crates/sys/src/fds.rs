@@ -17,10 +17,7 @@ pub fn send(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resul
     }
     let mut control = Vec::new();
     if !fds.is_empty() {
-        let numbers: Vec<u8> = fds
-            .iter()
-            .flat_map(|fd| fd.as_raw_fd().to_ne_bytes())
-            .collect();
+        let numbers: Vec<u8> = fds.iter().flat_map(|fd| fd.as_raw_fd().to_ne_bytes()).collect();
         socket::push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, &numbers);
     }
     socket::send(socket.as_fd(), data, &[], &control, 0)
@@ -32,13 +29,8 @@ pub fn send(socket: impl AsFd, data: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resul
 /// Fails with `InvalidData` if more than [`MAXIMUM`] descriptors came; those received are closed.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
     let mut control = ControlBuffer::new();
-    let received = socket::receive(
-        socket.as_fd(),
-        buffer,
-        &mut [],
-        &mut control.0,
-        libc::MSG_CMSG_CLOEXEC,
-    )?;
+    let received =
+        socket::receive(socket.as_fd(), buffer, &mut [], &mut control.0, libc::MSG_CMSG_CLOEXEC)?;
     // Owned first: on every path below they are closed or handed out.
     let mut came = Vec::new();
     for (level, kind, data) in ControlMessages::new(&control, &received) {
@@ -98,15 +90,10 @@ mod tests {
         let (one, other) = UnixStream::pair().unwrap();
         let (mut inner, passed) = UnixStream::pair().unwrap();
         let many = vec![passed.as_fd(); MAXIMUM + 1];
-        assert_eq!(
-            send(&one, b"x", &many).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(send(&one, b"x", &many).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         // A peer is free to send more than this module does.
-        let numbers: Vec<u8> = vec![passed.as_raw_fd(); 100]
-            .iter()
-            .flat_map(|fd| fd.to_ne_bytes())
-            .collect();
+        let numbers: Vec<u8> =
+            vec![passed.as_raw_fd(); 100].iter().flat_map(|fd| fd.to_ne_bytes()).collect();
         let mut control = Vec::new();
         socket::push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, &numbers);
         socket::send(one.as_fd(), b"x", &[], &control, 0).unwrap();

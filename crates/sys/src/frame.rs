@@ -63,13 +63,8 @@ impl Socket {
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = ControlBuffer::new();
         let mut name = [0_u8; 20];
-        let received = socket::receive(
-            self.as_fd(),
-            buffer,
-            &mut name,
-            &mut control.0,
-            libc::MSG_TRUNC,
-        )?;
+        let received =
+            socket::receive(self.as_fd(), buffer, &mut name, &mut control.0, libc::MSG_TRUNC)?;
         let [_, _, _, _, _, _, _, _, _, _, kind, ..] = name;
         let auxiliary = ControlMessages::new(&control, &received)
             .find(libc::SOL_PACKET, libc::PACKET_AUXDATA)

@@ -13,11 +13,7 @@ pub fn read() -> io::Result<OsString> {
     // SAFETY: gethostname(2) writes at most the given number of bytes; one less than the buffer
     // has leaves a terminator in any case.
     check(unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) })?;
-    name.truncate(
-        name.iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(name.len()),
-    );
+    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
     Ok(OsString::from_vec(name))
 }
 

@@ -20,13 +20,7 @@ pub fn make_all_private() -> io::Result<()> {
 pub fn tmpfs(on: &Path, options: &str) -> io::Result<()> {
     let options = CString::new(options)?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
-    mount(
-        Some(c"tmpfs"),
-        &path(on)?,
-        Some(c"tmpfs"),
-        flags,
-        Some(&options),
-    )
+    mount(Some(c"tmpfs"), &path(on)?, Some(c"tmpfs"), flags, Some(&options))
 }
 
 /// Makes `from`, a file or a directory, appear at `to` as well.
@@ -65,13 +59,7 @@ pub(crate) fn mount(
     // SAFETY: mount(2) reads terminated strings or null; file systems used here take their options
     // as such a string.
     check(unsafe {
-        libc::mount(
-            pointer(source),
-            target.as_ptr(),
-            pointer(kind),
-            flags,
-            pointer(options).cast(),
-        )
+        libc::mount(pointer(source), target.as_ptr(), pointer(kind), flags, pointer(options).cast())
     })?;
     Ok(())
 }
@@ -101,10 +89,7 @@ mod tests {
                 bind(&directory.join("file"), &directory.join("target")).unwrap();
                 let bound = std::fs::read_to_string(directory.join("target")).unwrap();
                 unmount(&directory.join("target")).unwrap();
-                (
-                    bound,
-                    std::fs::read_to_string(directory.join("target")).unwrap(),
-                )
+                (bound, std::fs::read_to_string(directory.join("target")).unwrap())
             }
         });
         let (bound, unbound) = inside.join().unwrap();
@@ -117,9 +102,6 @@ mod tests {
     #[test]
     fn names_with_a_zero_byte_are_refused() {
         let odd = Path::new(std::ffi::OsStr::from_bytes(b"a\0b"));
-        assert_eq!(
-            unmount(odd).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(unmount(odd).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

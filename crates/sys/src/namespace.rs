@@ -29,6 +29,12 @@ impl Kinds {
     pub const PID: Self = Self(libc::CLONE_NEWPID);
     /// System V IPC and POSIX message queues.
     pub const IPC: Self = Self(libc::CLONE_NEWIPC);
+
+    /// Whether all of `other` are among these.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
 }
 
 impl BitOr for Kinds {
@@ -74,12 +80,7 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
 pub fn network_cookie() -> io::Result<u64> {
     let socket = socket::open(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
     let mut cookie = [0_u8; 8];
-    socket::get_bytes(
-        socket.as_fd(),
-        libc::SOL_SOCKET,
-        libc::SO_NETNS_COOKIE,
-        &mut cookie,
-    )?;
+    socket::get_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut cookie)?;
     Ok(u64::from_ne_bytes(cookie))
 }
 
@@ -88,10 +89,27 @@ pub fn network_cookie() -> io::Result<u64> {
 ///
 /// Call it after [`unshare`] with [`Kinds::USER`], with the numbers read before.
 pub fn map_root(user: u32, group: u32) -> io::Result<()> {
-    // An unprivileged process may write gid_map only after giving up setgroups(2).
-    std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("0 {group} 1"))
+    RootMap::new(user, group).apply()
+}
+
+/// The texts that map one user and group to root, made in advance: a forked child must not
+/// allocate.
+pub(crate) struct RootMap {
+    user: String,
+    group: String,
+}
+
+impl RootMap {
+    pub(crate) fn new(user: u32, group: u32) -> Self {
+        Self { user: format!("0 {user} 1"), group: format!("0 {group} 1") }
+    }
+
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        // An unprivileged process may write gid_map only after giving up setgroups(2).
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", &self.user)?;
+        std::fs::write("/proc/self/gid_map", &self.group)
+    }
 }
 
 /// Runs `work` on a new thread in a new network namespace, and waits for it.
@@ -118,9 +136,7 @@ fn on_thread<T: Send>(
         let thread = std::thread::Builder::new()
             .name("namespace".into())
             .spawn_scoped(scope, || moving().map(|()| work()))?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
@@ -139,25 +155,13 @@ mod tests {
         let (there, fd) =
             in_new_network(|| (network_cookie().unwrap(), current_network().unwrap())).unwrap();
         assert_ne!(here, there);
-        assert_eq!(
-            network_cookie().unwrap(),
-            here,
-            "the caller stays where it was"
-        );
-        assert_eq!(
-            in_network(fd.as_fd(), || network_cookie().unwrap()).unwrap(),
-            there
-        );
-        let interfaces = in_network(fd.as_fd(), || {
-            std::fs::read_to_string("/proc/thread-self/net/dev")
-        })
-        .unwrap()
-        .unwrap();
-        assert_eq!(
-            interfaces.lines().count(),
-            3,
-            "two headings and the loopback: {interfaces}"
-        );
+        assert_eq!(network_cookie().unwrap(), here, "the caller stays where it was");
+        assert_eq!(in_network(fd.as_fd(), || network_cookie().unwrap()).unwrap(), there);
+        let interfaces =
+            in_network(fd.as_fd(), || std::fs::read_to_string("/proc/thread-self/net/dev"))
+                .unwrap()
+                .unwrap();
+        assert_eq!(interfaces.lines().count(), 3, "two headings and the loopback: {interfaces}");
     }
 
     #[test]
@@ -170,10 +174,7 @@ mod tests {
         let error = in_network(file.as_fd(), || ()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
         let uts = open("/proc/thread-self/ns/uts").unwrap();
-        assert!(
-            in_network(uts.as_fd(), || ()).is_err(),
-            "a namespace of another kind"
-        );
+        assert!(in_network(uts.as_fd(), || ()).is_err(), "a namespace of another kind");
     }
 
     #[test]

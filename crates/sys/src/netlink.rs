@@ -44,11 +44,7 @@ impl Socket {
         let fd = socket::open(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
         // Each came with a kernel release (4.2, 4.12, 4.20): without them dumps are unfiltered and
         // errors have no text, but nothing breaks.
-        for option in [
-            libc::NETLINK_CAP_ACK,
-            libc::NETLINK_EXT_ACK,
-            libc::NETLINK_GET_STRICT_CHK,
-        ] {
+        for option in [libc::NETLINK_CAP_ACK, libc::NETLINK_EXT_ACK, libc::NETLINK_GET_STRICT_CHK] {
             let _ = socket::set(fd.as_fd(), libc::SOL_NETLINK, option, 1);
         }
         // struct sockaddr_nl: family, padding, port, groups. Port 0 lets the kernel choose.
@@ -57,10 +53,7 @@ impl Socket {
         let mut name = [0_u8; 12];
         socket::local_name(fd.as_fd(), &mut name)?;
         let [_, _, _, _, p0, p1, p2, p3, ..] = name;
-        Ok(Self {
-            fd,
-            port: u32::from_ne_bytes([p0, p1, p2, p3]),
-        })
+        Ok(Self { fd, port: u32::from_ne_bytes([p0, p1, p2, p3]) })
     }
 
     /// The port identifier the kernel gave this socket. Notifications about this socket's own
@@ -89,12 +82,7 @@ impl Socket {
             socket::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, wanted)?;
         }
         let mut granted = [0_u8; 4];
-        socket::get_bytes(
-            self.as_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUF,
-            &mut granted,
-        )?;
+        socket::get_bytes(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut granted)?;
         // The kernel doubles the value for its own overhead, and says the doubled one.
         Ok(usize::try_from(i32::from_ne_bytes(granted)).unwrap_or(0) / 2)
     }

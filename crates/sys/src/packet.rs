@@ -113,11 +113,7 @@ impl Socket {
     pub fn open(interface: u32, ethertype: u16, filter: &Filter) -> io::Result<Self> {
         // Protocol 0 receives nothing until bind(2) names one: no unfiltered packet slips in.
         let fd = socket::open(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
-        let this = Self {
-            fd,
-            interface,
-            ethertype,
-        };
+        let this = Self { fd, interface, ethertype };
         this.set_filter(filter)?;
         socket::set(this.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
         // Since Linux 4.20; without it `receive` does the skipping.
@@ -144,62 +140,20 @@ impl Socket {
         let mut control = ControlBuffer::new();
         let mut name = [0_u8; NAME_HEADER + MAXIMUM_LINK_ADDRESS];
         loop {
-            let received = socket::receive(
-                self.as_fd(),
-                buffer,
-                &mut name,
-                &mut control.0,
-                libc::MSG_TRUNC,
-            )?;
-            let [
-                _,
-                _,
-                e0,
-                e1,
-                i0,
-                i1,
-                i2,
-                i3,
-                h0,
-                h1,
-                kind,
-                address_length,
-                address @ ..,
-            ] = name;
+            let received =
+                socket::receive(self.as_fd(), buffer, &mut name, &mut control.0, libc::MSG_TRUNC)?;
+            let [_, _, e0, e1, i0, i1, i2, i3, h0, h1, kind, address_length, address @ ..] = name;
             if kind == libc::PACKET_OUTGOING {
                 continue;
             }
-            let address = address
-                .get(..usize::from(address_length))
-                .unwrap_or(&address);
+            let address = address.get(..usize::from(address_length)).unwrap_or(&address);
             let (mut checksum_not_ready, mut vlan) = (false, None);
             let auxiliary = ControlMessages::new(&control, &received)
                 .find(libc::SOL_PACKET, libc::PACKET_AUXDATA);
             // struct tpacket_auxdata: status, length, snapshot length (u32), link and network
             // header offsets, VLAN tag, VLAN protocol (u16).
-            if let Some(
-                &[
-                    s0,
-                    s1,
-                    s2,
-                    s3,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    _,
-                    v0,
-                    v1,
-                    ..,
-                ],
-            ) = auxiliary
+            if let Some(&[s0, s1, s2, s3, _, _, _, _, _, _, _, _, _, _, _, _, v0, v1, ..]) =
+                auxiliary
             {
                 let status = u32::from_ne_bytes([s0, s1, s2, s3]);
                 checksum_not_ready = status & TP_STATUS_CSUMNOTREADY != 0;

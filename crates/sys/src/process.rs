@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::mount;
-use crate::namespace::{self, Kinds};
+use crate::namespace::{self, Kinds, RootMap};
 use crate::socket::{self, check};
 
 pub use libc::{SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2};
@@ -23,6 +23,10 @@ pub trait CommandExt {
 
     /// Starts the child in a network namespace.
     fn in_network(&mut self, namespace: OwnedFd) -> &mut Self;
+
+    /// Starts the child in new namespaces. With [`Kinds::USER`] among them the child is root there,
+    /// whoever starts it.
+    fn in_new_namespaces(&mut self, kinds: Kinds) -> &mut Self;
 
     /// Gives the child a mount namespace of its own, with an empty tmpfs on each of these
     /// directories, which must exist.
@@ -60,23 +64,26 @@ impl CommandExt for Command {
         unsafe { self.pre_exec(request) }
     }
 
+    fn in_new_namespaces(&mut self, kinds: Kinds) -> &mut Self {
+        let root = RootMap::new(effective_user(), effective_group());
+        let request = move || {
+            namespace::unshare(kinds)?;
+            if kinds.contains(Kinds::USER) { root.apply() } else { Ok(()) }
+        };
+        // SAFETY: as above; the texts were made before the fork, and opening files by short
+        // literal names allocates nothing.
+        unsafe { self.pre_exec(request) }
+    }
+
     fn private_mounts(&mut self, tmpfs: &[&Path]) -> io::Result<&mut Self> {
-        let targets: Vec<CString> = tmpfs
-            .iter()
-            .map(|path| mount::path(path))
-            .collect::<io::Result<_>>()?;
+        let targets: Vec<CString> =
+            tmpfs.iter().map(|path| mount::path(path)).collect::<io::Result<_>>()?;
         let request = move || {
             namespace::unshare(Kinds::MOUNT)?;
             mount::make_all_private()?;
             let flags = libc::MS_NOSUID | libc::MS_NODEV;
             for target in &targets {
-                mount::mount(
-                    Some(c"tmpfs"),
-                    target,
-                    Some(c"tmpfs"),
-                    flags,
-                    Some(c"mode=0755"),
-                )?;
+                mount::mount(Some(c"tmpfs"), target, Some(c"tmpfs"), flags, Some(c"mode=0755"))?;
             }
             Ok(())
         };
@@ -113,13 +120,7 @@ impl PidFd {
         let none = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: pidfd_send_signal(2) takes no siginfo when the pointer is null.
         let result = unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.fd.as_raw_fd(),
-                signal,
-                none,
-                0,
-            )
+            libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), signal, none, 0)
         };
         check(result as libc::c_int)?;
         Ok(())

@@ -19,17 +19,12 @@ impl Reaper {
     /// Starts the thread.
     pub fn start() -> io::Result<Self> {
         let (queue, closing) = channel::<OwnedFd>();
-        let thread = std::thread::Builder::new()
-            .name("reaper".into())
-            .spawn(move || {
-                for fd in closing {
-                    drop(fd);
-                }
-            })?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("reaper".into()).spawn(move || {
+            for fd in closing {
+                drop(fd);
+            }
+        })?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Closes `fd` soon, without making the caller wait.

@@ -31,11 +31,7 @@ pub(crate) struct Received {
 
 /// Turns the -1 of a system call into its `errno`.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Opens a close-on-exec, non-blocking socket.
@@ -46,11 +42,7 @@ pub(crate) fn open(
 ) -> io::Result<OwnedFd> {
     // SAFETY: socket(2) takes no pointers.
     let fd = check(unsafe {
-        libc::socket(
-            domain,
-            kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            protocol,
-        )
+        libc::socket(domain, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol)
     })?;
     // SAFETY: socket(2) returned a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -60,11 +52,7 @@ pub(crate) fn open(
 pub(crate) fn bind(fd: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
     // SAFETY: bind(2) reads `name.len()` bytes from a live slice and keeps nothing.
     check(unsafe {
-        libc::bind(
-            fd.as_raw_fd(),
-            name.as_ptr().cast(),
-            name.len() as libc::socklen_t,
-        )
+        libc::bind(fd.as_raw_fd(), name.as_ptr().cast(), name.len() as libc::socklen_t)
     })?;
     Ok(())
 }
@@ -118,13 +106,7 @@ pub(crate) fn get_bytes(
     let mut length = value.len() as libc::socklen_t;
     // SAFETY: getsockopt(2) writes at most `length` bytes into the slice and sets `length`.
     check(unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            level,
-            option,
-            value.as_mut_ptr().cast(),
-            &mut length,
-        )
+        libc::getsockopt(fd.as_raw_fd(), level, option, value.as_mut_ptr().cast(), &mut length)
     })?;
     Ok(length as usize)
 }
@@ -137,10 +119,8 @@ pub(crate) fn send(
     control: &[u8],
     flags: libc::c_int,
 ) -> io::Result<usize> {
-    let mut part = libc::iovec {
-        iov_base: payload.as_ptr().cast_mut().cast(),
-        iov_len: payload.len(),
-    };
+    let mut part =
+        libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
     // SAFETY: msghdr is plain data for which all zeroes is a valid value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_name = name.as_ptr().cast_mut().cast();
@@ -151,18 +131,9 @@ pub(crate) fn send(
     message.msg_controllen = control.len() as _;
     // SAFETY: sendmsg(2) only reads through the pointers, all of which come from slices that
     // outlive the call.
-    let sent = unsafe {
-        libc::sendmsg(
-            fd.as_raw_fd(),
-            &raw const message,
-            flags | libc::MSG_NOSIGNAL,
-        )
-    };
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(sent as usize)
-    }
+    let sent =
+        unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, flags | libc::MSG_NOSIGNAL) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
 /// Receives one datagram.
@@ -173,10 +144,7 @@ pub(crate) fn receive(
     control: &mut [u8],
     flags: libc::c_int,
 ) -> io::Result<Received> {
-    let mut part = libc::iovec {
-        iov_base: payload.as_mut_ptr().cast(),
-        iov_len: payload.len(),
-    };
+    let mut part = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
     // SAFETY: msghdr is plain data for which all zeroes is a valid value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_name = name.as_mut_ptr().cast();
@@ -216,11 +184,7 @@ pub(crate) fn wait(
             }
             _ => -1,
         };
-        let mut entry = libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events,
-            revents: 0,
-        };
+        let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
         // SAFETY: poll(2) reads and writes the one pollfd it is given.
         match check(unsafe { libc::poll(&raw mut entry, 1, left) }) {
             Ok(0) => return Ok(false),

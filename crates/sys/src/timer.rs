@@ -34,10 +34,7 @@ impl BootTimer {
         // An all-zero value would disarm the timer: the earliest deadline is one nanosecond.
         let nanos = deadline_at.map_or(0, |at| at.max(1));
         let spec = libc::itimerspec {
-            it_interval: libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
+            it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: libc::timespec {
                 tv_sec: (nanos / 1_000_000_000) as libc::time_t,
                 tv_nsec: (nanos % 1_000_000_000) as _,
@@ -61,11 +58,7 @@ impl BootTimer {
         let mut expirations = [0_u8; 8];
         // SAFETY: read(2) writes at most 8 bytes into the array.
         let length = unsafe {
-            libc::read(
-                self.fd.as_raw_fd(),
-                expirations.as_mut_ptr().cast(),
-                expirations.len(),
-            )
+            libc::read(self.fd.as_raw_fd(), expirations.as_mut_ptr().cast(), expirations.len())
         };
         if length >= 0 {
             return Ok(true);

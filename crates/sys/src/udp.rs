@@ -41,12 +41,7 @@ impl Socket {
             let index = i32::try_from(interface)
                 .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
             // Before bind(2): else sockets on other interfaces would conflict.
-            socket::set(
-                this.as_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_BINDTOIFINDEX,
-                index,
-            )?;
+            socket::set(this.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index)?;
         }
         socket::bind(this.as_fd(), &name(local))?;
         Ok(this)
@@ -61,34 +56,23 @@ impl Socket {
 
     /// Sets the type-of-service byte of what is sent (`IP_TOS`).
     pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
-        socket::set(
-            self.as_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_TOS,
-            i32::from(value),
-        )
+        socket::set(self.as_fd(), libc::IPPROTO_IP, libc::IP_TOS, i32::from(value))
     }
 
     /// Receives one datagram. `WouldBlock` when there is none.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut control = ControlBuffer::new();
         let mut name = [0_u8; 16];
-        let received = socket::receive(
-            self.as_fd(),
-            buffer,
-            &mut name,
-            &mut control.0,
-            libc::MSG_TRUNC,
-        )?;
+        let received =
+            socket::receive(self.as_fd(), buffer, &mut name, &mut control.0, libc::MSG_TRUNC)?;
         // struct in_pktinfo: interface index, local address, destination address.
         let information = ControlMessages::new(&control, &received)
             .find(libc::IPPROTO_IP, libc::IP_PKTINFO)
             .and_then(<[u8]>::first_chunk::<12>);
         let (interface, destination) = match information {
-            Some(&[i0, i1, i2, i3, _, _, _, _, a, b, c, d]) => (
-                u32::from_ne_bytes([i0, i1, i2, i3]),
-                Ipv4Addr::new(a, b, c, d),
-            ),
+            Some(&[i0, i1, i2, i3, _, _, _, _, a, b, c, d]) => {
+                (u32::from_ne_bytes([i0, i1, i2, i3]), Ipv4Addr::new(a, b, c, d))
+            }
             None => (0, Ipv4Addr::UNSPECIFIED),
         };
         Ok(Received {
@@ -117,12 +101,7 @@ impl Socket {
             information.extend_from_slice(&interface.unwrap_or(0).to_ne_bytes());
             information.extend_from_slice(&source.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
             information.extend_from_slice(&[0; 4]);
-            socket::push_control(
-                &mut control,
-                libc::IPPROTO_IP,
-                libc::IP_PKTINFO,
-                &information,
-            );
+            socket::push_control(&mut control, libc::IPPROTO_IP, libc::IP_PKTINFO, &information);
         }
         socket::send(self.as_fd(), payload, &name(destination), &control, 0)?;
         Ok(())
