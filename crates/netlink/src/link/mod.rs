@@ -234,11 +234,15 @@ pub fn by_index(index: u32) -> Request {
     Request::new(RTM_GETLINK, 0, &fixed(index, 0, 0))
 }
 
-/// Asks for the interface of this name.
+/// Asks for the interface of this name, or of this alternative name.
 #[must_use]
 pub fn by_name(name: impl AsRef<std::ffi::OsStr>) -> Request {
+    let name = name.as_ref();
+    // Either attribute finds either sort of name; only the second takes long ones, and only
+    // Linux 5.5 and later know it.
+    let attribute = if name.len() > Name::MAX_LENGTH { IFLA_ALT_IFNAME } else { IFLA_IFNAME };
     let mut request = Request::new(RTM_GETLINK, 0, &fixed(0, 0, 0));
-    request.text(IFLA_IFNAME, name.as_ref());
+    request.text(attribute, name);
     request
 }
 

@@ -173,7 +173,8 @@ impl Settings {
 pub enum Kind {
     /// Two interfaces joined by a virtual cable (`veth(4)`).
     Veth {
-        /// The other end.
+        /// The other end. It cannot be created up: the kernel refuses (`ENOTCONN`) because the
+        /// cable is not plugged in yet.
         peer: Settings,
     },
     /// A bridge that forwards at once: no spanning tree, no forwarding delay, no multicast
