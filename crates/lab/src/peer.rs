@@ -36,6 +36,10 @@ pub struct PeerConfig {
     pub pool: RangeInclusive<Ipv4Addr>,
     /// How long a lease is, in whole seconds. dnsmasq makes it 120 s at least.
     pub lease_time: Duration,
+    /// T1 and T2, in whole seconds; the server's own if `None`.
+    pub times: Option<(Duration, Duration)>,
+    /// MTU of the link, option 26.
+    pub mtu: Option<u16>,
     /// Whether a DISCOVER may be answered with an ACK; dnsmasq alone knows.
     pub rapid_commit: bool,
 }
@@ -49,6 +53,8 @@ impl PeerConfig {
             prefix_length: 24,
             pool: Ipv4Addr::new(a, b, c, 100)..=Ipv4Addr::new(a, b, c, 199),
             lease_time: Duration::from_secs(3600),
+            times: None,
+            mtu: None,
             rapid_commit: false,
         }
     }
@@ -170,6 +176,13 @@ fn dnsmasq(command: &mut Command, interface: &str, state: &StateDir, config: &Pe
         .arg(format!("--dhcp-option=option:router,{address}"))
         .arg(format!("--dhcp-option=option:dns-server,{address}"))
         .arg("--dhcp-option=option:domain-name,lab.example");
+    if let Some((renew, rebind)) = config.times {
+        command.arg(format!("--dhcp-option=option:T1,{}", renew.as_secs()));
+        command.arg(format!("--dhcp-option=option:T2,{}", rebind.as_secs()));
+    }
+    if let Some(mtu) = config.mtu {
+        command.arg(format!("--dhcp-option=option:mtu,{mtu}"));
+    }
     if config.rapid_commit {
         command.arg("--dhcp-rapid-commit");
     }
@@ -184,11 +197,18 @@ fn kea(
     let PeerConfig { address, pool, prefix_length, .. } = config;
     let (first, last, subnet) = (pool.start(), pool.end(), config.subnet());
     let (lifetime, database) = (config.lease_time.as_secs(), state.join("kea4.csv"));
+    let times = config.times.map_or_else(String::new, |(renew, rebind)| {
+        let (renew, rebind) = (renew.as_secs(), rebind.as_secs());
+        format!("\n  \"renew-timer\": {renew}, \"rebind-timer\": {rebind},")
+    });
+    let mtu = config.mtu.map_or_else(String::new, |mtu| {
+        format!(",\n      {{\"name\": \"interface-mtu\", \"data\": \"{mtu}\"}}")
+    });
     let text = format!(
         r#"{{"Dhcp4": {{
   "interfaces-config": {{"interfaces": ["{interface}"], "dhcp-socket-type": "raw"}},
   "authoritative": true,
-  "valid-lifetime": {lifetime},
+  "valid-lifetime": {lifetime},{times}
   "lease-database": {{"type": "memfile", "persist": true, "name": "{database}"}},
   "subnet4": [{{
     "id": 1, "subnet": "{subnet}/{prefix_length}",
@@ -196,7 +216,7 @@ fn kea(
     "option-data": [
       {{"name": "routers", "data": "{address}"}},
       {{"name": "domain-name-servers", "data": "{address}"}},
-      {{"name": "domain-name", "data": "lab.example"}}
+      {{"name": "domain-name", "data": "lab.example"}}{mtu}
     ]
   }}],
   "loggers": [{{"name": "kea-dhcp4", "severity": "INFO", "output_options": [{{"output": "stdout"}}]}}]
@@ -218,6 +238,11 @@ fn isc_dhcpd(
     let PeerConfig { address, pool, .. } = config;
     let (first, last) = (pool.start(), pool.end());
     let (subnet, mask, seconds) = (config.subnet(), config.mask(), config.lease_time.as_secs());
+    let times = config.times.map_or_else(String::new, |(renew, rebind)| {
+        let (renew, rebind) = (renew.as_secs(), rebind.as_secs());
+        format!("  option dhcp-renewal-time {renew};\n  option dhcp-rebinding-time {rebind};\n")
+    });
+    let mtu = config.mtu.map_or_else(String::new, |mtu| format!("  option interface-mtu {mtu};\n"));
     let text = format!(
         "ping-check false; authoritative; ddns-update-style none;
 default-lease-time {seconds}; max-lease-time {seconds}; min-lease-time {seconds};
@@ -226,7 +251,7 @@ subnet {subnet} netmask {mask} {{
   option routers {address};
   option domain-name-servers {address};
   option domain-name \"lab.example\";
-}}
+{times}{mtu}}}
 "
     );
     let leases = state.join("dhcpd.leases");
@@ -262,6 +287,14 @@ fn udhcpd(
         mask = config.mask(),
         seconds = config.lease_time.as_secs(),
     );
+    if let Some((renew, rebind)) = config.times {
+        // Options without a name are given in hexadecimal.
+        let (renew, rebind) = (renew.as_secs(), rebind.as_secs());
+        let _ = write!(text, "option 0x3a {renew:08x}\noption 0x3b {rebind:08x}\n");
+    }
+    if let Some(mtu) = config.mtu {
+        let _ = writeln!(text, "option mtu {mtu}");
+    }
     // -f: foreground.
     command.arg("-f").arg(state.write("udhcpd.conf", &text)?);
     Ok(())
