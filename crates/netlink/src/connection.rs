@@ -136,17 +136,39 @@ impl<T: Transport> Connection<T> {
         if let Some(attempts) = self.attempts {
             dump = dump.limit(attempts);
         }
+        let result = self.run::<R>(&mut dump, &mut visitor);
+        if result.is_err() {
+            self.drain();
+        }
+        result
+    }
+
+    /// Reads until one reading is good.
+    fn run<R: Row>(
+        &mut self,
+        dump: &mut Dump,
+        visitor: &mut impl for<'a> FnMut(Visit<R::View<'a>>),
+    ) -> Result<(), Error> {
         let deadline_at = Instant::now() + self.timeout;
         loop {
             self.outgoing.clear();
             dump.request(&mut self.outgoing);
             self.sequence = dump.sequence();
             self.transport.send(&self.outgoing)?;
-            match self.attempt::<R>(&mut dump, deadline_at, &mut visitor)? {
+            match self.attempt::<R>(dump, deadline_at, visitor)? {
                 Progress::Restart => visitor(Visit::Restart),
                 Progress::Done | Progress::More => return Ok(()),
             }
         }
+    }
+
+    /// Throws away the rest of a reading that was given up: the kernel refuses the next one
+    /// (`EBUSY`) until this one is received to its end.
+    fn drain(&mut self) {
+        let deadline_at = Instant::now() + self.timeout.max(Duration::from_secs(1));
+        while self.transport.receive(&mut self.buffer, Some(Duration::ZERO)).is_ok()
+            && Instant::now() < deadline_at
+        {}
     }
 
     /// Receives one reading of a table to its end.
@@ -182,10 +204,14 @@ impl<T: Transport> Connection<T> {
                 Err(error) if is_timeout(&error) && dump.is_spoiled() => dump.idle()?,
                 Err(error) => return Err(failure(error)),
             };
-            if progress != Progress::More {
-                // Churn may outlast every attempt: the time is bounded as well as the number.
-                left(deadline_at)?;
-                return Ok(progress);
+            match progress {
+                Progress::More => {}
+                Progress::Done => return Ok(progress),
+                Progress::Restart => {
+                    // Churn may outlast every attempt: the time is bounded as well as the number.
+                    left(deadline_at)?;
+                    return Ok(progress);
+                }
             }
         }
     }

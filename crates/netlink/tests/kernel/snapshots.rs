@@ -100,5 +100,13 @@ fn a_table_longer_than_a_datagram() {
         let rows = connection.dump::<Address>(&address::dump(Family::Ipv4, None)).unwrap();
         // 127.0.0.1 as well.
         assert_eq!(rows.len(), 2000);
+
+        // A reading given up half-way does not stand in the way of the next.
+        connection.set_timeout(std::time::Duration::from_nanos(1));
+        let error = connection.dump::<Address>(&address::dump(Family::Ipv4, None)).unwrap_err();
+        assert!(matches!(error, netlink::Error::TimedOut), "{error}");
+        connection.set_timeout(std::time::Duration::from_secs(10));
+        let rows = connection.dump::<Address>(&address::dump(Family::Ipv4, None)).unwrap();
+        assert_eq!(rows.len(), 2000);
     });
 }
