@@ -262,3 +262,25 @@ pub(crate) fn listens(outputs: &[Output]) -> Vec<Listen> {
     };
     outputs.iter().filter_map(listen).collect()
 }
+
+/// An ACK for that address, whatever was asked.
+pub(crate) fn ack_for(request: &Message, address: Ipv4Addr) -> Message {
+    answer(request, MessageType::Ack, address)
+}
+
+pub(crate) fn changed(from: State, to: State) -> Output {
+    Output::Event(Event::StateChanged { from, to })
+}
+
+/// How many messages were not used.
+pub(crate) fn discarded(outputs: &[Output]) -> usize {
+    let is = |event: &&Event| matches!(event, Event::Discarded { .. });
+    events(outputs).iter().filter(is).count()
+}
+
+/// What is sent, ARP left out.
+pub(crate) fn dhcp_sends(outputs: &[Output]) -> Vec<Transmit> {
+    let mut all = sends(outputs);
+    all.retain(|transmit| !matches!(transmit, Transmit::Arp { .. }));
+    all
+}

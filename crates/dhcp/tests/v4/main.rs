@@ -6,7 +6,11 @@ extern crate iphelper_dhcp as dhcp;
 
 mod acquire;
 mod checked;
+mod commands;
+mod conflict;
 mod harness;
 mod random;
+mod reboot;
+mod renew;
 mod script;
 mod world;

@@ -1,0 +1,280 @@
+//! BOUND to the end of the lease: renewing, rebinding, expiry, and what commands change of it.
+
+use dhcp::v4::*;
+use engine::Engine as _;
+use wire::dhcpv4::MessageType;
+
+use crate::harness::*;
+
+#[test]
+fn t1_asks_the_issuing_server_alone_and_half_the_rest_later_again() {
+    let mut host = Host::bound(plain());
+    let outputs = host.advance(seconds(1_800.0));
+    assert_eq!(states(&outputs), [State::Renewing]);
+    let [Transmit::Unicast { source, destination, message }] = &dhcp_sends(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!((*source, *destination), (ADDRESS, SERVER));
+    assert_eq!(message.ciaddr, ADDRESS);
+    assert_eq!(message.options.requested_address(), None);
+    assert_eq!(message.options.server_identifier(), None);
+    assert_eq!(listens(&outputs).last().map(|l| l.dhcp), Some(DhcpListen::Udp));
+
+    // T2 is at 3150 s: 675 s, 337.5 s, 168.75 s, 84.375 s, then 60 s and T2.
+    let mut gaps = Vec::new();
+    while host.client.state() == State::Renewing {
+        gaps.push(host.until_next());
+        let outputs = host.next();
+        assert_eq!(kinds(&outputs), [MessageType::Request]);
+    }
+    assert_eq!(gaps, [675.0, 337.5, 168.75, 84.375, 60.0, 24.375]);
+
+    // Every server from then on; the lease ends at 3600 s: 225 s, 112.5 s, 60 s, then the end.
+    assert_eq!(host.client.state(), State::Rebinding);
+    let mut gaps = Vec::new();
+    loop {
+        gaps.push(host.until_next());
+        let outputs = host.next();
+        if host.client.state() != State::Rebinding {
+            let removed = Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 };
+            assert_eq!(effects(&outputs).last(), Some(&removed));
+            assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+            assert_eq!(states(&outputs), [State::Init, State::Selecting]);
+            // The address is asked for again.
+            let again = dhcp(&outputs)[0].options.requested_address();
+            assert_eq!(again, Some(ADDRESS));
+            break;
+        }
+        assert!(matches!(sends(&outputs)[..], [Transmit::Broadcast { source: ADDRESS, .. }]));
+    }
+    assert_eq!(gaps, [225.0, 112.5, 60.0, 52.5]);
+    assert_eq!(host.client.lease(), None);
+}
+
+#[test]
+fn an_extension_changes_only_what_has_changed() {
+    let mut host = Host::bound(plain());
+    let outputs = host.advance(seconds(1_800.0));
+    let mut same = ack(&dhcp(&outputs)[0]);
+    let outputs = host.receive(&same);
+    let expires_at = host.client.lease().and_then(|lease| lease.expires_at);
+    assert_eq!(expires_at, Some(host.now + seconds(3_600.0)));
+    assert!(matches!(
+        &effects(&outputs)[..],
+        [Effect::AddAddress(address), Effect::Persist(_)] if address.expires_at == expires_at
+    ));
+    assert!(matches!(
+        &events(&outputs)[..],
+        [Event::StateChanged { to: State::Bound, .. }, Event::Renewed { via: Via::Unicast, .. }]
+    ));
+
+    let outputs = host.advance(seconds(1_800.0));
+    same = ack(&dhcp(&outputs)[0]);
+    same.options.set_routers(&[SERVER_2]);
+    same.options.set_dns_servers(&[]);
+    same.options.set_mtu(1_400);
+    let outputs = host.receive(&same);
+    let kinds: Vec<String> = effects(&outputs)
+        .iter()
+        .map(|effect| format!("{effect:?}").split(['(', ' ']).next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["AddAddress", "RemoveRoute", "AddRoute", "SetMtu", "SetResolver", "Persist"]
+    );
+    assert!(effects(&outputs).contains(&Effect::SetResolver(None)));
+}
+
+#[test]
+fn a_lost_extension_still_counts_from_its_own_request() {
+    let mut host = Host::bound(plain());
+    let outputs = host.advance(seconds(1_800.0));
+    let first = dhcp(&outputs).remove(0);
+    let first_at = host.now;
+    host.advance(seconds(675.0));
+    // The answer to the first comes after the second was sent.
+    host.receive(&ack(&first));
+    let lease = host.client.lease().expect("bound");
+    assert_eq!(lease.obtained_at, first_at);
+}
+
+#[test]
+fn foreign_refusals_do_not_end_a_lease() {
+    let mut host = Host::bound(plain());
+    let outputs = host.advance(seconds(1_800.0));
+    let request = dhcp(&outputs).remove(0);
+    let mut anonymous = nak(&request, SERVER);
+    anonymous.options.remove(wire::dhcpv4::OptionCode::SERVER_IDENTIFIER);
+    let mut other_hardware = nak(&request, SERVER);
+    other_hardware.chaddr = hardware(7);
+    let mut other_transaction = nak(&request, SERVER);
+    other_transaction.xid ^= 0x100;
+    for bad in [nak(&request, SERVER_2), anonymous, other_hardware, other_transaction] {
+        assert_eq!(discarded(&host.receive(&bad)), 1);
+        assert_eq!(host.client.state(), State::Renewing);
+    }
+
+    let outputs = host.receive(&nak(&request, SERVER));
+    assert!(matches!(
+        &events(&outputs)[0],
+        Event::Refused { server: SERVER, message: Some(m) } if m == "wrong network"
+    ));
+    assert!(
+        effects(&outputs).contains(&Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 })
+    );
+    // It is forgotten on disk as well, and not asked for again.
+    assert!(effects(&outputs).iter().any(
+        |e| matches!(e, Effect::Persist(record) if record.lease.is_none() && !record.released)
+    ));
+    assert_eq!(dhcp(&outputs)[0].options.requested_address(), None);
+}
+
+#[test]
+fn any_server_may_refuse_or_extend_while_rebinding() {
+    for refused in [true, false] {
+        let mut host = Host::bound(plain());
+        host.advance(seconds(1_801.0));
+        let outputs = host.advance(seconds(1_349.0));
+        assert_eq!(host.client.state(), State::Rebinding);
+        let request = dhcp(&outputs).pop().expect("a REQUEST");
+        if refused {
+            host.receive(&nak(&request, SERVER_2));
+            assert_eq!(host.client.lease(), None);
+        } else {
+            let mut other = ack(&request);
+            other.options.set_server_identifier(SERVER_2);
+            let outputs = host.receive(&other);
+            assert_eq!(host.client.lease().map(|lease| lease.server), Some(SERVER_2));
+            assert!(
+                events(&outputs)
+                    .iter()
+                    .any(|e| matches!(e, Event::Renewed { via: Via::Broadcast, .. }))
+            );
+        }
+    }
+}
+
+#[test]
+fn sleep_past_the_end_ends_the_lease_before_anything_else() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(60.0));
+    let outputs = host.sleep(seconds(10_000.0));
+    let first = effects(&outputs);
+    assert!(matches!(first[0], Effect::RemoveRoute(_)));
+    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+    let position = |test: &dyn Fn(&Output) -> bool| outputs.iter().position(test);
+    let removed =
+        position(&|o| matches!(o, Output::Effect { effect: Effect::RemoveAddress { .. }, .. }));
+    let sent = position(&|o| matches!(o, Output::Send(_)));
+    assert!(removed < sent && removed.is_some());
+    assert_eq!(host.client.state(), State::Selecting);
+
+    // The same when it is not a timer but an input that wakes it up.
+    let mut host = Host::bound(plain());
+    host.now += seconds(4_000.0);
+    let outputs = host.input(Input::AddressRemoved(ADDRESS));
+    assert!(!effects(&outputs).iter().any(|e| matches!(e, Effect::AddAddress(_))));
+    assert_eq!(host.client.lease(), None);
+}
+
+#[test]
+fn sleep_past_t2_asks_everybody_at_once() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(60.0));
+    let outputs = host.sleep(seconds(3_300.0));
+    assert_eq!(states(&outputs), [State::Rebinding]);
+    assert!(matches!(sends(&outputs)[..], [Transmit::Broadcast { source: ADDRESS, .. }]));
+}
+
+#[test]
+fn renew_by_command_asks_the_issuing_server_now_and_soon_again() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(60.0));
+    let (id, outputs) = host.command(Command::Renew, 10);
+    assert!(matches!(sends(&outputs)[..], [Transmit::Unicast { destination: SERVER, .. }]));
+    let outputs = host.advance(seconds(9.9));
+    // After 1, 3 and 7 seconds.
+    assert!((2..=4).contains(&dhcp(&outputs).len()));
+    assert!(dhcp_sends(&outputs).iter().all(|t| matches!(t, Transmit::Unicast { .. })));
+    let outputs = host.advance(seconds(0.1));
+    let [(replied, Err(Failure::NoAnswer { waited, tries }))] = &replies(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!((*replied, *waited), (id, seconds(10.0)));
+    assert!((3..=5).contains(tries));
+    // The lease stays as it was, with its own times.
+    assert_eq!(host.client.state(), State::Bound);
+    assert_eq!(host.until_next(), 1_800.0 - 70.0);
+    assert_eq!(listens(&outputs).last().map(|l| l.dhcp), Some(DhcpListen::Off));
+}
+
+#[test]
+fn renew_by_command_is_told_the_outcome() {
+    for refused in [true, false] {
+        let mut host = Host::bound(plain());
+        host.advance(seconds(60.0));
+        let (id, outputs) = host.command(Command::Renew, 10);
+        let request = dhcp(&outputs).remove(0);
+        if refused {
+            let outputs = host.receive(&nak(&request, SERVER));
+            let failure =
+                Failure::Refused { server: SERVER, message: Some("wrong network".to_owned()) };
+            assert_eq!(replies(&outputs), [(id, Err(failure))]);
+        } else {
+            host.effects_succeed = false;
+            let outputs = host.receive(&ack(&request));
+            assert_eq!(replies(&outputs), []);
+            let ids = effect_ids(&outputs);
+            assert_eq!(replies(&host.effect(ids[1], Ok(()))), []);
+            let lease = Box::new(host.client.lease().expect("bound").clone());
+            let via = Via::Unicast;
+            let outputs = host.effect(ids[0], Ok(()));
+            assert_eq!(replies(&outputs), [(id, Ok(Outcome::Renewed { lease, via }))]);
+        }
+    }
+}
+
+#[test]
+fn two_renewals_share_one_exchange() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(60.0));
+    let (first, outputs) = host.command(Command::Renew, 10);
+    let request = dhcp(&outputs).remove(0);
+    let (second, outputs) = host.command(Command::Renew, 20);
+    assert_eq!(dhcp(&outputs), []);
+    let outputs = host.receive(&ack(&request));
+    let ids: Vec<CommandId> = replies(&outputs).iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, [first, second]);
+
+    // Each has its own deadline.
+    host.command(Command::Renew, 5);
+    host.command(Command::Renew, 9);
+    assert_eq!(replies(&host.advance(seconds(5.0))).len(), 1);
+    assert_eq!(host.client.state(), State::Renewing);
+    assert_eq!(replies(&host.advance(seconds(4.0))).len(), 1);
+    assert_eq!(host.client.state(), State::Bound);
+}
+
+#[test]
+fn renew_by_command_past_t2_asks_everybody() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(3_200.0));
+    let (_, outputs) = host.command(Command::Renew, 10);
+    let outputs = [outputs, host.advance(seconds(2.0))].concat();
+    assert!(!dhcp(&outputs).is_empty());
+    assert!(sends(&outputs).iter().all(|t| matches!(t, Transmit::Broadcast { .. })));
+    // Without an answer the lease's own pace goes on.
+    host.advance(seconds(8.0));
+    assert_eq!(host.client.state(), State::Rebinding);
+    assert!(host.until_next() >= 45.0);
+}
+
+#[test]
+fn renew_by_command_across_t1_goes_on_at_the_natural_pace() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(1_795.0));
+    host.command(Command::Renew, 10);
+    host.advance(seconds(10.0));
+    assert_eq!(host.client.state(), State::Renewing);
+    assert!(host.until_next() > 600.0);
+}
