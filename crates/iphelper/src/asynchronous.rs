@@ -1,0 +1,89 @@
+//! The calls that can be awaited.
+
+use std::net::IpAddr;
+
+use api::client::AsyncReplies;
+use api::lease;
+
+use crate::daemon::listed;
+use crate::{Acquired, Daemon, Details, Error, Event, Lease, Released, Renewed};
+
+/// For tokio, with I/O and time enabled. A future that is dropped stops waiting; what it asked for
+/// goes on.
+impl Lease {
+    /// As [`show`](Self::show).
+    pub async fn show_async(&self) -> Result<Details, Error> {
+        let mut client = self.daemon().client_async(None).await?;
+        Ok(client.call(&self.list_call()).await?.lease.into())
+    }
+
+    /// As [`acquire`](Self::acquire).
+    pub async fn acquire_async(&self) -> Result<Acquired, Error> {
+        let call = self.acquire_call()?;
+        Ok(self.client_async().await?.call(&call).await?.into())
+    }
+
+    /// As [`renew`](Self::renew).
+    pub async fn renew_async(&self) -> Result<Renewed, Error> {
+        let call = self.renew_call()?;
+        Ok(self.client_async().await?.call(&call).await?.into())
+    }
+
+    /// As [`release`](Self::release).
+    pub async fn release_async(&self) -> Result<Released, Error> {
+        let call = self.release_call()?;
+        Ok(self.client_async().await?.call(&call).await?.into())
+    }
+
+    /// As [`inform`](Self::inform).
+    pub async fn inform_async(&self, address: Option<IpAddr>) -> Result<Details, Error> {
+        let call = self.inform_call(address)?;
+        Ok(self.client_async().await?.call(&call).await?.lease.into())
+    }
+
+    async fn client_async(&self) -> Result<api::client::AsyncClient, Error> {
+        self.daemon().client_async(Some(self.patience())).await
+    }
+}
+
+/// For tokio, with I/O and time enabled.
+impl Daemon {
+    /// As [`leases`](Self::leases).
+    pub async fn leases_async(&self) -> Result<Vec<Details>, Error> {
+        let mut client = self.client_async(None).await?;
+        listed(client.call_more(&lease::List::default()).await.map_err(Error::from))
+    }
+
+    /// As [`watch`](Self::watch).
+    pub async fn watch_async(&self, interface: Option<&str>) -> Result<AsyncEvents, Error> {
+        let call = lease::Monitor { interface: interface.map(str::to_owned) };
+        let client = self.client_async(None).await?;
+        Ok(AsyncEvents { replies: client.stream(&call).await? })
+    }
+}
+
+/// As [`leases`](crate::leases).
+pub async fn leases_async() -> Result<Vec<Details>, Error> {
+    Daemon::new().leases_async().await
+}
+
+/// As [`watch`](crate::watch).
+pub async fn watch_async() -> Result<AsyncEvents, Error> {
+    Daemon::new().watch_async(None).await
+}
+
+/// Events as they happen; as [`Events`](crate::Events).
+#[derive(Debug)]
+pub struct AsyncEvents {
+    replies: AsyncReplies<lease::Monitor>,
+}
+
+impl AsyncEvents {
+    /// Waits for the next event; `None` after the end.
+    ///
+    /// Cancel safe: an event is not lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        let next = self.replies.next().await?;
+        Some(next.map(|reply| reply.event.into()).map_err(Error::from))
+    }
+}

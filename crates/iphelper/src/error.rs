@@ -1,0 +1,206 @@
+//! What can go wrong.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use api::client::{self, CallError};
+use api::lease;
+
+use crate::Family;
+
+/// A call came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no interface of that name.
+    #[error("there is no interface {interface}")]
+    NoSuchInterface {
+        /// The name asked for.
+        interface: String,
+    },
+
+    /// The interface's addresses are not the daemon's to manage: it is neither configured for DHCP
+    /// nor was a lease acquired on it.
+    #[error("{interface} is not managed{}", match holder {
+        Some(holder) => format!("; {holder} manages it"),
+        None => String::new(),
+    })]
+    NotManaged {
+        /// Name of the interface.
+        interface: String,
+        /// Another DHCP client that manages it, where one was seen.
+        holder: Option<String>,
+    },
+
+    /// There is no lease to release.
+    #[error("{interface} holds no lease")]
+    NotLeased {
+        /// Name of the interface.
+        interface: String,
+    },
+
+    /// The interface has no carrier, or is administratively down.
+    #[error("the link of {interface} is down")]
+    LinkDown {
+        /// Name of the interface.
+        interface: String,
+    },
+
+    /// No server answered. The client keeps trying; a lease that is still valid stays in use.
+    #[error("no DHCP server answered on {interface} in {:.1} s (tries: {tries})",
+        waited.as_secs_f64())]
+    NoAnswer {
+        /// Name of the interface.
+        interface: String,
+        /// How long was waited.
+        waited: Duration,
+        /// Packets sent.
+        tries: u32,
+    },
+
+    /// A server refused. The lease, if one was in use, is gone; the client starts over.
+    #[error("{server} refused the lease on {interface}{}", match message {
+        Some(message) => format!(": {message:?}"),
+        None => String::new(),
+    })]
+    Refused {
+        /// Name of the interface.
+        interface: String,
+        /// The server that refused.
+        server: IpAddr,
+        /// Its own words. It may be anybody's: escape them before they reach a terminal.
+        message: Option<String>,
+    },
+
+    /// Another host uses the address. The client starts over.
+    #[error("{address} on {interface} is in use by {hardware_address}")]
+    Conflict {
+        /// Name of the interface.
+        interface: String,
+        /// The address.
+        address: IpAddr,
+        /// Who uses it: hexadecimal bytes separated by colons.
+        hardware_address: String,
+    },
+
+    /// The network asks its hosts to do without IPv4 (RFC 8925).
+    #[error("the network of {interface} asks for IPv6 only for {} s", wait.as_secs())]
+    Ipv6Only {
+        /// Name of the interface.
+        interface: String,
+        /// For how long.
+        wait: Duration,
+    },
+
+    /// A later command made this one moot, or the daemon is ending.
+    #[error("cancelled by a later command or the daemon's end")]
+    Cancelled,
+
+    /// The kernel or the disk refused what the lease needs.
+    #[error("the lease on {interface} could not be applied: {reason}")]
+    Host {
+        /// Name of the interface.
+        interface: String,
+        /// What was refused, and why.
+        reason: String,
+    },
+
+    /// This user may not do that.
+    #[error("access denied: {needed} needed")]
+    AccessDenied {
+        /// What would do.
+        needed: String,
+    },
+
+    /// Leases of that family are not served by the daemon.
+    #[error("leases of this family are not served: {family:?}")]
+    FamilyNotSupported {
+        /// The family.
+        family: Family,
+    },
+
+    /// The timeout is zero, or longer than ten minutes.
+    #[error("a timeout of {0:?} is not possible: more than 0, at most 600 s")]
+    InvalidTimeout(Duration),
+
+    /// No daemon listens there: it does not run, or listens elsewhere.
+    #[error("no daemon listens at {}", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+
+    /// The daemon said nothing for longer than the call may take. It may still do what it was
+    /// asked to.
+    #[error("the daemon does not answer")]
+    TimedOut,
+
+    /// The daemon closed the connection: it ended, or has too many callers.
+    #[error("the daemon closed the connection")]
+    Closed,
+
+    /// The daemon answered what this version does not understand.
+    #[error("the daemon's answer is not understood")]
+    Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<lease::Error> for Error {
+    fn from(error: lease::Error) -> Self {
+        match error {
+            lease::Error::NoSuchInterface { interface } => Self::NoSuchInterface { interface },
+            lease::Error::NotManaged { interface, holder } => {
+                Self::NotManaged { interface, holder }
+            }
+            lease::Error::NotLeased { interface } => Self::NotLeased { interface },
+            lease::Error::LinkDown { interface } => Self::LinkDown { interface },
+            lease::Error::NoAnswer { interface, waited, tries } => {
+                Self::NoAnswer { interface, waited: seconds(waited), tries }
+            }
+            lease::Error::Refused { interface, server, message } => {
+                Self::Refused { interface, server, message }
+            }
+            lease::Error::Conflict { interface, address, hardware_address } => {
+                Self::Conflict { interface, address, hardware_address }
+            }
+            lease::Error::Ipv6Only { interface, wait } => {
+                Self::Ipv6Only { interface, wait: seconds(wait) }
+            }
+            lease::Error::Cancelled { interface: _ } => Self::Cancelled,
+            lease::Error::Host { interface, reason } => Self::Host { interface, reason },
+            lease::Error::AccessDenied { needed } => Self::AccessDenied { needed },
+            lease::Error::FamilyNotSupported { family } => Self::FamilyNotSupported { family },
+            other => Self::Protocol(Box::new(other)),
+        }
+    }
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        match error {
+            client::Error::Unreachable { path, source } => Self::Unreachable { path, source },
+            client::Error::AccessDenied { path } => {
+                Self::AccessDenied { needed: format!("access to {}", path.display()) }
+            }
+            client::Error::TimedOut => Self::TimedOut,
+            client::Error::Closed => Self::Closed,
+            other => Self::Protocol(Box::new(other)),
+        }
+    }
+}
+
+impl From<CallError<lease::Error>> for Error {
+    fn from(error: CallError<lease::Error>) -> Self {
+        match error {
+            CallError::Method(error) => error.into(),
+            CallError::Client(error) => error.into(),
+        }
+    }
+}
+
+/// Seconds of the daemon's; nonsense counts as none.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
