@@ -41,32 +41,20 @@ pub(crate) fn fuzz_targets() -> Vec<String> {
 /// Files under version control, or about to be.
 fn files() -> Vec<PathBuf> {
     let mut list = Command::new("git");
-    list.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ])
-    .current_dir(root());
+    list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());
     let Ok(output) = list.output() else {
         return Vec::new();
     };
     let names = String::from_utf8_lossy(&output.stdout);
-    names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-        .collect()
+    names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect()
 }
 
 /// A test or fuzz target that no manifest names is never compiled, and nobody notices.
 fn tests_not_wired_in() -> Vec<String> {
     let mut breaches = Vec::new();
-    for (directory, manifest) in [
-        ("tests", "tests/Cargo.toml"),
-        ("fuzz/fuzz_targets", "fuzz/Cargo.toml"),
-    ] {
+    for (directory, manifest) in
+        [("tests", "tests/Cargo.toml"), ("fuzz/fuzz_targets", "fuzz/Cargo.toml")]
+    {
         let manifest_text = fs::read_to_string(root().join(manifest)).unwrap_or_default();
         for name in sources_in(directory) {
             let wired = manifest_text
@@ -92,14 +80,10 @@ fn crates_not_introduced() -> Vec<String> {
             .filter_map(|file| fs::read_to_string(path.join(file)).ok())
             .any(|text| text.starts_with("//! "));
         if !introduced {
-            breaches.push(format!(
-                "crates/{directory}: no crate documentation at the top"
-            ));
+            breaches.push(format!("crates/{directory}: no crate documentation at the top"));
         }
         if !map.contains(&format!("`{directory}`")) {
-            breaches.push(format!(
-                "CONTRIBUTING.md: `{directory}` is missing from the map"
-            ));
+            breaches.push(format!("CONTRIBUTING.md: `{directory}` is missing from the map"));
         }
     }
     breaches
@@ -114,11 +98,7 @@ fn private_paths(file: &Path, text: &str) -> Vec<String> {
     for (number, line) in text.lines().enumerate() {
         let named = private.iter().any(|path| mentions(line, path)) || line.contains(&outside);
         if named {
-            breaches.push(format!(
-                "{}:{}: names a private path",
-                file.display(),
-                number + 1
-            ));
+            breaches.push(format!("{}:{}: names a private path", file.display(), number + 1));
         }
     }
     breaches
@@ -128,9 +108,7 @@ fn private_paths(file: &Path, text: &str) -> Vec<String> {
 fn mentions(line: &str, path: &str) -> bool {
     line.match_indices(path).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
-        let after = line
-            .get(at + path.len()..)
-            .and_then(|text| text.chars().next());
+        let after = line.get(at + path.len()..).and_then(|text| text.chars().next());
         let word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '}' | '$');
         !before.is_some_and(word) && after == Some('/')
     })
@@ -140,18 +118,12 @@ fn source_rules(file: &Path, text: &str) -> Vec<String> {
     let mut breaches = Vec::new();
     let length = text.lines().count();
     if length > LONGEST_FILE {
-        breaches.push(format!(
-            "{}: {length} lines, at most {LONGEST_FILE}",
-            file.display()
-        ));
+        breaches.push(format!("{}: {length} lines, at most {LONGEST_FILE}", file.display()));
     }
     for (number, line) in text.lines().enumerate() {
         if line.trim() == "#[ignore]" {
             let at = number + 1;
-            breaches.push(format!(
-                "{}:{at}: an ignored test without a reason",
-                file.display()
-            ));
+            breaches.push(format!("{}:{at}: an ignored test without a reason", file.display()));
         }
     }
     breaches
@@ -164,13 +136,7 @@ fn sources_in(directory: &str) -> Vec<String> {
     };
     let mut names: Vec<String> = entries
         .flatten()
-        .filter_map(|entry| {
-            entry
-                .file_name()
-                .to_str()?
-                .strip_suffix(".rs")
-                .map(str::to_owned)
-        })
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
         .collect();
     names.sort();
     names
@@ -195,14 +161,8 @@ mod tests {
 
     #[test]
     fn a_private_path_is_found_whole_and_nothing_else_is() {
-        assert!(mentions(
-            "see /srv/build/iphelper/notes",
-            "/srv/build/iphelper"
-        ));
-        assert!(!mentions(
-            "see /srv/build/iphelper-old/notes",
-            "/srv/build/iphelper"
-        ));
+        assert!(mentions("see /srv/build/iphelper/notes", "/srv/build/iphelper"));
+        assert!(!mentions("see /srv/build/iphelper-old/notes", "/srv/build/iphelper"));
         assert!(!mentions("https://example.org/srv/build/x", "/srv/build"));
         assert!(!mentions("${DESTDIR}/root/x", "/root"));
     }
@@ -213,9 +173,6 @@ mod tests {
         assert_eq!(source_rules(Path::new("a.rs"), &long).len(), 1);
         let bare = format!("#[{}]\nfn x() {{}}", "ignore");
         assert_eq!(source_rules(Path::new("a.rs"), &bare).len(), 1);
-        assert_eq!(
-            source_rules(Path::new("a.rs"), "#[ignore = \"slow\"]"),
-            Vec::<String>::new()
-        );
+        assert_eq!(source_rules(Path::new("a.rs"), "#[ignore = \"slow\"]"), Vec::<String>::new());
     }
 }

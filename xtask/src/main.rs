@@ -35,11 +35,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if succeeded {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Builds what is measured and runs `bench/NAME/bench.py`.
@@ -53,17 +49,8 @@ fn bench(arguments: &[String]) -> bool {
         say(&format!("no such benchmark: {}", script.display()));
         return false;
     }
-    let build = [
-        "build",
-        "--release",
-        "-p",
-        "iphelper-cli",
-        "-p",
-        "iphelper-daemon",
-        "--bins",
-    ];
-    Cargo::new(build).succeeds()
-        && run::succeeds(Command::new("python3").arg(script).args(rest))
+    let build = ["build", "--release", "-p", "iphelper-cli", "-p", "iphelper-daemon", "--bins"];
+    Cargo::new(build).succeeds() && run::succeeds(Command::new("python3").arg(script).args(rest))
 }
 
 fn fuzz(arguments: &[String]) -> bool {

@@ -28,45 +28,27 @@ pub(crate) fn prepare(install: bool) -> Vec<(String, String)> {
     if missing.is_empty() {
         say("every peer is there");
     } else if !install {
-        say(&format!(
-            "missing, and not installed as told: {}",
-            missing.join(" ")
-        ));
+        say(&format!("missing, and not installed as told: {}", missing.join(" ")));
     } else if !Path::new("/etc/debian_version").exists() || program("apt-get").is_none() {
-        say(&format!(
-            "missing, and this is not Debian: {}",
-            missing.join(" ")
-        ));
+        say(&format!("missing, and this is not Debian: {}", missing.join(" ")));
     } else if !is_root() {
-        say(&format!(
-            "missing, and only root can install: apt-get install {}",
-            missing.join(" ")
-        ));
+        say(&format!("missing, and only root can install: apt-get install {}", missing.join(" ")));
     } else {
         apt_install(&missing);
     }
     let python = python_with_asyncvarlink(install);
-    python
-        .map(|path| ("IPHELPER_PYTHON".to_owned(), path))
-        .into_iter()
-        .collect()
+    python.map(|path| ("IPHELPER_PYTHON".to_owned(), path)).into_iter().collect()
 }
 
 fn missing() -> Vec<&'static str> {
-    PEERS
-        .iter()
-        .filter(|(name, _)| program(name).is_none())
-        .map(|(_, package)| *package)
-        .collect()
+    PEERS.iter().filter(|(name, _)| program(name).is_none()).map(|(_, package)| *package).collect()
 }
 
 fn apt_install(packages: &[&str]) {
     say(&format!("installing {}", packages.join(" ")));
     let _no_services = NoServices::new();
     let lists_present = fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
     });
     if !lists_present {
         apt_get(&["update", "-qq"]);
@@ -82,27 +64,15 @@ fn apt_install(packages: &[&str]) {
     }
     let still = missing();
     if !still.is_empty() {
-        say(&format!(
-            "could not be installed: {}; tests that need them skip",
-            still.join(" ")
-        ));
+        say(&format!("could not be installed: {}; tests that need them skip", still.join(" ")));
     }
 }
 
 fn apt_get(arguments: &[&str]) -> bool {
     let mut command = Command::new("apt-get");
-    command.args([
-        "-o",
-        "Acquire::Retries=1",
-        "-o",
-        "Acquire::http::Timeout=20",
-    ]);
-    command
-        .args(["-o", "DPkg::Lock::Timeout=60"])
-        .args(arguments);
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null());
+    command.args(["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]);
+    command.args(["-o", "DPkg::Lock::Timeout=60"]).args(arguments);
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
     succeeds(&mut command)
 }
 
@@ -133,31 +103,19 @@ impl Drop for NoServices {
 /// A Python that can import asyncvarlink: the system's, or a virtual environment below `target`.
 fn python_with_asyncvarlink(install: bool) -> Option<String> {
     let environment = root().join("target/xtask/python");
-    let own = environment
-        .join("bin/python")
-        .to_string_lossy()
-        .into_owned();
-    let found = ["python3", &own]
-        .into_iter()
-        .find(|python| has_asyncvarlink(python));
+    let own = environment.join("bin/python").to_string_lossy().into_owned();
+    let found = ["python3", &own].into_iter().find(|python| has_asyncvarlink(python));
     if found.is_some() || !install {
         return found.map(str::to_owned);
     }
     say("installing asyncvarlink into a virtual environment");
-    let made = succeeds(
-        Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&environment),
-    ) && succeeds(
-        Command::new(&own)
-            .args(["-m", "pip", "install", "--quiet"])
-            .args([
-                "--disable-pip-version-check",
-                "--timeout=20",
-                "--retries=1",
-                "asyncvarlink",
-            ]),
-    );
+    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(&environment))
+        && succeeds(Command::new(&own).args(["-m", "pip", "install", "--quiet"]).args([
+            "--disable-pip-version-check",
+            "--timeout=20",
+            "--retries=1",
+            "asyncvarlink",
+        ]));
     if !made {
         say("asyncvarlink could not be installed; the test that needs it skips");
     }
@@ -166,9 +124,6 @@ fn python_with_asyncvarlink(install: bool) -> Option<String> {
 
 fn has_asyncvarlink(python: &str) -> bool {
     let mut probe = Command::new(python);
-    probe
-        .args(["-c", "import asyncvarlink"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    probe.args(["-c", "import asyncvarlink"]).stdout(Stdio::null()).stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
 }

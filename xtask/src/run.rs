@@ -9,9 +9,7 @@ use std::process::{Command, Stdio};
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
     // The manifest directory is a path below the root by construction.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Prints a line. A closed pipe is no error: whoever reads has seen enough.
@@ -27,10 +25,7 @@ impl Cargo {
     pub(crate) fn new<const N: usize>(arguments: [&str; N]) -> Self {
         // A toolchain override is understood by rustup's cargo alone, not by the one it chose.
         let chosen = env::var_os("CARGO").filter(|_| !arguments.iter().any(|a| a.starts_with('+')));
-        Self::through(
-            Command::new(chosen.unwrap_or_else(|| "cargo".into())),
-            arguments,
-        )
+        Self::through(Command::new(chosen.unwrap_or_else(|| "cargo".into())), arguments)
     }
 
     /// Cargo in a user namespace of its own, where an ordinary user may make network namespaces.
@@ -92,12 +87,7 @@ impl Cargo {
                 }
             }
         }
-        (
-            child
-                .and_then(|mut child| child.wait())
-                .is_ok_and(|status| status.success()),
-            text,
-        )
+        (child.and_then(|mut child| child.wait()).is_ok_and(|status| status.success()), text)
     }
 }
 
@@ -106,10 +96,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
     match command.status() {
         Ok(status) => status.success(),
         Err(error) => {
-            say(&format!(
-                "{}: {error}",
-                command.get_program().to_string_lossy()
-            ));
+            say(&format!("{}: {error}", command.get_program().to_string_lossy()));
             false
         }
     }
@@ -127,9 +114,6 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 /// Whether this process has root's user id (in its user namespace).
 pub(crate) fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ids = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:"))
-        .unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
     ids.split_whitespace().nth(1) == Some("0")
 }

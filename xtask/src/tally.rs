@@ -69,8 +69,7 @@ impl Tally {
             if let Some(counts) = line.strip_prefix("test result: ") {
                 passed += count_before(counts, " passed");
                 let failed = count_before(counts, " failed");
-                self.failed
-                    .extend((0..failed).map(|_| "a test, see above".to_owned()));
+                self.failed.extend((0..failed).map(|_| "a test, see above".to_owned()));
             } else if line.starts_with("test ") && line.contains(" ... ignored") {
                 self.skipped.push(line.to_owned());
             }
@@ -101,10 +100,7 @@ impl Tally {
             say(&format!("FAILED: {name}"));
         }
         let (failed, skipped) = (self.failed.len(), self.skipped.len());
-        say(&format!(
-            "{} passed, {failed} failed, {skipped} skipped",
-            self.passed
-        ));
+        say(&format!("{} passed, {failed} failed, {skipped} skipped", self.passed));
         self.failed.is_empty()
     }
 }
@@ -125,20 +121,12 @@ fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn count_before(text: &str, unit: &str) -> usize {
-    let number = text
-        .split(unit)
-        .next()
-        .and_then(|before| before.rsplit(' ').next());
-    number
-        .and_then(|digits| digits.parse().ok())
-        .unwrap_or_default()
+    let number = text.split(unit).next().and_then(|before| before.rsplit(' ').next());
+    number.and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }
 
 fn unescape(text: &str) -> String {
-    let quotes = text
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"");
+    let quotes = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
     quotes.replace("&apos;", "'").replace("&amp;", "&")
 }
 

