@@ -70,9 +70,13 @@ impl Namespace {
     /// Starts a program inside, which is killed when this process ends, however that happens.
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let fd = self.fd.try_clone().context("network namespace")?;
-        command.in_network(fd).die_with_parent();
+        command.in_network(self.descriptor()?).die_with_parent();
         spawn_from_lasting_thread(command).context(name)
+    }
+
+    /// Another descriptor of it.
+    pub fn descriptor(&self) -> Result<OwnedFd> {
+        self.fd.try_clone().context("network namespace")
     }
 
     /// Sets a kernel parameter of the namespace, such as `net/ipv4/conf/all/rp_filter`.
