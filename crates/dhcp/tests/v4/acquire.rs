@@ -186,19 +186,29 @@ fn offers_that_no_host_can_use_are_dropped_by_name() {
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::LOCALHOST),
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::new(224, 0, 0, 5)),
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::new(0, 1, 2, 3)),
-        (Discard::LeaseTooShort, |m| drop(m.options.set_lease_time(0))),
-        (Discard::LeaseTooShort, |m| drop(m.options.set_lease_time(1))),
-        (Discard::NoLeaseTime, |m| drop(m.options.remove(OptionCode::LEASE_TIME))),
+        (Discard::LeaseTooShort, |m| {
+            m.options.set_lease_time(0);
+        }),
+        (Discard::LeaseTooShort, |m| {
+            m.options.set_lease_time(1);
+        }),
+        (Discard::NoLeaseTime, |m| {
+            m.options.remove(OptionCode::LEASE_TIME);
+        }),
         // siaddr is the next boot server; it never takes the place of option 54.
         (Discard::NoServerIdentifier, |m| {
             m.siaddr = SERVER;
             m.options.remove(OptionCode::SERVER_IDENTIFIER);
         }),
-        (Discard::NoServerIdentifier, |m| drop(m.options.set_server_identifier(NOBODY))),
+        (Discard::NoServerIdentifier, |m| {
+            m.options.set_server_identifier(NOBODY);
+        }),
         (Discard::WrongTransaction, |m| m.xid ^= 1),
         (Discard::WrongHardware, |m| m.chaddr = hardware(9)),
         (Discard::NotReply, |m| m.op = dhcpv4::Op::Request),
-        (Discard::NoType, |m| drop(m.options.remove(OptionCode::MESSAGE_TYPE))),
+        (Discard::NoType, |m| {
+            m.options.remove(OptionCode::MESSAGE_TYPE);
+        }),
         (Discard::WrongClientIdentifier, |m| {
             m.options.set_client_identifier(&[1, 2, 0, 0, 0, 0, 9]);
         }),

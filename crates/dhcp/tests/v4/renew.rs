@@ -1,7 +1,6 @@
 //! BOUND to the end of the lease: renewing, rebinding, expiry, and what commands change of it.
 
 use dhcp::v4::*;
-use engine::Engine as _;
 use wire::dhcpv4::MessageType;
 
 use crate::harness::*;

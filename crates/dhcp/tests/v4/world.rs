@@ -425,7 +425,7 @@ fn config(index: u64) -> Config {
             1 => ConflictDetection::Background,
             _ => ConflictDetection::Strict,
         },
-        link_local: index % 4 == 0,
+        link_local: index.is_multiple_of(4),
         offer_collection: Duration::from_millis(index % 2 * 300),
         ..Config::default()
     }
@@ -440,7 +440,7 @@ fn in_world(seed: u64, test: impl FnOnce(&mut World) + std::panic::UnwindSafe, m
 fn every_client_is_bound_when_the_network_is_healthy_again() {
     for seed in 0..200 {
         let lease = [120, 300, 900][seed as usize % 3];
-        let authoritative = seed % 2 == 0;
+        let authoritative = seed.is_multiple_of(2);
         let servers =
             vec![Server::new(1, 1, lease, authoritative), Server::new(2, 2, lease, authoritative)];
         let world = World::new(seed, 5, &config, servers);
