@@ -438,7 +438,7 @@ fn in_world(seed: u64, test: impl FnOnce(&mut World) + std::panic::UnwindSafe, m
 
 #[test]
 fn every_client_is_bound_when_the_network_is_healthy_again() {
-    for seed in 0..200 {
+    for seed in 0..200_u64 {
         let lease = [120, 300, 900][seed as usize % 3];
         let authoritative = seed.is_multiple_of(2);
         let servers =
