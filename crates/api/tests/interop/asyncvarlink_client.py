@@ -1,0 +1,147 @@
+"""Asks the server at the socket given: introspection, calls, lists, typed errors, events.
+
+Types are declared as a client in Python would; asyncvarlink refuses what does not fit them.
+"""
+
+import asyncio
+import dataclasses
+import enum
+import sys
+import typing
+from collections.abc import Iterator
+
+from asyncvarlink import (
+    TypedVarlinkErrorReply,
+    VarlinkClientProtocol,
+    VarlinkInterface,
+    connect_unix_varlink,
+    varlinkmethod,
+)
+from asyncvarlink.serviceinterface import VarlinkServiceInterface
+
+
+class Family(enum.Enum):
+    ipv4 = "ipv4"
+    ipv6 = "ipv6"
+
+
+class Via(enum.Enum):
+    unicast = "unicast"
+    broadcast = "broadcast"
+    same_network = "same_network"
+
+
+@dataclasses.dataclass
+class Route:
+    destination: str
+    gateway: str | None = None
+
+
+@dataclasses.dataclass
+class Lease:
+    interface: str
+    ifindex: int
+    family: Family
+    state: str
+    link_up: bool
+    routes: list[Route]
+    dns: list[str]
+    domain_search: list[str]
+    ntp: list[str]
+    hardware_address: str | None = None
+    address: str | None = None
+    prefix_length: int | None = None
+    broadcast: str | None = None
+    server: str | None = None
+    obtained_at: str | None = None
+    renew_at: str | None = None
+    rebind_at: str | None = None
+    expires_at: str | None = None
+    domain_name: str | None = None
+    mtu: int | None = None
+    host_name: str | None = None
+    captive_portal: str | None = None
+    link_local: str | None = None
+    metric: int | None = None
+    client_identifier: str | None = None
+
+
+@dataclasses.dataclass
+class Event:
+    kind: str
+    time: str
+    interface: str
+    ifindex: int
+    family: Family
+    text: str
+    lease: Lease | None = None
+
+
+class Renewed(typing.TypedDict):
+    lease: Lease
+    via: Via
+
+
+class NoAnswer(TypedVarlinkErrorReply, interface="org.iphelper.Lease"):
+    class Parameters:
+        interface: str
+        waited: float
+        tries: int
+
+
+class LeaseInterface(VarlinkInterface, name="org.iphelper.Lease"):
+    errors = (NoAnswer,)
+
+    @varlinkmethod(return_parameter="lease")
+    def List(
+        self, *, interface: str | None = None, family: Family | None = None
+    ) -> Iterator[Lease]: ...
+
+    @varlinkmethod
+    def Renew(
+        self,
+        *,
+        interface: str,
+        family: Family | None = None,
+        timeout: float | None = None,
+    ) -> Renewed: ...
+
+    @varlinkmethod(return_parameter="event")
+    def Monitor(self, *, interface: str | None = None) -> Iterator[Event]: ...
+
+
+async def main(path: str) -> None:
+    transport, protocol = await connect_unix_varlink(VarlinkClientProtocol, path)
+    service = protocol.make_proxy(VarlinkServiceInterface)
+    info = await service.GetInfo()
+    assert info["product"] == "iphelperd", info
+    assert "org.iphelper.Lease" in info["interfaces"], info
+    description = await service.GetInterfaceDescription(interface="org.iphelper.Lease")
+    assert "method Renew" in str(description), description
+
+    lease = protocol.make_proxy(LeaseInterface)
+    renewed = await lease.Renew(interface="eth0", family=Family.ipv4, timeout=2.5)
+    assert renewed["via"] is Via.unicast, renewed
+    assert renewed["lease"].routes[0].destination == "0.0.0.0/0", renewed
+    try:
+        await lease.Renew(interface="eth1")
+    except NoAnswer as error:
+        assert (error.p_waited, error.p_tries) == (4.5, 3), error
+    else:
+        raise AssertionError("eth1 should not have been renewed")
+
+    names = [listed["lease"].interface async for listed in lease.List(interface="eth*")]
+    assert names == ["eth0", "eth1"], names
+
+    kinds = []
+    async for happened in lease.Monitor(interface="eth1"):
+        event = happened["event"]
+        kinds.append((event.kind, event.interface))
+        if event.kind != "state":
+            break
+    assert kinds == [("state", "eth1"), ("acquired", "eth1")], kinds
+    transport.close()
+    print("all is well")
+
+
+asyncio.run(asyncio.wait_for(main(sys.argv[1]), 20))
