@@ -44,11 +44,6 @@ impl Namespace {
         Ok(this)
     }
 
-    /// The one the calling thread is in.
-    pub fn current() -> Result<Self> {
-        Self::of(namespace::current_network().context("network namespace")?)
-    }
-
     fn of(fd: OwnedFd) -> Result<Self> {
         let connection = namespace::in_network(fd.as_fd(), Connection::open)
             .context("entering a network namespace")?

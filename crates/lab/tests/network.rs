@@ -17,14 +17,18 @@ fn socket(host: &Namespace, address: Ipv4Addr) -> UdpSocket {
     socket
 }
 
-/// Numbered datagrams from one socket to another; returns the numbers that arrive.
+/// Numbered datagrams from one socket to another; returns the numbers that arrive, sorted: when a
+/// thread moves to another processor, the kernel itself lets packets overtake each other.
 fn send_numbers(from: &UdpSocket, to: &UdpSocket, count: u8) -> Vec<u8> {
     for number in 0..count {
         from.send_to(&[number], to.local_addr().unwrap()).unwrap();
     }
     to.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut buffer = [0; 16];
-    std::iter::from_fn(|| to.recv(&mut buffer).ok().map(|_| buffer[0])).collect()
+    let mut arrived: Vec<u8> =
+        std::iter::from_fn(|| to.recv(&mut buffer).ok().map(|_| buffer[0])).collect();
+    arrived.sort_unstable();
+    arrived
 }
 
 #[test]
@@ -154,8 +158,7 @@ fn victim() {
 
 #[test]
 fn a_killed_lab_leaves_nothing() {
-    let here = or_skip!(Namespace::current());
-    or_skip!(Namespace::new());
+    let here = or_skip!(Namespace::new());
     let mut victim = Command::new(std::env::current_exe().unwrap());
     victim.args(["--exact", "victim", "--nocapture"]).env("IPHELPER_LAB_VICTIM", "1");
     victim.stdin(Stdio::null());
