@@ -44,4 +44,6 @@ pub use monitor::Monitor;
 pub use name::Name;
 pub use request::Request;
 pub use row::{Family, Row};
+#[cfg(feature = "socket")]
+pub use sys::netlink::Socket;
 pub use transport::{Received, Transport};

@@ -80,6 +80,22 @@ impl fmt::Debug for Name {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let problem = || serde::de::Error::custom("a name of more than 15 bytes");
+        Self::new(text.as_ref()).ok_or_else(problem)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,11 @@ pub trait Row: Sized {
 }
 
 /// IPv4, IPv6 or both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+///
+/// As text, also with serde, `ipv4`, `ipv6` or `unspecified`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
 pub enum Family {
     /// Both.
     #[default]
@@ -46,5 +50,21 @@ impl Family {
             Self::Ipv4 => crate::kernel::AF_INET,
             Self::Ipv6 => crate::kernel::AF_INET6,
         }
+    }
+
+    /// Whether rows of the family `other` belong to what this asks for.
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self == Self::Unspecified || self == other
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Unspecified => "unspecified",
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        })
     }
 }

@@ -1,11 +1,13 @@
 //! Routes.
 
 mod entry;
+mod prefix;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use entry::{Entry, NextHopEntry, dump, lookup};
+pub use prefix::{Prefix, PrefixTextError};
 
 use crate::attribute::{self, Attributes};
 use crate::kernel::*;
@@ -74,15 +76,6 @@ pub struct RouteView<'a> {
     multipath: &'a [u8],
 }
 
-/// A network: an address and how many of its bits count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix {
-    /// The address.
-    pub address: IpAddr,
-    /// How many bits count: at most 32 or 128.
-    pub length: u8,
-}
-
 /// One way a packet can go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -118,25 +111,6 @@ pub struct Metrics {
     pub initial_congestion_window: Option<u32>,
     /// Initial receive window, in segments.
     pub initial_receive_window: Option<u32>,
-}
-
-impl Prefix {
-    /// A network.
-    #[must_use]
-    pub fn new(address: IpAddr, length: u8) -> Self {
-        Self { address, length }
-    }
-
-    /// All of IPv4.
-    pub const ALL_IPV4: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), length: 0 };
-    /// All of IPv6.
-    pub const ALL_IPV6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), length: 0 };
-}
-
-impl std::fmt::Display for Prefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
 }
 
 impl Row for Route {
