@@ -1,0 +1,169 @@
+//! A lease is obtained, and everything that came with it is in place.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use iphelper_tests::servers::{SERVER, foreign, scripted_with};
+use iphelper_tests::{Host, PATIENCE, ROUTE_PROTOCOL_DHCP, with_each_server};
+use lab::dhcp::ServerConfig;
+use lab::{Lan, PeerConfig, PeerKind, or_skip};
+use netlink::route::Prefix;
+use wire::dhcpv4::{MessageType, OptionCode};
+
+with_each_server!(everything_is_in_place);
+
+fn everything_is_in_place(kind: PeerKind) {
+    let lan = or_skip!(Lan::new());
+    let config = PeerConfig { mtu: Some(1400), ..PeerConfig::new(SERVER) };
+    let _server = or_skip!(foreign(&lan, kind, &config));
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("metric = 50");
+
+    let row = host.leased_address().expect("an address");
+    let IpAddr::V4(address) = row.address else { panic!("{row:?}") };
+    assert!(config.pool.contains(&address), "{address}");
+    assert_eq!(row.prefix_length, 24);
+    assert_eq!(row.broadcast, Some("10.98.0.255".parse().unwrap()));
+    // The kernel itself ends the address should nobody else be left to do it.
+    let seconds = row.valid_seconds.expect("a lifetime");
+    assert!((3540..=3600).contains(&seconds), "valid for {seconds} s");
+    assert_eq!(row.preferred_seconds, row.valid_seconds);
+
+    let routes = host.dhcp_routes();
+    let default = routes.iter().find(|route| route.destination == Prefix::ALL_IPV4);
+    let default = default.unwrap_or_else(|| panic!("{routes:#?}"));
+    assert_eq!(default.protocol, ROUTE_PROTOCOL_DHCP);
+    assert_eq!(default.priority, 50);
+    assert_eq!(default.preferred_source, Some(row.address));
+    assert_eq!(host.default_routes(), [(SERVER, 50)]);
+
+    assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1400);
+    let resolver = host.resolver_file();
+    assert!(resolver.lines().any(|line| line == "nameserver 10.98.0.1"), "{resolver}");
+    assert!(resolver.contains("lab.example"), "{resolver}");
+
+    assert_eq!(client["server"], SERVER.to_string());
+    assert_eq!(client["prefix_length"], 24);
+    assert_eq!(client["dns"][0], SERVER.to_string());
+    assert_eq!(client["domain_name"], "lab.example");
+    assert_eq!(client["mtu"], 1400);
+    assert_eq!(client["metric"], 50);
+    assert_eq!(client["routes"][0]["destination"], "0.0.0.0/0");
+    assert_eq!(client["routes"][0]["gateway"], SERVER.to_string());
+    for time in ["obtained_at", "renew_at", "rebind_at", "expires_at"] {
+        assert!(
+            client[time].as_str().is_some_and(|text| text.ends_with('Z')),
+            "{time}: {client:#?}"
+        );
+    }
+
+    let counters = host.capture.counters();
+    for kind in [MessageType::Discover, MessageType::Offer, MessageType::Request, MessageType::Ack]
+    {
+        assert_eq!(counters.dhcp(kind), 1, "{kind}: {counters}");
+    }
+}
+
+#[test]
+fn on_command_where_nothing_is_configured() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted_with(&lan, ServerConfig::new(SERVER)));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    // Nothing is managed until told.
+    assert!(host.iph(&["lease", "list", "--json"]).success().out.trim().len() <= "[]".len());
+    assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
+
+    let first = host.iph(&["lease", "acquire", "eth0", "--json"]).success().json();
+    assert_eq!(first["already"], false);
+    let row = host.leased_address().expect("an address as soon as the command returns");
+    assert_eq!(first["lease"]["address"], row.address.to_string());
+    assert_eq!(host.default_routes().len(), 1);
+    assert!(host.resolver_file().contains("nameserver"));
+
+    let again = host.iph(&["lease", "acquire", "eth0", "--json"]).success().json();
+    assert_eq!(again["already"], true);
+    assert_eq!(again["lease"]["address"], first["lease"]["address"]);
+    assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 1);
+}
+
+#[test]
+fn with_rapid_commit_two_messages_do() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted_with(&lan, ServerConfig::new(SERVER).rapid_commit(true)));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("rapid_commit = true");
+    let counters = host.capture.counters();
+    let of = |kind| counters.dhcp(kind);
+    assert_eq!((of(MessageType::Discover), of(MessageType::Ack)), (1, 1), "{counters}");
+    assert_eq!((of(MessageType::Offer), of(MessageType::Request)), (0, 0), "{counters}");
+}
+
+#[test]
+fn for_ever() {
+    let lan = or_skip!(Lan::new());
+    let _server =
+        or_skip!(scripted_with(&lan, ServerConfig::new(SERVER).lease_time(Duration::MAX)));
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("");
+    let row = host.leased_address().expect("an address");
+    assert_eq!((row.valid_seconds, row.preferred_seconds), (None, None));
+    for time in ["renew_at", "rebind_at", "expires_at"] {
+        assert!(client[time].is_null(), "{client:#?}");
+    }
+}
+
+#[test]
+fn classless_routes_win_over_the_router() {
+    let lan = or_skip!(Lan::new());
+    // 192.0.2.0/24 by 10.98.0.7; 198.51.100.0/25 on the link (RFC 3442).
+    let routes = [24, 192, 0, 2, 10, 98, 0, 7, 25, 198, 51, 100, 0, 0, 0, 0, 0];
+    let config = ServerConfig::new(SERVER).option(OptionCode::CLASSLESS_ROUTE, routes);
+    let _server = or_skip!(scripted_with(&lan, config));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    let mut found: Vec<_> = host
+        .dhcp_routes()
+        .iter()
+        .map(|route| {
+            let gateway = route.next_hops.first().and_then(|hop| hop.gateway);
+            format!("{}/{} {gateway:?}", route.destination.address, route.destination.length)
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, ["192.0.2.0/24 Some(10.98.0.7)", "198.51.100.0/25 None"]);
+    assert_eq!(host.default_routes(), []);
+}
+
+#[test]
+fn nobody_answers() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let answer = host.iph(&["lease", "acquire", "eth0", "--timeout", "1.5"]);
+    assert_eq!(answer.code, 1, "{answer:#?}");
+    assert!(answer.err.contains("answer"), "{answer:#?}");
+    // It keeps trying, and takes the first server that comes.
+    let _server = or_skip!(scripted_with(&lan, ServerConfig::new(SERVER)));
+    host.wait_bound();
+}
+
+#[test]
+fn the_first_good_offer_or_a_choice_of_them() {
+    let lan = or_skip!(Lan::new());
+    let _first = or_skip!(scripted_with(&lan, ServerConfig::new(SERVER)));
+    let second: std::net::Ipv4Addr = "10.98.0.2".parse().unwrap();
+    let pool = "10.98.0.210".parse().unwrap()..="10.98.0.220".parse().unwrap();
+    let other = or_skip!(scripted_with(&lan, ServerConfig::new(second).pool(pool)));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("offer_collection = 0.5");
+    assert_eq!(host.capture.counters().dhcp(MessageType::Offer), 2);
+    // The server that was not chosen learns so from the REQUEST (RFC 2131 section 3.1.3).
+    let chosen = host.client("eth0").unwrap()["server"].clone();
+    let seen = other.server.wait_for("the REQUEST", PATIENCE, |server| {
+        let request = server.seen().find(|seen| seen.kind() == Some(MessageType::Request))?;
+        request.message.options.get(OptionCode::SERVER_IDENTIFIER).map(<[u8]>::to_vec)
+    });
+    let named: [u8; 4] = seen.unwrap().try_into().unwrap();
+    assert_eq!(chosen, std::net::Ipv4Addr::from(named).to_string());
+}

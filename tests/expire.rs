@@ -1,0 +1,54 @@
+//! A lease that nobody extends ends on time, with everything that came with it.
+
+use std::time::Duration;
+
+use iphelper_tests::servers::{SERVER, foreign, scripted_with};
+use iphelper_tests::{Host, PATIENCE, with_each_server};
+use lab::dhcp::ServerConfig;
+use lab::{Lan, PeerConfig, PeerKind, or_skip};
+
+with_each_server!(when_the_server_is_gone);
+
+fn when_the_server_is_gone(kind: PeerKind) {
+    let lan = or_skip!(Lan::new());
+    // dnsmasq leases for two minutes at least, and that is how long this takes with it.
+    let seconds = if kind == PeerKind::Dnsmasq { 120 } else { 8 };
+    let lease_time = Duration::from_secs(seconds);
+    let server =
+        or_skip!(foreign(&lan, kind, &PeerConfig { lease_time, ..PeerConfig::new(SERVER) }));
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("");
+    drop(server);
+    let gone = lab::wait_until("the lease's end", lease_time + PATIENCE, || {
+        host.leased_address().is_none()
+    });
+    gone.unwrap();
+    let now = wall_clock();
+    let expires_at = client["expires_at"].as_str().unwrap();
+    // Whole seconds, as text; the order of such times is that of their texts.
+    assert!(now.as_str() >= expires_at.get(..19).unwrap(), "{now} {expires_at}");
+    host.wait_bare();
+    host.wait_client("looking for servers again", |client| client["state"] == "selecting");
+    host.wait_log("the end in the log", |line| line.contains("expired"));
+}
+
+#[test]
+fn also_without_the_daemon() {
+    let lan = or_skip!(Lan::new());
+    let config = ServerConfig::new(SERVER).lease_time(Duration::from_secs(5));
+    let server = or_skip!(scripted_with(&lan, config));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    host.kill();
+    drop(server);
+    assert!(host.leased_address().is_some(), "a crash is no reason to lose the address");
+    lab::wait_until("the kernel to end the address", PATIENCE, || host.leased_address().is_none())
+        .unwrap();
+    assert_eq!(host.dhcp_routes().len(), 0, "routes go with their source address");
+}
+
+/// The wall clock as the API writes it, to the second.
+fn wall_clock() -> String {
+    let output = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S"]).output();
+    String::from_utf8(output.expect("date").stdout).unwrap().trim().to_owned()
+}

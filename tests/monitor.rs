@@ -1,0 +1,99 @@
+//! Subscribers see what happens, and one that does not read harms nobody.
+
+use iphelper_tests::servers::scripted;
+use iphelper_tests::{Host, PATIENCE, varlink};
+use lab::{Lan, or_skip};
+use serde_json::{Value, json};
+
+#[test]
+fn a_leases_life() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let mut all = host.monitor();
+    let client = host.call("Lease.Acquire", json!({"interface": "eth0"})).unwrap()["lease"].clone();
+    let kind = |kind: &'static str| move |event: &Value| event["kind"] == kind;
+    let acquired = all.event("acquired", kind("acquired"));
+    assert_eq!(acquired["interface"], "eth0");
+    assert_eq!(acquired["lease"]["address"], client["address"]);
+    host.call("Lease.Renew", json!({"interface": "eth0"})).unwrap();
+    all.event("renewed", kind("renewed"));
+
+    // A later subscriber begins with what there is.
+    let mut late = host.connect();
+    late.subscribe("Lease.Monitor", json!({"interface": "eth*"}));
+    let first = late.receive().unwrap().unwrap()["event"].clone();
+    assert_eq!((&first["kind"], &first["lease"]["state"]), (&json!("state"), &json!("bound")));
+
+    host.call("Lease.Release", json!({"interface": "eth0"})).unwrap();
+    for stream in [&mut all, &mut late] {
+        let released = stream.event("released", kind("released"));
+        assert_eq!(released["family"], "ipv4");
+        assert!(released["text"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+}
+
+#[test]
+fn a_stream_needs_more() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let error = host.call("Lease.Monitor", json!({})).expect_err("not without `more`");
+    assert_eq!(error.name, "ExpectedMore");
+    let mut connection = host.connect();
+    let error = connection.call("Lease.Frobnicate", json!({})).expect_err("no such method");
+    assert_eq!(error.name, "MethodNotFound");
+    let error = connection.call("Lease.Renew", json!({"interface": 7})).expect_err("a number");
+    assert_eq!(error.name, "InvalidParameter");
+    // The connection is good for more.
+    assert!(connection.call("Daemon.Status", json!({})).is_ok());
+    connection.send_raw("{ this is no JSON");
+    while let Some(reply) = connection.receive() {
+        assert!(reply.is_err(), "{reply:?}");
+    }
+    assert!(host.call("Daemon.Status", json!({})).is_ok(), "others are not harmed");
+}
+
+/// One subscriber never reads. Everyone else is served, and when it reads at last, it is told that
+/// it missed something and gets the present state.
+#[test]
+fn a_slow_subscriber_is_brought_up_to_date() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    let mut slow = host.monitor();
+    let mut caller = host.connect();
+    // Far more than the sockets and the daemon's queue hold.
+    let resynchronised = |host: &Host| host.counter("subscribers-resynchronised");
+    let many = lab::wait_until("the daemon to give up on it", PATIENCE * 3, || {
+        for _ in 0..50 {
+            let renewed = caller.call("Lease.Renew", json!({"interface": "eth0"}));
+            assert!(renewed.is_ok(), "{renewed:?}");
+        }
+        resynchronised(&host) > 0
+    });
+    if let Err(error) = many {
+        panic!("{error}: {:?}", host.call("Daemon.Counters", json!({})));
+    }
+    let resync = slow.event("resync", |event| event["kind"] == "resync");
+    assert!(resync["lease"].is_null() || resync["lease"]["interface"] == "eth0");
+    let state = slow.event("the present state", |event| event["kind"] == "state");
+    assert_eq!(state["lease"]["state"], "bound");
+}
+
+/// A caller that goes away in the middle of a command leaves nothing behind.
+#[test]
+fn a_caller_that_goes_away() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let mut gone: varlink::Connection = host.connect();
+    gone.subscribe("Lease.Acquire", json!({"interface": "eth0", "timeout": 600}));
+    host.wait_client("the attempt", |client| client["state"] == "selecting");
+    drop(gone);
+    let _server = or_skip!(scripted(&lan));
+    host.wait_bound();
+    assert!(host.daemon_lives());
+}

@@ -1,0 +1,119 @@
+//! A lease is given back: the server knows, and nothing of it is left when the command returns.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use iphelper_tests::servers::{Foreign, SERVER, foreign, scripted};
+use iphelper_tests::{Host, PATIENCE, eventually, with_each_server};
+use lab::dhcp::BindingState;
+use lab::frame::Packet;
+use lab::{Lan, PeerConfig, PeerKind, or_skip};
+use serde_json::json;
+use wire::dhcpv4::{MessageType, OptionCode};
+
+with_each_server!(on_command);
+
+fn on_command(kind: PeerKind) {
+    let lan = or_skip!(Lan::new());
+    let server = or_skip!(foreign(&lan, kind, &PeerConfig::new(SERVER)));
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("");
+    let address: Ipv4Addr = client["address"].as_str().unwrap().parse().unwrap();
+    eventually("the lease in the server's books", || !given_back(kind, &server, address));
+
+    let answer = host.iph(&["lease", "release", "eth0", "--json"]).success().json();
+    // Not a moment later.
+    assert_eq!(host.leased_address(), None);
+    assert_eq!(host.dhcp_routes(), []);
+    assert!(!host.resolver_file().contains("nameserver"), "{}", host.resolver_file());
+    assert_eq!(answer["address"], address.to_string());
+    assert_eq!(answer["server"], SERVER.to_string());
+
+    let release = host
+        .capture
+        .wait_for("RELEASE", PATIENCE, |frame| frame.outgoing && frame.is(MessageType::Release))
+        .unwrap();
+    let Packet::Dhcp { source, destination, message } = &release.packet else { panic!() };
+    assert_eq!((*source.ip(), *destination.ip()), (address, SERVER));
+    assert_eq!(message.ciaddr, address);
+    let identifier = message.options.get(OptionCode::SERVER_IDENTIFIER);
+    assert_eq!(identifier, Some(&SERVER.octets()[..]));
+    assert!(!message.options.contains(OptionCode::REQUESTED_ADDRESS));
+
+    eventually("the address free in the server's books", || given_back(kind, &server, address));
+    assert_eq!(host.client("eth0").unwrap()["state"], "released");
+}
+
+/// Whether the server's books have the address as free.
+fn given_back(kind: PeerKind, server: &Foreign, address: Ipv4Addr) -> bool {
+    let read = |name: &str| fs::read_to_string(server.state.join(name)).unwrap_or_default();
+    let address = address.to_string();
+    match kind {
+        PeerKind::Dnsmasq => !read("dnsmasq.leases").contains(&address),
+        // The last entry of an address counts; one that ended lasts 0 seconds.
+        PeerKind::Kea => read("kea4.csv")
+            .lines()
+            .rfind(|line| line.split(',').next() == Some(&address))
+            .is_none_or(|line| line.split(',').nth(3) == Some("0")),
+        PeerKind::IscDhcpd => read("dhcpd.leases")
+            .split(&format!("lease {address} {{"))
+            .last()
+            .is_none_or(|entry| !entry.contains("binding state active")),
+        // It writes its leases down on request only, and says what it does.
+        PeerKind::Udhcpd => server.peer.log().to_lowercase().contains("received release"),
+    }
+}
+
+#[test]
+fn stays_so_until_told_also_over_a_restart() {
+    let lan = or_skip!(Lan::new());
+    let server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    host.iph(&["lease", "release", "eth0"]).success();
+    let bindings = server.server.with(|server| server.bindings().clone());
+    assert!(bindings.values().all(|binding| binding.state == BindingState::Released));
+    host.capture.clear();
+    host.kill();
+    host.start("[[interface]]\nname = \"eth0\"");
+    assert_eq!(host.wait_state("released")["address"], json!(null));
+    // Carrier is no command either.
+    lan.set_carrier(&host.port, false).unwrap();
+    host.wait_client("the cut", |client| client["link_up"] == false);
+    lan.set_carrier(&host.port, true).unwrap();
+    host.wait_client("the mend", |client| client["link_up"] == true);
+    assert_eq!(host.client("eth0").unwrap()["state"], "released");
+    assert_eq!(host.capture.counters().to_string(), "", "nothing is sent");
+
+    host.iph(&["lease", "acquire", "eth0"]).success();
+    assert!(host.leased_address().is_some());
+}
+
+#[test]
+fn without_a_lease() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("[[interface]]\nname = \"eth0\"");
+    host.wait_state("selecting");
+    let release = |interface: &str| {
+        host.call("Lease.Release", json!({"interface": interface})).expect_err("no lease").name
+    };
+    assert_eq!(release("eth0"), "NotLeased");
+    assert_eq!(release("eth7"), "NoSuchInterface");
+    assert_eq!(release("lo"), "NotManaged");
+    // Even so, it is released now, and stops looking.
+    assert_eq!(host.client("eth0").unwrap()["state"], "released");
+}
+
+#[test]
+fn to_a_server_that_is_gone() {
+    let lan = or_skip!(Lan::new());
+    let server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    drop(server);
+    // RELEASE has no answer: the host's side is done all the same.
+    host.iph(&["lease", "release", "eth0"]).success();
+    assert_eq!(host.leased_address(), None);
+    assert_eq!(host.dhcp_routes(), []);
+}

@@ -1,0 +1,93 @@
+//! Several interfaces, and what a server is not allowed to set.
+
+use iphelper_tests::Host;
+use iphelper_tests::servers::{SERVER, scripted, scripted_with};
+use lab::dhcp::{Behaviour, ServerConfig};
+use lab::{Lan, or_skip};
+use wire::dhcpv4::OptionCode;
+
+#[test]
+fn two_default_routes_keep_their_order() {
+    let (first, second) = (or_skip!(Lan::new()), or_skip!(Lan::new()));
+    let _first_server = or_skip!(scripted(&first));
+    let elsewhere = iphelper_tests::servers::ELSEWHERE;
+    let _second_server = or_skip!(scripted_with(&second, ServerConfig::new(elsewhere)));
+    let mut host = or_skip!(Host::on(&first));
+    second.plug(&host.namespace, "eth1").unwrap();
+    host.start("[[interface]]\nname = \"eth*\"");
+    for interface in ["eth0", "eth1"] {
+        host.wait_client_of(interface, "a lease", |client| client["state"] == "bound");
+    }
+    let index = |interface: &str| host.namespace.index_of(interface).unwrap();
+    // 1024 + ifindex each: no two are alike, and the order does not depend on who was first.
+    let expected = [(SERVER, 1024 + index("eth0")), (elsewhere, 1024 + index("eth1"))];
+    let sorted = |host: &Host| {
+        let mut routes = host.default_routes();
+        routes.sort_by_key(|route| route.1);
+        routes
+    };
+    assert_eq!(sorted(&host), expected);
+    for interface in ["eth0", "eth1", "eth0"] {
+        host.iph(&["lease", "release", interface]).success();
+        host.iph(&["lease", "acquire", interface]).success();
+        assert_eq!(sorted(&host), expected, "after {interface} was the last");
+    }
+}
+
+/// TunnelVision (CVE-2024-3661): a server must not be able to route around a VPN.
+#[test]
+fn refused_routes_name_servers_and_mtu() {
+    let lan = or_skip!(Lan::new());
+    // 0.0.0.0/1 and 128.0.0.0/1 through the server.
+    let routes = [1, 0, 10, 98, 0, 1, 1, 128, 10, 98, 0, 1];
+    let config = ServerConfig::new(SERVER)
+        .option(OptionCode::CLASSLESS_ROUTE, routes)
+        .option(OptionCode::CLASSLESS_ROUTE_MICROSOFT, routes)
+        .option(OptionCode::INTERFACE_MTU, [5, 120]);
+    let server = or_skip!(scripted_with(&lan, config));
+    server.server.with(|server| {
+        *server.behaviour_mut() = Behaviour { unsolicited: true, ..Behaviour::default() };
+    });
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("use_routes = false\nuse_dns = false\nuse_mtu = false");
+    assert_eq!(host.dhcp_routes(), []);
+    assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1500);
+    assert!(!host.resolver_file().contains("nameserver"));
+    assert_eq!(client["routes"], serde_json::json!([]));
+    // They were not even asked for.
+    let asked = host.capture.frames().iter().find_map(|frame| {
+        let options = &frame.dhcp()?.options;
+        options.get(OptionCode::PARAMETER_REQUEST_LIST).map(<[u8]>::to_vec)
+    });
+    let asked = asked.expect("a parameter request list");
+    for refused in [3, 6, 26, 121, 249] {
+        assert!(!asked.contains(&refused), "{asked:?}");
+    }
+}
+
+#[test]
+fn an_mtu_is_put_back() {
+    let lan = or_skip!(Lan::new());
+    let config = ServerConfig::new(SERVER).option(OptionCode::INTERFACE_MTU, [5, 120]);
+    let _server = or_skip!(scripted_with(&lan, config));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1400);
+    host.iph(&["lease", "release", "eth0"]).success();
+    assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1500);
+}
+
+#[test]
+fn a_gateway_outside_the_subnet_is_reached_all_the_same() {
+    let lan = or_skip!(Lan::new());
+    let config =
+        ServerConfig::new(SERVER).prefix_length(32).option(OptionCode::ROUTER, [169, 254, 1, 1]);
+    let pool = "10.98.0.7".parse().unwrap()..="10.98.0.7".parse().unwrap();
+    // As clouds do it: a /32 and a router that is nobody's neighbour.
+    let _server = or_skip!(scripted_with(&lan, config.pool(pool)));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    assert_eq!(host.leased_address().unwrap().prefix_length, 32);
+    let gateways: Vec<_> = host.default_routes().iter().map(|route| route.0.to_string()).collect();
+    assert_eq!(gateways, ["169.254.1.1"]);
+}

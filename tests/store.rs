@@ -1,0 +1,117 @@
+//! The files of leases are damaged, or cannot be written: the daemon starts, says so, and keeps
+//! what it can.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use iphelper_tests::Host;
+use iphelper_tests::servers::scripted;
+use lab::{Lan, or_skip};
+use serde_json::json;
+
+fn record(host: &Host) -> PathBuf {
+    host.state.join("leases/eth0.json")
+}
+
+/// Damages the record between two daemons, and expects a lease and a problem told.
+fn damaged(damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    host.kill();
+    let whole = fs::read(record(&host)).expect("the record is on disk once a lease is there");
+    fs::write(record(&host), damage(whole)).unwrap();
+    host.start_bound("");
+    let problems = host.problems();
+    assert!(
+        problems.iter().any(|(subject, text)| subject == "store" && text.contains("eth0")),
+        "{problems:?}"
+    );
+    // It is set aside, not thrown away, and a good one is in its place.
+    let names = fs::read_dir(host.state.join("leases")).unwrap().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(names.iter().any(|name| name != "eth0.json" && name.contains("eth0")), "{names:?}");
+    let text = fs::read_to_string(record(&host)).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+}
+
+#[test]
+fn truncated() {
+    damaged(|mut whole| {
+        whole.truncate(whole.len() / 2);
+        whole
+    });
+}
+
+#[test]
+fn empty() {
+    damaged(|_| Vec::new());
+}
+
+#[test]
+fn one_digit_of_an_address_changed() {
+    damaged(|whole| {
+        let text = String::from_utf8(whole).unwrap();
+        let changed = text.replacen("10.98.0.1", "10.98.0.7", 1);
+        assert_ne!(text, changed);
+        changed.into_bytes()
+    });
+}
+
+#[test]
+fn not_even_text() {
+    damaged(|_| (0..=255).collect());
+}
+
+/// A directory stands where the record should be: no rename will ever replace it.
+#[test]
+fn unwritable() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    fs::create_dir_all(record(&host).join("in-the-way")).unwrap();
+    host.start("[[interface]]\nname = \"eth0\"");
+    // The lease is usable; that it will not survive is said.
+    host.wait_client("a lease", |client| client["address"].is_string());
+    lab::wait_until("the problem", iphelper_tests::PATIENCE, || {
+        host.problems().iter().any(|(subject, _)| subject == "store")
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:?}", host.problems()));
+    assert!(host.leased_address().is_some());
+    assert!(host.daemon_lives());
+}
+
+/// A disk without room: what was acknowledged as durable must be, so the command says no.
+#[test]
+fn full_disk() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    let leases = host.state.join("leases");
+    fs::create_dir(&leases).unwrap();
+    fs::set_permissions(&leases, fs::Permissions::from_mode(0o700)).unwrap();
+    if let Err(error) = sys::mount::tmpfs(&leases, "size=4096,mode=0700") {
+        eprintln!("SKIPPED: full_disk: no tmpfs to be had here ({error})");
+        return;
+    }
+    let _mounted = Mounted(leases.clone());
+    fs::write(leases.join("ballast"), [0; 4096]).unwrap();
+    host.start("");
+    let error = host.call("Lease.Acquire", json!({"interface": "eth0", "timeout": 5}));
+    let error = error.expect_err("nothing durable can be promised");
+    assert_eq!(error.name, "Host");
+    assert!(host.daemon_lives());
+    fs::remove_file(leases.join("ballast")).unwrap();
+    host.call("Lease.Renew", json!({"interface": "eth0"})).expect("there is room again");
+    assert!(fs::metadata(record(&host)).is_ok());
+}
+
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = sys::mount::unmount(&self.0);
+    }
+}
