@@ -2,7 +2,7 @@ use core::net::Ipv4Addr;
 use std::collections::VecDeque;
 
 use engine::{Engine, Instant, Rng};
-use wire::dhcpv4::{Message, MessageType};
+use wire::dhcpv4::{Malformed, Message, MessageType};
 use wire::{HardwareAddress, arp};
 
 use super::commands::Pending;
@@ -117,6 +117,13 @@ impl Client {
     pub fn client_identifier(&self) -> Option<Vec<u8>> {
         message::client_identifier(&self.config, self.link.as_ref()?)
     }
+}
+
+/// What is wrong with a message's options, in words; a hostile one can have hundreds.
+fn describe(malformed: &[Malformed]) -> String {
+    const NAMED: usize = 8;
+    let words: Vec<String> = malformed.iter().take(NAMED).map(Malformed::to_string).collect();
+    words.join(", ")
 }
 
 impl Engine for Client {
@@ -411,8 +418,14 @@ impl Client {
         if let Some(kind) = kind {
             self.counters.count_received(kind);
         }
-        if let Err(reason) = self.on_reply(message, now) {
-            self.discard(reason, source, kind);
+        let ignored = describe(message.options.malformed());
+        match (self.on_reply(message, now), kind) {
+            (Err(reason), _) => self.discard(reason, source, kind),
+            (Ok(()), Some(kind)) if !ignored.is_empty() => {
+                let reason = format!("{kind} from {source}: {ignored}");
+                self.event(Event::OptionsIgnored { reason });
+            }
+            (Ok(()), _) => {}
         }
     }
 }

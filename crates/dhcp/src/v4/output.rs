@@ -234,6 +234,11 @@ pub enum Event {
         /// Why, for the debug log; never contains unescaped bytes of the message.
         reason: String,
     },
+    /// A message was used, but not all of its options.
+    OptionsIgnored {
+        /// Which and why, for the debug log.
+        reason: String,
+    },
     /// An effect failed and the client went on without it.
     EffectFailed {
         /// What failed and why.

@@ -102,9 +102,11 @@ impl Checked {
                 };
                 assert!(self.effects.insert(*id, added).is_none(), "id used twice");
             }
-            Output::Event(Event::Discarded { reason } | Event::EffectFailed { reason }) => {
-                check_text(reason);
-            }
+            Output::Event(
+                Event::Discarded { reason }
+                | Event::OptionsIgnored { reason }
+                | Event::EffectFailed { reason },
+            ) => check_text(reason),
             Output::Event(Event::Refused { message, .. }) => {
                 message.iter().for_each(|text| check_text(text));
             }

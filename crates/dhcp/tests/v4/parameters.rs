@@ -220,4 +220,11 @@ fn one_bad_option_does_not_lose_the_others() {
     });
     assert_eq!((lease.dns, lease.mtu), (vec![], None));
     assert_eq!(lease.domain_name.as_deref(), Some("example.net"));
+
+    let mut host = Host::bound(plain());
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let mut ack = ack(&dhcp(&outputs)[0]);
+    ack.options.insert(OptionCode::INTERFACE_MTU, [0, 20]);
+    let reason = "ACK from 192.0.2.1: interface-mtu option has a value out of range".to_owned();
+    assert!(events(&host.receive(&ack)).contains(&Event::OptionsIgnored { reason }));
 }
