@@ -1,7 +1,7 @@
 //! Running other programs from the root of the workspace, and the one printer.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,16 +23,14 @@ pub(crate) struct Cargo(Command);
 
 impl Cargo {
     pub(crate) fn new<const N: usize>(arguments: [&str; N]) -> Self {
-        // A toolchain override is understood by rustup's cargo alone, not by the one it chose.
-        let chosen = env::var_os("CARGO").filter(|_| !arguments.iter().any(|a| a.starts_with('+')));
-        Self::through(Command::new(chosen.unwrap_or_else(|| "cargo".into())), arguments)
+        Self::through(Command::new(cargo()), arguments)
     }
 
     /// Cargo in a user namespace of its own, where an ordinary user may make network namespaces.
     pub(crate) fn in_user_namespace<const N: usize>(arguments: [&str; N]) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--"]);
-        command.arg(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.arg(cargo());
         Self::through(command, arguments)
     }
 
@@ -89,6 +87,11 @@ impl Cargo {
         }
         (child.and_then(|mut child| child.wait()).is_ok_and(|status| status.success()), text)
     }
+}
+
+/// The cargo that runs us.
+fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Runs the command; a program that cannot be started is a failure, and said.
