@@ -1,5 +1,7 @@
 //! `iph` as scripts and people use it.
 
+use std::process::{Command, Stdio};
+
 use iphelper_tests::servers::scripted;
 use iphelper_tests::{Host, iph};
 use lab::{Lan, Namespace, or_skip};
@@ -97,4 +99,28 @@ fn no_daemon_is_said_with_a_hint() {
     assert_eq!(answer.code, 3);
     assert!(answer.err.contains("iphelper.sock") && answer.err.contains("int:"), "{answer:#?}");
     assert_eq!(answer.out, "");
+}
+
+/// Whoever reads has seen enough: no failure, and no word.
+#[test]
+fn a_closed_pipe_is_success() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    for arguments in [
+        &["lease", "list"][..],
+        &["lease", "show", "eth0", "--json"],
+        &["ipconfig", "/all"],
+        &["--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(lab::built("iph").unwrap());
+        command.arg("--socket").arg(host.socket()).args(arguments);
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        let output = host.namespace.spawn(command).unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
 }

@@ -136,7 +136,7 @@ fn useless_answers_are_dropped() {
     assert_eq!(renewed["lease"]["address"], client["address"]);
     assert!(!baited(&host), "a REQUEST for an address of a damaged message");
     assert!(host.daemon_lives());
-    let discarded = discarded(&host);
+    let discarded = host.counter("discarded");
     assert!(discarded >= USELESS.len() as i64, "{:?}", host.call("Daemon.Counters", json!({})));
     assert!(host.log().lines().any(|line| line.contains("DEBUG") && line.contains("discard")));
 }
@@ -305,15 +305,6 @@ fn forcerenew_is_ignored() {
         2,
         "the first, and the command's"
     );
-}
-
-/// Messages that were not used, for whatever reason.
-fn discarded(host: &Host) -> i64 {
-    let counters = host.call("Daemon.Counters", json!({})).unwrap();
-    let counters = counters["counters"].as_array().unwrap();
-    let of_them =
-        counters.iter().filter(|c| c["name"].as_str().is_some_and(|n| n.contains("discard")));
-    of_them.filter_map(|counter| counter["value"].as_i64()).sum()
 }
 
 fn in_pool(address: &serde_json::Value) -> bool {

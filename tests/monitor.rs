@@ -1,8 +1,10 @@
 //! Subscribers see what happens, and one that does not read harms nobody.
 
+use std::process::Command;
+
 use iphelper_tests::servers::scripted;
 use iphelper_tests::{Host, PATIENCE, varlink};
-use lab::{Lan, or_skip};
+use lab::{Lan, Process, or_skip};
 use serde_json::{Value, json};
 
 #[test]
@@ -66,13 +68,12 @@ fn a_slow_subscriber_is_brought_up_to_date() {
     let mut slow = host.monitor();
     let mut caller = host.connect();
     // Far more than the sockets and the daemon's queue hold.
-    let resynchronised = |host: &Host| host.counter("subscribers-resynchronised");
     let many = lab::wait_until("the daemon to give up on it", PATIENCE * 3, || {
         for _ in 0..50 {
             let renewed = caller.call("Lease.Renew", json!({"interface": "eth0"}));
             assert!(renewed.is_ok(), "{renewed:?}");
         }
-        resynchronised(&host) > 0
+        host.counter("resynchronised") > 0
     });
     if let Err(error) = many {
         panic!("{error}: {:?}", host.call("Daemon.Counters", json!({})));
@@ -81,6 +82,24 @@ fn a_slow_subscriber_is_brought_up_to_date() {
     assert!(resync["lease"].is_null() || resync["lease"]["interface"] == "eth0");
     let state = slow.event("the present state", |event| event["kind"] == "state");
     assert_eq!(state["lease"]["state"], "bound");
+}
+
+/// The same for people and scripts.
+#[test]
+fn iph_lease_watch() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    let mut command = Command::new(lab::built("iph").unwrap());
+    command.arg("--socket").arg(host.socket()).args(["lease", "watch", "--json"]);
+    let watch = Process::start(&host.namespace, command).unwrap();
+    let event = |line: &str, kind: &str| {
+        serde_json::from_str::<Value>(line).is_ok_and(|event| event["kind"] == kind)
+    };
+    watch.wait_for_line("the present state", PATIENCE, |line| event(line, "state")).unwrap();
+    host.iph(&["lease", "renew", "eth0"]).success();
+    watch.wait_for_line("the renewal", PATIENCE, |line| event(line, "renewed")).unwrap();
 }
 
 /// A caller that goes away in the middle of a command leaves nothing behind.

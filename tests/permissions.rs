@@ -19,7 +19,6 @@ fn a_stranger_reads_and_changes_nothing() {
         return;
     }
     host.start_bound("");
-    // The programs of the build may lie where a stranger cannot reach: then a copy is used.
     let list = host.iph_as(STRANGER, &["lease", "list", "--json"]);
     assert_eq!(list.code, 0, "{list:#?}");
     assert!(list.out.contains("eth0"), "{list:#?}");

@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use iphelper_tests::Host;
 use iphelper_tests::servers::scripted;
-use lab::{Lan, or_skip};
+use iphelper_tests::{Host, eventually};
+use lab::{Daemon, Lan, or_skip};
 use serde_json::json;
 
 fn record(host: &Host) -> PathBuf {
@@ -106,6 +106,23 @@ fn full_disk() {
     fs::remove_file(leases.join("ballast")).unwrap();
     host.call("Lease.Renew", json!({"interface": "eth0"})).expect("there is room again");
     assert!(fs::metadata(record(&host)).is_ok());
+}
+
+/// Two daemons would overwrite each other's leases.
+#[test]
+fn one_daemon_a_directory() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    let before = host.start_bound("");
+    let text = host.configuration("[[interface]]\nname = \"eth0\"");
+    let mut second =
+        Daemon::start_without_waiting(&host.program, &host.namespace, &host.state, &text).unwrap();
+    let status = second.process().wait(iphelper_tests::PATIENCE).unwrap();
+    assert!(!status.success(), "{status}");
+    eventually("the reason", || second.log().contains("another daemon"));
+    // The first is served as before.
+    assert_eq!(host.client("eth0").unwrap()["address"], before["address"]);
 }
 
 struct Mounted(PathBuf);

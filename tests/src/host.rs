@@ -161,13 +161,16 @@ impl Host {
         iph::iph(&self.namespace, &self.socket(), arguments)
     }
 
-    /// Runs `iph` as a user and group without any privilege.
+    /// Runs `iph` as a user and group without any privilege: a copy, because the build may lie
+    /// where only its owner goes.
     #[track_caller]
     pub fn iph_as(&self, id: u32, arguments: &[&str]) -> Answer {
+        let program = self.state.join("iph");
+        fs::copy(iph::program(), &program).expect("a copy of iph");
         let mut command = Command::new("setpriv");
         let id = id.to_string();
         command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
-        command.arg(iph::program()).arg("--socket").arg(self.socket()).args(arguments);
+        command.arg(program).arg("--socket").arg(self.socket()).args(arguments);
         iph::run(&self.namespace, command)
     }
 
@@ -177,12 +180,13 @@ impl Host {
         Some(reply["lease"].clone())
     }
 
-    /// A daemon's counter, 0 if it never counted that.
+    /// The sum of the daemon's counters whose names contain this.
     pub fn counter(&self, name: &str) -> i64 {
         let reply = self.call("Daemon.Counters", json!({})).expect("counters");
         let counters = reply["counters"].as_array().expect("an array").clone();
-        let found = counters.iter().find(|counter| counter["name"] == name);
-        found.and_then(|counter| counter["value"].as_i64()).unwrap_or(0)
+        let named =
+            counters.iter().filter(|c| c["name"].as_str().is_some_and(|n| n.contains(name)));
+        named.filter_map(|counter| counter["value"].as_i64()).sum()
     }
 
     /// What the daemon holds against its host: subjects and texts of its problems.
