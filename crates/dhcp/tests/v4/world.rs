@@ -43,6 +43,8 @@ struct Node {
     hardware: HardwareAddress,
     up: bool,
     asleep_until: Option<Instant>,
+    /// Results that came while it slept.
+    held: Vec<(EffectId, EffectResult)>,
     /// When messages that ask for something went out.
     asked: Vec<Instant>,
 }
@@ -87,6 +89,7 @@ impl World {
             hardware: HardwareAddress::ethernet([2, 0, 0, 0, 1, index]),
             up: false,
             asleep_until: None,
+            held: Vec::new(),
             asked: Vec::new(),
         };
         Self {
@@ -159,6 +162,9 @@ impl World {
                 node.checked.now = self.now;
                 let outputs = node.checked.timeout();
                 self.act(index, outputs);
+                for (id, result) in std::mem::take(&mut self.nodes[index].held) {
+                    self.post(Delivery::Result(index, id, result), true);
+                }
             }
         }
     }
@@ -203,12 +209,10 @@ impl World {
                 }
             }
             Delivery::Result(to, id, result) => {
-                // A machine that sleeps gets it when it wakes; its effects take no time then.
+                // A machine that sleeps gets it when it wakes.
                 let node = &mut self.nodes[to];
-                if let Some(until) = node.asleep_until {
-                    self.sequence += 1;
-                    let delivery = Delivery::Result(to, id, result);
-                    self.queue.insert((until + Duration::from_millis(1), self.sequence), delivery);
+                if node.asleep_until.is_some() {
+                    node.held.push((id, result));
                     return;
                 }
                 node.checked.now = self.now;
