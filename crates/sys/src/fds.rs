@@ -49,6 +49,30 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> 
     Ok(received.length)
 }
 
+/// The first descriptor a service manager hands over (`SD_LISTEN_FDS_START`).
+const FIRST_HANDED_OVER: libc::c_int = 3;
+
+/// Copies of the sockets that the service manager handed over, if it did (`sd_listen_fds(3)`).
+///
+/// The originals stay open, close-on-exec, so that the call may be repeated.
+pub fn activation() -> io::Result<Vec<OwnedFd>> {
+    let variable = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    if variable("LISTEN_PID") != Some(std::process::id()) {
+        return Ok(Vec::new());
+    }
+    let count = variable("LISTEN_FDS").unwrap_or(0).min(MAXIMUM as u32) as libc::c_int;
+    (FIRST_HANDED_OVER..FIRST_HANDED_OVER + count)
+        .map(|number| {
+            // SAFETY: fcntl(2) F_SETFD takes a number; on one that is not open it fails.
+            socket::check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+            // SAFETY: fcntl(2) F_DUPFD_CLOEXEC takes a number.
+            let copy = socket::check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) })?;
+            // SAFETY: fcntl(2) made this descriptor just now, and nothing else knows it.
+            Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

@@ -84,6 +84,15 @@ impl Socket {
         })
     }
 
+    /// Bytes sent that have not left the host, with the kernel's overhead: 0 once everything has
+    /// (`SIOCOUTQ`, `udp(7)`). A datagram stays while the next hop's link address is looked up.
+    pub fn unsent(&self) -> io::Result<usize> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int through the pointer.
+        socket::check(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
     /// Sends one datagram, from `source` and through `interface` where these are given; otherwise
     /// routing chooses.
     ///
