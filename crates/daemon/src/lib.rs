@@ -1,1 +1,35 @@
-//! placeholder
+//! iphelperd: owns the host's leases.
+//!
+//! Joins the engines to the kernel, the disk and the API. In reading order:
+//!
+//! - `options`, [`config`]: what it is told.
+//! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
+//! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
+//! - [`server`], [`access`]: the API, and who may change things.
+//! - [`sandbox`], [`supervise`], [`problems`], [`counters`], [`log`]: what every daemon needs.
+//!
+//! [`main`] is the whole program; [`run`] is the daemon without a command line.
+
+pub mod access;
+mod clock;
+pub mod config;
+pub mod counters;
+pub mod identity;
+pub mod kernel;
+pub mod leases;
+pub mod log;
+mod names;
+mod options;
+pub mod problems;
+pub mod resolver;
+mod run;
+pub mod sandbox;
+pub mod server;
+pub mod store;
+pub mod supervise;
+#[cfg(test)]
+mod testing;
+
+pub use clock::Clock;
+pub use options::{DEFAULT_STATE_DIR, Options, UsageError};
+pub use run::{RunError, main, run};

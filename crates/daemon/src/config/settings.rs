@@ -1,0 +1,311 @@
+//! What can be said about an interface, and the values' own checks.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use dhcp::v4;
+use serde::de::{Deserialize, Deserializer, Error as _};
+use wire::dhcpv4::OptionCode;
+
+use crate::identity::Identity;
+use crate::names;
+
+/// Every key of `[defaults]`, for the test that the sample has them all.
+#[cfg(test)]
+pub(super) const KEYS: &[&str] = &[
+    "dhcp4",
+    "client_identifier",
+    "host_name",
+    "fqdn",
+    "vendor_class",
+    "user_class",
+    "request_options",
+    "request_address",
+    "request_lease_time",
+    "rapid_commit",
+    "broadcast",
+    "offer_collection",
+    "initial_delay",
+    "conflict_detection",
+    "link_local",
+    "anonymize",
+    "ipv6_only",
+    "use_routes",
+    "use_dns",
+    "use_mtu",
+    "use_host_name",
+    "use_ntp",
+    "metric",
+];
+
+/// How an interface's client behaves. The fields are the file's keys.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each is documented in the sample and at dhcp::v4::Config")]
+pub struct Settings {
+    pub client_identifier: ClientIdentifier,
+    pub host_name: HostName,
+    pub fqdn: Option<String>,
+    pub vendor_class: Option<String>,
+    pub user_class: Vec<String>,
+    pub request_options: Vec<u8>,
+    pub request_address: Option<Ipv4Addr>,
+    pub request_lease_time: Option<u32>,
+    pub rapid_commit: bool,
+    pub broadcast: v4::Broadcast,
+    pub offer_collection: Duration,
+    pub initial_delay: Duration,
+    pub conflict_detection: v4::ConflictDetection,
+    pub link_local: bool,
+    pub anonymize: bool,
+    pub ipv6_only: bool,
+    pub use_routes: bool,
+    pub use_dns: bool,
+    pub use_mtu: bool,
+    pub use_host_name: bool,
+    pub use_ntp: bool,
+    pub metric: Option<u32>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let base = v4::Config::default();
+        Self {
+            client_identifier: ClientIdentifier::Duid,
+            host_name: HostName::Auto,
+            fqdn: None,
+            vendor_class: None,
+            user_class: Vec::new(),
+            request_options: Vec::new(),
+            request_address: None,
+            request_lease_time: None,
+            rapid_commit: base.rapid_commit,
+            broadcast: base.broadcast,
+            offer_collection: base.offer_collection,
+            initial_delay: base.initial_delay,
+            conflict_detection: base.conflict_detection,
+            link_local: base.link_local,
+            anonymize: base.anonymize,
+            ipv6_only: base.ipv6_only,
+            use_routes: base.use_routes,
+            use_dns: base.use_dns,
+            use_mtu: base.use_mtu,
+            use_host_name: base.use_host_name,
+            use_ntp: base.use_ntp,
+            metric: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The engine's configuration for an interface with that hardware address on this host.
+    pub fn client(&self, hardware: &[u8], identity: &Identity) -> v4::Config {
+        let client_identifier = match &self.client_identifier {
+            ClientIdentifier::Duid => v4::ClientIdentifier::Duid {
+                iaid: Identity::iaid(hardware),
+                duid: identity.duid().to_vec(),
+            },
+            ClientIdentifier::Mac => v4::ClientIdentifier::HardwareAddress,
+            ClientIdentifier::None => v4::ClientIdentifier::None,
+            ClientIdentifier::Bytes(bytes) => v4::ClientIdentifier::Raw(bytes.clone()),
+        };
+        let host_name = match &self.host_name {
+            HostName::Auto => identity.host_name().map(str::to_owned),
+            HostName::None => None,
+            HostName::Name(name) => Some(name.clone()),
+        };
+        v4::Config {
+            client_identifier,
+            host_name,
+            fqdn: self.fqdn.clone().map(|name| v4::Fqdn { name, server_updates: true }),
+            vendor_class: self.vendor_class.clone().map(String::into_bytes),
+            user_class: self.user_class.iter().map(|class| class.clone().into_bytes()).collect(),
+            request_options: self.request_options.iter().map(|code| OptionCode(*code)).collect(),
+            request_address: self.request_address,
+            request_lease_time: self
+                .request_lease_time
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            rapid_commit: self.rapid_commit,
+            broadcast: self.broadcast,
+            offer_collection: self.offer_collection,
+            initial_delay: self.initial_delay,
+            conflict_detection: self.conflict_detection,
+            link_local: self.link_local,
+            anonymize: self.anonymize,
+            ipv6_only: self.ipv6_only,
+            use_routes: self.use_routes,
+            use_dns: self.use_dns,
+            use_mtu: self.use_mtu,
+            use_host_name: self.use_host_name,
+            use_ntp: self.use_ntp,
+        }
+    }
+
+    /// Metric of the routes of the interface with that index. Distinct by default, so that of
+    /// several default routes always the same one wins.
+    pub fn metric(&self, ifindex: u32) -> u32 {
+        self.metric.unwrap_or_else(|| 1024_u32.saturating_add(ifindex))
+    }
+}
+
+/// What the client calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientIdentifier {
+    /// RFC 4361: DUID and IAID.
+    Duid,
+    /// Hardware type and address.
+    Mac,
+    /// Not at all.
+    None,
+    /// These bytes, 2 to 255.
+    Bytes(Vec<u8>),
+}
+
+impl<'de> Deserialize<'de> for ClientIdentifier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = match text.as_str() {
+            "duid" => return Ok(Self::Duid),
+            "mac" => return Ok(Self::Mac),
+            "none" => return Ok(Self::None),
+            text => text.split(':').map(hexadecimal).collect::<Option<Vec<u8>>>(),
+        };
+        match bytes {
+            Some(bytes) if (2..=255).contains(&bytes.len()) => Ok(Self::Bytes(bytes)),
+            _ => Err(D::Error::custom(
+                "a client identifier is `duid`, `mac`, `none`, or 2 to 255 hexadecimal bytes \
+                 such as `01:02:0a`",
+            )),
+        }
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<u8> {
+    let two_digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    two_digits.then(|| u8::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// Which host name is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostName {
+    /// The machine's.
+    Auto,
+    /// None.
+    None,
+    /// This one.
+    Name(String),
+}
+
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)? {
+            text if text == "auto" => Ok(Self::Auto),
+            text if text.is_empty() => Ok(Self::None),
+            text if names::is_domain(&text) => Ok(Self::Name(text)),
+            text => Err(D::Error::custom(format!("{text:?} is not a host name"))),
+        }
+    }
+}
+
+/// A fully or partly qualified host name.
+#[derive(Debug, Clone)]
+pub(super) struct DomainText(pub(super) String);
+
+impl<'de> Deserialize<'de> for DomainText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)? {
+            text if names::is_domain(&text) => Ok(Self(text)),
+            text => Err(D::Error::custom(format!("{text:?} is not a host name"))),
+        }
+    }
+}
+
+/// A vendor or user class.
+#[derive(Debug, Clone)]
+pub(super) struct ClassText(pub(super) String);
+
+impl<'de> Deserialize<'de> for ClassText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)? {
+            text if (1..=255).contains(&text.len()) => Ok(Self(text)),
+            _ => Err(D::Error::custom("a class has 1 to 255 bytes")),
+        }
+    }
+}
+
+/// The code of an option that can be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OptionNumber(pub(super) u8);
+
+impl<'de> Deserialize<'de> for OptionNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            // Pad and end are not options.
+            0 | 255 => Err(D::Error::custom("an option's code is 1 to 254")),
+            code => Ok(Self(code)),
+        }
+    }
+}
+
+/// A duration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seconds(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// An hour: longer delays are mistakes.
+        const MOST: f64 = 3_600.0;
+        let seconds = f64::deserialize(deserializer)?;
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(duration) if seconds <= MOST => Ok(Self(duration)),
+            _ => Err(D::Error::custom(format!("{seconds} is not 0 to {MOST} seconds"))),
+        }
+    }
+}
+
+/// `auto`, `always` or `never`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BroadcastKey(pub(super) v4::Broadcast);
+
+impl<'de> Deserialize<'de> for BroadcastKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "auto" => Ok(Self(v4::Broadcast::Auto)),
+            "always" => Ok(Self(v4::Broadcast::Always)),
+            "never" => Ok(Self(v4::Broadcast::Never)),
+            other => Err(D::Error::unknown_variant(other, &["auto", "always", "never"])),
+        }
+    }
+}
+
+/// `background`, `strict` or `off`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConflictKey(pub(super) v4::ConflictDetection);
+
+impl<'de> Deserialize<'de> for ConflictKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "background" => Ok(Self(v4::ConflictDetection::Background)),
+            "strict" => Ok(Self(v4::ConflictDetection::Strict)),
+            "off" => Ok(Self(v4::ConflictDetection::Off)),
+            other => Err(D::Error::unknown_variant(other, &["background", "strict", "off"])),
+        }
+    }
+}
+
+/// A name of an interface, or a pattern for several.
+#[derive(Debug, Clone)]
+pub(super) struct InterfacePattern(pub(super) String);
+
+impl<'de> Deserialize<'de> for InterfacePattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // What the kernel allows (dev_valid_name); patterns may be longer than a name.
+        let usable = !text.is_empty()
+            && text.len() <= 64
+            && !text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+        match usable {
+            true => Ok(Self(text)),
+            false => Err(D::Error::custom(format!("{text:?} is not the name of an interface"))),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the daemon counted since it started.
+
+use std::collections::BTreeMap;
+
+use api::daemon::Counter;
+
+/// Counts by name: words joined by `-`, parts by `.`.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    counts: BTreeMap<String, u64>,
+}
+
+impl Counters {
+    /// Adds one.
+    pub fn count(&mut self, name: &str) {
+        self.add(name, 1);
+    }
+
+    /// Adds many.
+    pub fn add(&mut self, name: &str, number: u64) {
+        match self.counts.get_mut(name) {
+            Some(count) => *count = count.saturating_add(number),
+            None => _ = self.counts.insert(name.to_owned(), number),
+        }
+    }
+
+    /// Adds what a client counted.
+    pub fn add_client(&mut self, counters: &dhcp::v4::Counters) {
+        for (what, which, count) in counters.iter() {
+            self.add(&format!("dhcp4.{what}.{which}"), count.into());
+        }
+    }
+
+    /// All that are not zero, by name.
+    pub fn list(&self) -> Vec<Counter> {
+        self.counts
+            .iter()
+            .map(|(name, value)| Counter { name: name.clone(), value: *value })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up_by_name() {
+        let mut counters = Counters::default();
+        counters.count("a");
+        counters.add("a", 2);
+        counters.add("b", u64::MAX);
+        counters.count("b");
+        let list: Vec<_> = counters.list().into_iter().map(|c| (c.name, c.value)).collect();
+        assert_eq!(list, [("a".to_owned(), 3), ("b".to_owned(), u64::MAX)]);
+    }
+}

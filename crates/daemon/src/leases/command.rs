@@ -1,0 +1,438 @@
+//! What others ask of the leases, and what they are told.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use api::lease::{self, Error};
+use api::server::Subscription;
+use dhcp::v4::{Command, CommandId, Failure, Input, Outcome};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{EVENTS, Leases};
+use crate::clock;
+use crate::config::{Config, ConfigError};
+
+/// How long giving leases back may take when the daemon or the management of an interface ends.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A command that was carried out.
+#[derive(Debug)]
+pub struct Completed {
+    /// The client afterwards.
+    pub lease: lease::Lease,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// A request to [`Leases`].
+#[derive(Debug)]
+pub(super) enum Request {
+    Command {
+        id: CommandId,
+        interface: String,
+        command: Asked,
+        timeout: Duration,
+        answer: oneshot::Sender<Result<Completed, Error>>,
+    },
+    /// The caller is gone.
+    Cancel(CommandId),
+    List {
+        pattern: Option<String>,
+        answer: oneshot::Sender<Vec<lease::Lease>>,
+    },
+    Subscribe {
+        pattern: Option<String>,
+        answer: oneshot::Sender<Subscription>,
+    },
+    Status(oneshot::Sender<api::daemon::StatusReply>),
+    Counters(oneshot::Sender<Vec<api::daemon::Counter>>),
+    Reload(oneshot::Sender<Result<(), ConfigError>>),
+    /// The daemon ends.
+    Stop,
+}
+
+/// A command as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Acquire,
+    Renew,
+    Release,
+    /// With the address configured by hand; the interface's first if there is none.
+    Inform(Option<Ipv4Addr>),
+}
+
+/// A command on its way through an engine.
+#[derive(Debug)]
+pub(super) struct Pending {
+    interface: u32,
+    name: String,
+    answer: oneshot::Sender<Result<Completed, Error>>,
+}
+
+/// The way to the leases, for any number of holders.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::UnboundedSender<Request>,
+    next_command: Arc<AtomicU64>,
+}
+
+/// Cancels a command when its caller goes away before the answer.
+struct Guard<'a> {
+    handle: &'a Handle,
+    id: CommandId,
+    answered: bool,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let _ = self.handle.requests.send(Request::Cancel(self.id));
+        }
+    }
+}
+
+impl Handle {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        (Self { requests, next_command: Arc::new(AtomicU64::new(1)) }, receiver)
+    }
+
+    /// Obtains a lease.
+    pub async fn acquire(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
+        self.command(interface, Asked::Acquire, timeout).await
+    }
+
+    /// Extends a lease.
+    pub async fn renew(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
+        self.command(interface, Asked::Renew, timeout).await
+    }
+
+    /// Gives a lease back.
+    pub async fn release(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
+        self.command(interface, Asked::Release, timeout).await
+    }
+
+    /// Asks for parameters only.
+    pub async fn inform(
+        &self,
+        interface: &str,
+        address: Option<Ipv4Addr>,
+        timeout: Duration,
+    ) -> Result<Completed, Error> {
+        self.command(interface, Asked::Inform(address), timeout).await
+    }
+
+    async fn command(
+        &self,
+        interface: &str,
+        command: Asked,
+        timeout: Duration,
+    ) -> Result<Completed, Error> {
+        let id = CommandId(self.next_command.fetch_add(1, Ordering::Relaxed));
+        let cancelled = || Error::Cancelled { interface: interface.to_owned() };
+        let (answer, answered) = oneshot::channel();
+        let request =
+            Request::Command { id, interface: interface.to_owned(), command, timeout, answer };
+        self.requests.send(request).map_err(|_| cancelled())?;
+        let mut guard = Guard { handle: self, id, answered: false };
+        let result = answered.await;
+        guard.answered = true;
+        result.unwrap_or_else(|_| Err(cancelled()))
+    }
+
+    /// Every client whose interface matches, by interface.
+    pub async fn list(&self, pattern: Option<String>) -> Vec<lease::Lease> {
+        self.ask(|answer| Request::List { pattern, answer }).await.unwrap_or_default()
+    }
+
+    /// What there is, and what happens from then on. `None` when the daemon is ending.
+    pub async fn subscribe(&self, pattern: Option<String>) -> Option<Subscription> {
+        self.ask(|answer| Request::Subscribe { pattern, answer }).await
+    }
+
+    /// How the daemon is doing.
+    pub async fn status(&self) -> Option<api::daemon::StatusReply> {
+        self.ask(Request::Status).await
+    }
+
+    /// Counts since start.
+    pub async fn counters(&self) -> Vec<api::daemon::Counter> {
+        self.ask(Request::Counters).await.unwrap_or_default()
+    }
+
+    /// Reads the configuration again.
+    pub async fn reload(&self) -> Result<(), ConfigError> {
+        self.ask(Request::Reload).await.unwrap_or(Ok(()))
+    }
+
+    /// Ends [`Leases::run`].
+    pub fn stop(&self) {
+        let _ = self.requests.send(Request::Stop);
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).ok()?;
+        answered.await.ok()
+    }
+}
+
+impl Leases {
+    /// Serves a request.
+    pub(super) fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Command { id, interface, command, timeout, answer } => {
+                match self.prepare(id, &interface, command) {
+                    Ok((index, command)) => {
+                        let deadline = clock::now() + timeout;
+                        let pending = Pending { interface: index, name: interface, answer };
+                        self.pending.insert(id, pending);
+                        self.hurry(index);
+                        self.tell(index, Input::Command { id, command, deadline });
+                    }
+                    Err(error) => _ = answer.send(Err(error)),
+                }
+            }
+            Request::Cancel(id) => {
+                if let Some(pending) = self.pending.remove(&id) {
+                    self.tell(pending.interface, Input::Cancel { id });
+                }
+            }
+            Request::List { pattern, answer } => _ = answer.send(self.view_all(pattern.as_deref())),
+            Request::Subscribe { pattern, answer } => {
+                let events = self.events.subscribe();
+                let snapshot = self.snapshot(pattern.as_deref());
+                _ = answer.send(Subscription { snapshot, events });
+            }
+            Request::Status(answer) => _ = answer.send(self.status()),
+            Request::Counters(answer) => {
+                let mut counters = self.counters.clone();
+                for interface in self.interfaces.values() {
+                    counters.add_client(interface.client.counters());
+                }
+                _ = answer.send(counters.list());
+            }
+            Request::Reload(answer) => _ = answer.send(self.reload()),
+            Request::Stop => self.stop(),
+        }
+    }
+
+    /// Ends, at once or when every lease is given back.
+    fn stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let leased: Vec<u32> = match self.config.daemon.release_on_stop {
+            true => self.interfaces.keys().copied().collect(),
+            false => Vec::new(),
+        };
+        let commands: Vec<_> =
+            leased.into_iter().map(|index| (index, self.own_command())).collect();
+        self.stopping = Some(commands.iter().map(|(_, id)| *id).collect());
+        let deadline = clock::now() + STOP_WITHIN;
+        for (index, id) in commands {
+            self.tell(
+                index,
+                Input::Command { id, command: Command::Stop { release: true }, deadline },
+            );
+        }
+    }
+
+    /// The interface a command is for, managed from now on if the command says so.
+    fn prepare(
+        &mut self,
+        id: CommandId,
+        name: &str,
+        command: Asked,
+    ) -> Result<(u32, Command), Error> {
+        let interface = || name.to_owned();
+        let link = self.links.values().find(|link| link.name == name);
+        let Some(index) = link.map(|link| link.index) else {
+            return Err(Error::NoSuchInterface { interface: interface() });
+        };
+        let managed = self.interfaces.contains_key(&index);
+        if let (Asked::Inform(None), None) = (command, self.first_address(index)) {
+            let reason = "it has no IPv4 address to ask for".to_owned();
+            return Err(Error::Host { interface: interface(), reason });
+        }
+        match command {
+            Asked::Acquire | Asked::Inform(_) if !managed => {
+                if link.is_some_and(|link| link.is_loopback) {
+                    return Err(Error::NotManaged { interface: interface(), holder: None });
+                }
+                if command == Asked::Acquire {
+                    self.warn_of_holder(index);
+                }
+                self.manage(index);
+                if let Some(known) = self.interfaces.get_mut(&index) {
+                    known.on_command = command == Asked::Acquire;
+                    // A client made for one question goes when it is answered.
+                    known.leaving = (command != Asked::Acquire).then_some(id);
+                }
+                self.tell_link(index);
+            }
+            Asked::Renew | Asked::Release if !managed => {
+                let holder = self.holder(index);
+                return Err(Error::NotManaged { interface: interface(), holder });
+            }
+            _ => {}
+        }
+        let command = match command {
+            Asked::Acquire => Command::Acquire,
+            Asked::Renew => Command::Renew,
+            Asked::Release => Command::Release,
+            Asked::Inform(address) => {
+                let first = self.first_address(index);
+                Command::Inform { address: address.or(first).unwrap_or(Ipv4Addr::UNSPECIFIED) }
+            }
+        };
+        Ok((index, command))
+    }
+
+    /// Somebody waits for this interface: it is not the pacer's any more.
+    fn hurry(&mut self, index: u32) {
+        if self.pacer.is_waiting(index) {
+            self.pacer.forget(index);
+            self.tell_link(index);
+        }
+    }
+
+    /// Answers a command. Our own have no caller.
+    pub(super) fn on_reply(&mut self, index: u32, id: CommandId, result: Result<Outcome, Failure>) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.remove(&id);
+        }
+        if let Some(pending) = self.pending.remove(&id) {
+            self.answer(index, pending, result);
+        }
+        let leaving = self.interfaces.get(&index).is_some_and(|known| known.leaving == Some(id));
+        if leaving {
+            let name = self.name(index);
+            tracing::info!("{name} is not managed any more");
+            self.forget_interface(index, &name);
+        }
+    }
+
+    fn answer(&self, index: u32, pending: Pending, result: Result<Outcome, Failure>) {
+        let answer = match result {
+            Ok(outcome) => match self.view(index) {
+                Some(lease) => Ok(Completed { lease, outcome }),
+                None => Err(Error::NoSuchInterface { interface: pending.name }),
+            },
+            Err(failure) => Err(error(pending.name, failure)),
+        };
+        // A caller that has gone meanwhile does not want to know.
+        let _ = pending.answer.send(answer);
+    }
+
+    /// Answers the commands of an interface that is gone.
+    pub(super) fn fail_pending(&mut self, index: u32) {
+        let of_interface = |pending: &Pending| pending.interface == index;
+        let gone: Vec<CommandId> =
+            self.pending.iter().filter(|(_, p)| of_interface(p)).map(|(id, _)| *id).collect();
+        for pending in gone.iter().filter_map(|id| self.pending.remove(id)).collect::<Vec<_>>() {
+            let error = Error::NoSuchInterface { interface: pending.name };
+            let _ = pending.answer.send(Err(error));
+        }
+    }
+
+    /// Reads the configuration again and goes over to it. On an error nothing changes.
+    fn reload(&mut self) -> Result<(), ConfigError> {
+        let named = self.config_named.then_some(self.config_file.as_path());
+        let config = match Config::load(named) {
+            Ok(config) => config,
+            Err(error) => {
+                let text = format!("{error}; the configuration from before stays in force");
+                self.problems.raise("configuration", "read", text);
+                return Err(error);
+            }
+        };
+        self.problems.clear("configuration", "read");
+        tracing::info!("{}: read again", self.config_file.display());
+        self.use_config(config);
+        Ok(())
+    }
+
+    fn use_config(&mut self, config: Config) {
+        if let Some(level) = self.log_level.is_none().then_some(config.daemon.log) {
+            crate::log::set_level(level);
+        }
+        self.config = config;
+        self.access.set_group(&self.config.daemon.group);
+        let choice = crate::resolver::Choice::new(&self.config.daemon);
+        if choice != self.choice {
+            if let Some(resolver) = &self.resolver {
+                resolver.switch(choice.clone());
+            }
+            self.choice = choice;
+        }
+        for (index, name) in self.names() {
+            let on_command = self.interfaces.get(&index).map(|known| known.on_command);
+            match (on_command, self.config.is_managed(&name)) {
+                (None, true) => self.consider(index),
+                (Some(false), false) => self.stop_managing(index),
+                (Some(_), _) => {
+                    self.set_metric(index);
+                    self.configure(index);
+                }
+                (None, false) => {}
+            }
+        }
+    }
+
+    /// The interface is no longer ours: its lease goes back, and with the answer its client.
+    fn stop_managing(&mut self, index: u32) {
+        let id = self.own_command();
+        if let Some(interface) = self.interfaces.get_mut(&index) {
+            interface.leaving = Some(id);
+            let deadline = clock::now() + STOP_WITHIN;
+            let command = Command::Stop { release: true };
+            self.tell(index, Input::Command { id, command, deadline });
+        }
+    }
+
+    /// A metric that changed takes effect with the next lease; what is installed keeps its own.
+    fn set_metric(&mut self, index: u32) {
+        let Some(link) = self.links.get(&index) else { return };
+        let metric = self.config.settings(&link.name).metric(index);
+        if let Some(interface) = self.interfaces.get_mut(&index)
+            && interface.client.lease().is_none()
+        {
+            interface.metric = metric;
+        }
+    }
+
+    fn names(&self) -> Vec<(u32, String)> {
+        self.links.iter().map(|(index, link)| (*index, link.name.clone())).collect()
+    }
+}
+
+/// A failure as callers know it.
+fn error(interface: String, failure: Failure) -> Error {
+    match failure {
+        Failure::LinkDown => Error::LinkDown { interface },
+        Failure::NotLeased => Error::NotLeased { interface },
+        Failure::NoAnswer { waited, tries } => {
+            Error::NoAnswer { interface, waited: waited.as_secs_f64(), tries }
+        }
+        Failure::Refused { server, message } => {
+            Error::Refused { interface, server: server.into(), message }
+        }
+        Failure::Conflict { address, hardware } => Error::Conflict {
+            interface,
+            address: address.into(),
+            hardware_address: hardware.to_string(),
+        },
+        Failure::Ipv6Only { wait } => Error::Ipv6Only { interface, wait: wait.as_secs_f64() },
+        Failure::Cancelled => Error::Cancelled { interface },
+        Failure::Host { reason } => Error::Host { interface, reason },
+        other => Error::Host { interface, reason: other.to_string() },
+    }
+}
+
+/// The channel of events.
+pub(super) fn events() -> broadcast::Sender<Arc<lease::Event>> {
+    broadcast::Sender::new(EVENTS)
+}

@@ -1,0 +1,141 @@
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use dhcp::v4::{self, Client, Record, State};
+use engine::{Instant, Rng};
+use wire::HardwareAddress;
+
+use super::effects::Held;
+use super::sockets::Sockets;
+use crate::config::Settings;
+use crate::identity::Identity;
+use crate::kernel::LinkRow;
+use crate::store::Entry;
+
+/// A managed interface: its engine and what belongs to it.
+#[derive(Debug)]
+pub(super) struct Interface {
+    pub(super) client: Client,
+    /// Tells this client from others of the same index.
+    pub(super) number: u64,
+    /// Its link-layer address, when the client was made or last told.
+    pub(super) hardware: HardwareAddress,
+    /// Of routes.
+    pub(super) metric: u32,
+    /// Managed because somebody said so, not because of the configuration.
+    pub(super) on_command: bool,
+    pub(super) sockets: Sockets,
+    /// When the engine wants to be called; the same as in `Leases::deadlines`.
+    pub(super) deadline_at: Option<Instant>,
+    /// What we have put into the kernel, or are about to.
+    pub(super) installed: Installed,
+    /// The MTU it had before a server set one.
+    pub(super) mtu_before: Option<u32>,
+    /// Name servers as last handed to the resolver.
+    pub(super) resolver: Option<v4::Resolver>,
+    /// A record that could not be written.
+    pub(super) unsaved: Option<Box<Record>>,
+    /// The client ends when this command is answered.
+    pub(super) leaving: Option<v4::CommandId>,
+    /// Effects that wait until a packet has left.
+    pub(super) held: Option<Box<Held>>,
+}
+
+/// What is ours in the kernel, so that its removal by others is noticed.
+#[derive(Debug, Default)]
+pub(super) struct Installed {
+    /// With the time the kernel removes it by itself.
+    pub(super) addresses: Vec<(Ipv4Addr, Option<Instant>)>,
+    pub(super) routes: Vec<v4::Route>,
+}
+
+impl Interface {
+    pub(super) fn new(
+        link: &LinkRow,
+        settings: &Settings,
+        identity: &Identity,
+        number: u64,
+    ) -> Self {
+        let mut seed = [0; 32];
+        if let Err(error) = sys::random::fill(&mut seed) {
+            // Only kernels before 3.17 get here; identifiers would be foreseeable, and no worse.
+            tracing::error!("no random numbers: {error}");
+        }
+        let config = settings.client(link.hardware.as_bytes(), identity);
+        Self {
+            client: Client::new(config, Rng::from_seed(seed)),
+            number,
+            hardware: link.hardware,
+            metric: settings.metric(link.index),
+            on_command: false,
+            sockets: Sockets::default(),
+            deadline_at: None,
+            installed: Installed::default(),
+            mtu_before: None,
+            resolver: None,
+            unsaved: None,
+            leaving: None,
+            held: None,
+        }
+    }
+
+    /// What is known of it, for when it is back.
+    pub(super) fn entry(&self, name: &str) -> Entry {
+        let record = Record {
+            hardware: self.hardware,
+            lease: self.client.lease().cloned(),
+            released: self.client.state() == State::Released,
+        };
+        Entry {
+            interface: name.to_owned(),
+            record,
+            on_command: self.on_command,
+            mtu_before: self.mtu_before,
+        }
+    }
+
+    /// Whether a first exchange is under way.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(
+            self.client.state(),
+            State::Init
+                | State::InitReboot
+                | State::Selecting
+                | State::Requesting
+                | State::Rebooting
+        )
+    }
+}
+
+impl Installed {
+    pub(super) fn add_address(&mut self, address: Ipv4Addr, expires_at: Option<Instant>) {
+        self.remove_address(address);
+        self.addresses.push((address, expires_at));
+    }
+
+    pub(super) fn remove_address(&mut self, address: Ipv4Addr) {
+        self.addresses.retain(|(known, _)| *known != address);
+    }
+
+    pub(super) fn add_route(&mut self, route: v4::Route) {
+        if !self.routes.contains(&route) {
+            self.routes.push(route);
+        }
+    }
+
+    pub(super) fn remove_route(&mut self, route: v4::Route) {
+        self.routes.retain(|known| *known != route);
+    }
+
+    /// Whether the address should be there: it is ours and has not run out. The kernel looks at
+    /// lifetimes in whole seconds, so the last two count as the end.
+    pub(super) fn expects(&self, address: Ipv4Addr, now: Instant) -> bool {
+        let slack = std::time::Duration::from_secs(2);
+        self.addresses
+            .iter()
+            .any(|(known, at)| *known == address && at.is_none_or(|at| at > now + slack))
+    }
+}
+
+/// Effects in the order they were asked for.
+pub(super) type Queue = VecDeque<(v4::EffectId, v4::Effect)>;

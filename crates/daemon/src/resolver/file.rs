@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use super::{Backend, Servers};
+
+/// A resolv.conf(5) of ours, made of what all interfaces bring: those of the smallest metric first.
+///
+/// It does nothing by itself: /etc/resolv.conf may be a link to it, or a resolver may read it.
+#[derive(Debug)]
+pub struct ResolvConf {
+    path: PathBuf,
+    interfaces: BTreeMap<String, Servers>,
+}
+
+impl ResolvConf {
+    /// A file that is written when there is something to write.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, interfaces: BTreeMap::new() }
+    }
+
+    /// Replaces the file as a whole, so that nobody reads half of it.
+    fn write(&self) -> Result<(), String> {
+        let new = self.path.with_extension("new");
+        let write = || -> io::Result<()> {
+            if let Some(folder) = self.path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let mut file = File::create(&new)?;
+            file.write_all(self.text().as_bytes())?;
+            fs::rename(&new, &self.path)
+        };
+        write().map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+
+    fn text(&self) -> String {
+        let mut interfaces: Vec<&Servers> = self.interfaces.values().collect();
+        interfaces.sort_by(|a, b| (a.metric, &a.interface).cmp(&(b.metric, &b.interface)));
+
+        let mut text = String::from("# Written by iphelperd from the leases there are.\n");
+        let mut search: Vec<&str> = Vec::new();
+        for name in interfaces.iter().flat_map(|servers| &servers.search) {
+            if !search.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                search.push(name);
+            }
+        }
+        if !search.is_empty() {
+            text.push_str(&format!("search {}\n", search.join(" ")));
+        }
+        let mut known = Vec::new();
+        for servers in interfaces {
+            for server in &servers.servers {
+                if !known.contains(server) {
+                    known.push(*server);
+                    text.push_str(&format!("nameserver {server}\n"));
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Backend for ResolvConf {
+    fn set(&mut self, servers: &Servers) -> Result<(), String> {
+        self.interfaces.insert(servers.interface.clone(), servers.clone());
+        self.write()
+    }
+
+    fn clear(&mut self, interface: &str) -> Result<(), String> {
+        // Also without an entry: an earlier daemon may have left the file.
+        let known = self.interfaces.remove(interface).is_some();
+        if known || self.path.exists() { self.write() } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::testing::Folder;
+
+    fn servers(interface: &str, metric: u32, last: u8, search: &[&str]) -> Servers {
+        Servers {
+            interface: interface.into(),
+            metric,
+            servers: vec![Ipv4Addr::new(10, 0, 0, last), Ipv4Addr::new(10, 0, 0, 9)],
+            search: search.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn interfaces_stand_in_the_order_of_their_metrics() {
+        let folder = Folder::new("resolv");
+        let path = folder.path().join("run/resolv.conf");
+        let mut file = ResolvConf::new(path.clone());
+        file.set(&servers("eth1", 200, 2, &["b", "a"])).unwrap();
+        file.set(&servers("eth0", 100, 1, &["a"])).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.ends_with(
+                "search a b\nnameserver 10.0.0.1\nnameserver 10.0.0.9\nnameserver 10.0.0.2\n"
+            ),
+            "{text}"
+        );
+        file.clear("eth0").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("search b a\nnameserver 10.0.0.2\nnameserver 10.0.0.9\n"), "{text}");
+        file.clear("eth1").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn nothing_to_clear_makes_no_file_and_a_bad_place_is_told() {
+        let folder = Folder::new("resolv");
+        let path = folder.path().join("resolv.conf");
+        ResolvConf::new(path.clone()).clear("eth0").unwrap();
+        assert!(!path.exists());
+        fs::write(&path, "").unwrap();
+        let error = ResolvConf::new(path.join("x")).set(&servers("eth0", 1, 1, &[])).unwrap_err();
+        assert!(error.contains("resolv.conf/x"), "{error}");
+    }
+}

@@ -1,0 +1,268 @@
+//! The program: from the command line to the end.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use api::server::{Limits, Statistics, serve};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::access::Access;
+use crate::clock::{self, Clock};
+use crate::config::{Config, ConfigError, DEFAULT_FILE};
+use crate::identity::Identity;
+use crate::leases::{Handle, Leases, Parts};
+use crate::options::{Asked, HELP, Options};
+use crate::problems::Problems;
+use crate::resolver::Choice;
+use crate::server::{Endpoint, Service};
+use crate::store::{Folder, StoreError};
+use crate::supervise::Watched;
+use crate::{log, sandbox};
+
+/// The command line was wrong (as `iph` has it).
+const USAGE: u8 = 2;
+
+/// Why the daemon cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Configuration(#[from] ConfigError),
+    /// The state directory belongs to another daemon.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The API's socket cannot be opened.
+    #[error("{path}: {error}{}", in_use(error))]
+    Socket {
+        /// Where.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The kernel refuses what nothing works without.
+    #[error("{what}: {error}{}", privilege(error))]
+    Kernel {
+        /// What was asked of it.
+        what: &'static str,
+        /// Why it refused.
+        error: io::Error,
+    },
+    /// Part of the daemon died.
+    #[error("part of the daemon died; see above")]
+    Died,
+}
+
+fn in_use(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": another daemon serves there",
+        _ => "",
+    }
+}
+
+fn privilege(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE are needed"
+        }
+        _ => "",
+    }
+}
+
+fn kernel(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::Kernel { what, error }
+}
+
+/// `iphelperd`, given the arguments after its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(arguments) {
+        Ok(Asked::Run(options)) => options,
+        Ok(Asked::Help) => return say(HELP.trim_end()),
+        Ok(Asked::Version) => return say(concat!("iphelperd ", env!("CARGO_PKG_VERSION"))),
+        Err(error) => {
+            complain(format_args!("{error}\nTry iphelperd --help."));
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the daemon in the calling thread's network namespace, in the foreground, until it is told
+/// to end.
+///
+/// Gives up capabilities and file access of the calling thread for good, and changes the process's
+/// signal handling: call it from a process that does nothing else.
+pub fn run(options: &Options) -> Result<(), RunError> {
+    let config = Config::load(options.config.as_deref())?;
+    log::start(options.log.unwrap_or(config.daemon.log));
+    let mut problems = Problems::default();
+    let (folder, error) = Folder::open(&options.state_dir);
+    match error {
+        Some(error @ StoreError::InUse(_)) => return Err(error.into()),
+        Some(error) => problems.raise("store", "write", error.to_string()),
+        None => {}
+    }
+    sandbox::drop_capabilities(&config);
+    sandbox::raise_descriptor_limit();
+
+    let boot_id = clock::boot_id();
+    let found = folder.load(&boot_id, Clock::read());
+    let access = Arc::new(Access::new(&config.daemon.group));
+    let choice = Choice::new(&config.daemon);
+    let parts = Parts {
+        identity: Identity::discover(&options.state_dir),
+        config,
+        config_file: options.config.clone().unwrap_or_else(|| DEFAULT_FILE.into()),
+        config_named: options.config.is_some(),
+        log_level: options.log,
+        state_dir: options.state_dir.clone(),
+        found,
+        problems,
+        access: access.clone(),
+        choice: choice.clone(),
+    };
+    let (mut leases, handle, workers) = Leases::start(parts).map_err(kernel("the network"))?;
+
+    // The first packets are out; now for the rest, while servers think.
+    let endpoint = Endpoint::open(&options.socket)
+        .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
+    sandbox::restrict_files(&options.state_dir, &options.socket, &choice);
+    let watched = Watched::default();
+    leases.start_workers(workers, folder, boot_id, &watched).map_err(kernel("threads"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(kernel("the event loop"))?;
+    let result = runtime.block_on(serve_all(leases, handle, endpoint, access, watched));
+    tracing::info!("ended");
+    result
+}
+
+/// Runs everything until a signal says to end, or something ends by itself.
+async fn serve_all(
+    mut leases: Leases,
+    handle: Handle,
+    endpoint: Endpoint,
+    access: Arc<Access>,
+    watched: Watched,
+) -> Result<(), RunError> {
+    let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;
+    let statistics = Arc::new(Statistics::default());
+    let service = Arc::new(Service::new(handle.clone(), access, statistics.clone()));
+    let (ending, mut end) = watch::channel(());
+    let server = serve(listener, service, Limits::default(), statistics, async move {
+        // The sender's end is the word.
+        let _ = end.changed().await;
+    });
+    // A task of its own, so that a call is answered while the leases wait, and the other way round.
+    let mut server = tokio::spawn(server);
+    let mut signals = Signals::new().map_err(kernel("signals"))?;
+    let mut ready = std::pin::pin!(announce_ready());
+    let mut announced = false;
+
+    let result = {
+        let mut running = std::pin::pin!(leases.run());
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut running => break ended.map_err(kernel("the network")),
+                () = &mut ready, if !announced => announced = true,
+                ended = &mut server => {
+                    match ended {
+                        Ok(Ok(())) => tracing::error!("the server ended by itself"),
+                        Ok(Err(error)) => tracing::error!("the server ended: {error}"),
+                        Err(error) => tracing::error!("the server ended: {error}"),
+                    }
+                    return Err(RunError::Died);
+                }
+                () = watched.death() => return Err(RunError::Died),
+                received = signals.next() => match received {
+                    Received::End(name) => {
+                        tracing::info!("{name}: ending");
+                        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+                        handle.stop();
+                    }
+                    Received::Reload => reload(handle.clone()),
+                },
+            }
+        }
+    };
+    drop(ending);
+    // Callers hear that their commands are cancelled; then the threads finish what they have.
+    drop(leases);
+    let _ = server.await;
+    drop(endpoint);
+    result
+}
+
+/// Says that everything is restored. Resolves after the first turn of the leases' task, when every
+/// restored client has been started.
+async fn announce_ready() {
+    // Standard output closed by whoever started us is no reason to end.
+    let mut output = io::stdout().lock();
+    let _ = output.write_all(b"ready\n").and_then(|()| output.flush());
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+}
+
+fn reload(handle: Handle) {
+    tokio::spawn(async move {
+        let mut states = vec![NotifyState::Reloading];
+        states.extend(NotifyState::monotonic_usec_now());
+        let _ = sd_notify::notify(&states);
+        // An error is logged and kept as a problem where it happens.
+        let _ = handle.reload().await;
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    });
+}
+
+/// What signals ask for.
+enum Received {
+    End(&'static str),
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) -> Received {
+        tokio::select! {
+            _ = self.terminate.recv() => Received::End("SIGTERM"),
+            _ = self.interrupt.recv() => Received::End("SIGINT"),
+            _ = self.hang_up.recv() => Received::Reload,
+        }
+    }
+}
+
+/// Prints for whoever asked. A closed pipe is success.
+fn say(text: &str) -> ExitCode {
+    let _ = writeln!(io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn complain(what: impl Display) {
+    let _ = writeln!(io::stderr(), "iphelperd: {what}");
+}

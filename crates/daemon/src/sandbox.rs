@@ -1,0 +1,80 @@
+//! What the daemon gives up before it listens to anybody.
+//!
+//! Everything here is per thread, and so it comes before the first thread is started. None of it is
+//! a condition for running: a kernel or container that lacks it gets a line in the log.
+
+use std::path::Path;
+
+use landlock::{
+    ABI, AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _,
+};
+use sys::capability::{self, Capability};
+
+use crate::config::Config;
+use crate::resolver::Choice;
+
+/// Descriptors wanted: an interface has up to three sockets.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Keeps the capabilities that leases need and gives up all others for good. The host's name takes
+/// `CAP_SYS_ADMIN`, which is kept only where the configuration takes names from servers.
+pub fn drop_capabilities(config: &Config) {
+    let mut keep = vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService];
+    let sections = config.interfaces.iter().map(|section| &section.settings);
+    if sections.chain([&config.defaults]).any(|settings| settings.use_host_name) {
+        keep.push(Capability::SysAdmin);
+    }
+    if let Err(error) = capability::drop_to(&keep) {
+        tracing::warn!("capabilities could not be given up: {error}");
+    }
+}
+
+/// Lets the process open as many descriptors as it may.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(wanted);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!("the limit of open files stays as it is: {error}");
+        }
+    }
+}
+
+/// Allows writing beneath the folders of the state, the socket and the resolver's file alone.
+///
+/// Programs inherit it, and `resolvconf` writes files of its own: with that back end nothing is
+/// restricted.
+pub fn restrict_files(state_dir: &Path, socket: &Path, choice: &Choice) {
+    if matches!(choice, Choice::Resolvconf(_)) {
+        return;
+    }
+    let mut folders = vec![state_dir, Path::new("/dev/null")];
+    folders.extend(socket.parent());
+    if let Choice::File(file) = choice {
+        folders.extend(file.parent());
+    }
+    match restrict(&folders) {
+        Ok(()) => {}
+        Err(error) => tracing::debug!("files are not restricted: {error}"),
+    }
+}
+
+fn restrict(folders: &[&Path]) -> Result<(), landlock::RulesetError> {
+    let writing = AccessFs::from_write(ABI::V3);
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(writing)?
+        .create()?;
+    for folder in folders {
+        // One that is not there yet cannot be allowed, and writing to it fails; it is told then.
+        let Ok(fd) = PathFd::new(folder) else { continue };
+        let access =
+            if folder.is_dir() { writing } else { AccessFs::WriteFile | AccessFs::Truncate };
+        ruleset = ruleset.add_rule(PathBeneath::new(fd, access))?;
+    }
+    ruleset.restrict_self()?;
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! The API: what each call means, and the socket it comes through.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::daemon;
+use api::lease::{self, Error, Family};
+use api::server::{Handler, Statistics, Subscription};
+use dhcp::v4;
+
+use crate::access::{Access, Caller};
+use crate::leases::{Completed, Handle};
+
+/// The socket, and what goes with it.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where clients connect.
+    pub listener: UnixListener,
+    /// Held as long as the daemon lives: whoever has it may take the socket's place.
+    _lock: Option<File>,
+    /// Ours to remove at the end; `None` when the service manager made it.
+    path: Option<PathBuf>,
+}
+
+impl Endpoint {
+    /// The socket handed over by the service manager, or else one at `path`.
+    ///
+    /// One left behind by a dead daemon is replaced. One that a living daemon serves is not: that
+    /// is an error of kind `AddrInUse`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if let Some(listener) = sys::fds::activation()?.into_iter().next() {
+            return Ok(Self { listener: listener.into(), _lock: None, path: None });
+        }
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        }
+        let lock = lock(path)?;
+        // Also without the lock's word for it: somebody else's server may listen there.
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AddrInUse));
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        // Reads are open to every local user; changes are decided by credentials.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+        Ok(Self { listener, _lock: Some(lock), path: Some(path.to_owned()) })
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Two daemons that start at the same time must not both find the socket stale.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options().create(true).append(true).open(name)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Answers the calls of all connections.
+#[derive(Debug)]
+pub struct Service {
+    leases: Handle,
+    access: Arc<Access>,
+    statistics: Arc<Statistics>,
+}
+
+impl Service {
+    /// A service over these leases.
+    pub fn new(leases: Handle, access: Arc<Access>, statistics: Arc<Statistics>) -> Self {
+        Self { leases, access, statistics }
+    }
+}
+
+impl Handler for Service {
+    type Peer = Caller;
+
+    fn accept(&self, stream: &tokio::net::UnixStream) -> io::Result<Caller> {
+        Caller::of(stream)
+    }
+
+    fn may_change(&self, caller: &Caller) -> Result<(), String> {
+        self.access.may_change(caller)
+    }
+
+    async fn list(&self, _: &Caller, call: lease::List) -> Result<Vec<lease::Lease>, Error> {
+        match call.family {
+            Some(Family::Ipv6) => Ok(Vec::new()),
+            Some(Family::Ipv4) | None => Ok(self.leases.list(call.interface).await),
+        }
+    }
+
+    async fn acquire(
+        &self,
+        _: &Caller,
+        call: lease::Acquire,
+    ) -> Result<lease::AcquireReply, Error> {
+        served(call.family)?;
+        let wait = Duration::from(call.timeout.unwrap_or_default());
+        let Completed { lease, outcome } = self.leases.acquire(&call.interface, wait).await?;
+        let already = matches!(outcome, v4::Outcome::Acquired { already: true, .. });
+        Ok(lease::AcquireReply { lease, already })
+    }
+
+    async fn renew(&self, _: &Caller, call: lease::Renew) -> Result<lease::RenewReply, Error> {
+        served(call.family)?;
+        let wait = Duration::from(call.timeout.unwrap_or_default());
+        let Completed { lease, outcome } = self.leases.renew(&call.interface, wait).await?;
+        let via = match outcome {
+            v4::Outcome::Renewed { via: v4::Via::Unicast, .. } => lease::Via::Unicast,
+            v4::Outcome::Renewed { via: v4::Via::SameNetwork, .. } => lease::Via::SameNetwork,
+            _ => lease::Via::Broadcast,
+        };
+        Ok(lease::RenewReply { lease, via })
+    }
+
+    async fn release(
+        &self,
+        _: &Caller,
+        call: lease::Release,
+    ) -> Result<lease::ReleaseReply, Error> {
+        served(call.family)?;
+        let wait = Duration::from(call.timeout.unwrap_or_default());
+        let Completed { outcome, .. } = self.leases.release(&call.interface, wait).await?;
+        match outcome {
+            v4::Outcome::Released { address, server } => {
+                Ok(lease::ReleaseReply { address: address.into(), server: server.into() })
+            }
+            _ => Err(Error::NotLeased { interface: call.interface }),
+        }
+    }
+
+    async fn inform(&self, _: &Caller, call: lease::Inform) -> Result<lease::InformReply, Error> {
+        let address = match call.address {
+            Some(IpAddr::V6(_)) => return Err(Error::FamilyNotSupported { family: Family::Ipv6 }),
+            Some(IpAddr::V4(address)) => Some(address),
+            None => None,
+        };
+        let wait = Duration::from(call.timeout.unwrap_or_default());
+        let Completed { lease, .. } = self.leases.inform(&call.interface, address, wait).await?;
+        Ok(lease::InformReply { lease })
+    }
+
+    async fn subscribe(&self, _: &Caller, call: &lease::Monitor) -> Result<Subscription, Error> {
+        let cancelled = || Error::Cancelled { interface: String::new() };
+        let subscribed = self.leases.subscribe(call.interface.clone()).await;
+        subscribed.ok_or_else(cancelled)
+    }
+
+    async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
+        let ending =
+            || daemon::Error::AccessDenied { needed: "a daemon that is not ending".into() };
+        self.leases.status().await.ok_or_else(ending)
+    }
+
+    async fn counters(&self, _: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let mut counters = self.leases.counters().await;
+        let ours = &self.statistics;
+        for (name, value) in [
+            ("api.connections", &ours.connections),
+            ("api.connections-refused", &ours.connections_refused),
+            ("api.connections-malformed", &ours.connections_malformed),
+            ("api.calls", &ours.calls),
+            ("api.resynchronised", &ours.resynchronised),
+        ] {
+            counters.push(daemon::Counter { name: name.to_owned(), value: value.load(Relaxed) });
+        }
+        counters.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(daemon::CountersReply { counters })
+    }
+
+    async fn reload(&self, _: &Caller) -> Result<(), daemon::Error> {
+        self.leases.reload().await.map_err(|error| daemon::Error::InvalidConfiguration {
+            file: error.file.display().to_string(),
+            line: error.line,
+            column: error.column,
+            message: error.message,
+            hint: error.hint,
+        })
+    }
+}
+
+fn served(family: Option<Family>) -> Result<(), Error> {
+    match family {
+        Some(Family::Ipv6) => Err(Error::FamilyNotSupported { family: Family::Ipv6 }),
+        Some(Family::Ipv4) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = Folder::new("socket");
+        let path = folder.path().join("run/iphelper.sock");
+        let first = Endpoint::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        assert_eq!(Endpoint::open(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!path.exists());
+
+        // As a killed daemon leaves it: bound, and nobody there.
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        Endpoint::open(&path).unwrap();
+    }
+
+    #[test]
+    fn somebody_elses_server_is_left_alone() {
+        let folder = Folder::new("socket");
+        let path = folder.path().join("other.sock");
+        let _other = UnixListener::bind(&path).unwrap();
+        assert_eq!(Endpoint::open(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(path.exists());
+    }
+}

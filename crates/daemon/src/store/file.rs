@@ -1,0 +1,99 @@
+//! Files that are replaced whole or not at all.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+const EXTENSION: &str = ".json";
+
+/// The file's name for an interface. The kernel allows any byte but `/`, `:` and white space in
+/// names; what is not harmless in a file name stands as `%` and two hexadecimal digits.
+pub(super) fn name_of(interface: &str) -> String {
+    let mut name = String::with_capacity(interface.len() + EXTENSION.len());
+    for (position, byte) in interface.bytes().enumerate() {
+        let harmless = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'_')
+            || (byte == b'.' && position > 0);
+        if harmless {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    name + EXTENSION
+}
+
+/// The interface whose file this is; `None` for other files.
+pub(super) fn interface_of(path: &Path) -> Option<String> {
+    let name = path.file_name().and_then(OsStr::to_str)?.strip_suffix(EXTENSION)?;
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    let interface = String::from_utf8(bytes).ok()?;
+    // Only what we would have written: two files for one interface would be one too many.
+    (name_of(&interface).strip_suffix(EXTENSION) == Some(name)).then_some(interface)
+}
+
+/// Writes the bytes beside `path`, and flushes them if asked to.
+pub(super) fn write_new(path: &Path, bytes: &[u8], flush: bool) -> io::Result<()> {
+    let new = new_name(path);
+    let result = File::create(&new).and_then(|mut file| {
+        file.write_all(bytes)?;
+        if flush { file.sync_all() } else { Ok(()) }
+    });
+    if result.is_err() {
+        // A full disk is not helped by half a file.
+        let _ = fs::remove_file(&new);
+    }
+    result
+}
+
+/// Puts what [`write_new`] wrote in place of the old file.
+pub(super) fn put_in_place(path: &Path) -> io::Result<()> {
+    fs::rename(new_name(path), path)
+}
+
+fn new_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".new");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways_and_leave_no_folder() {
+        for interface in
+            ["eth0", "eth0.100", ".", "..", ".hidden", "a%b", "ü", "br-lan_1", "*", "'x'", "%41"]
+        {
+            let name = name_of(interface);
+            assert!(!name.starts_with('.') && !name.contains('/'), "{name}");
+            assert_eq!(interface_of(Path::new(&name)).as_deref(), Some(interface));
+        }
+    }
+
+    #[test]
+    fn other_files_are_nobodys() {
+        for name in [
+            "eth0",
+            "eth0.json.new",
+            "eth0.json.damaged",
+            "%4.json",
+            "%zz.json",
+            "%41.json",
+            "a b.json",
+        ] {
+            assert_eq!(interface_of(Path::new(name)), None, "{name}");
+        }
+    }
+}

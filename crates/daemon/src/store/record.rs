@@ -1,0 +1,400 @@
+//! One interface's record as JSON.
+//!
+//! Times are wall times, for people and for another boot. Beside them stand the boot-clock readings,
+//! which count as long as the boot lasts: setting the wall clock neither shortens nor lengthens a
+//! lease. The checksum covers the record's text as it stands between its braces.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::SystemTime;
+
+use api::Time;
+use dhcp::v4::{Lease, Record, Route};
+use engine::Instant;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use wire::HardwareAddress;
+
+use crate::clock::Clock;
+
+/// The layout below. Files of any other are set aside.
+const SCHEMA: u32 = 1;
+
+/// What is kept for one interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The interface's name.
+    pub interface: String,
+    /// The engine's record. `released` is cleared when it is loaded after another boot.
+    pub record: Record,
+    /// The interface is managed because somebody said so, not because of the configuration.
+    pub on_command: bool,
+    /// The MTU it had before a server set one.
+    pub mtu_before: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File<'a> {
+    schema: u32,
+    checksum: String,
+    #[serde(borrow)]
+    record: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    interface: String,
+    hardware_address: HardwareAddress,
+    on_command: bool,
+    released: bool,
+    mtu_before: Option<u32>,
+    saved_at: Time,
+    boot_id: String,
+    lease: Option<StoredLease>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLease {
+    address: Ipv4Addr,
+    prefix_length: u8,
+    broadcast: Option<Ipv4Addr>,
+    server: Ipv4Addr,
+    obtained_at: Time,
+    renew_at: Option<Time>,
+    rebind_at: Option<Time>,
+    expires_at: Option<Time>,
+    routes: Vec<StoredRoute>,
+    dns: Vec<Ipv4Addr>,
+    domain_name: Option<String>,
+    domain_search: Vec<String>,
+    ntp: Vec<Ipv4Addr>,
+    mtu: Option<u16>,
+    host_name: Option<String>,
+    captive_portal: Option<String>,
+    gateway: Option<Ipv4Addr>,
+    gateway_hardware_address: Option<HardwareAddress>,
+    /// As received, hexadecimal, by code.
+    options: BTreeMap<u8, String>,
+    /// Nanoseconds of the boot clock.
+    boot_clock: Terms<Instant>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRoute {
+    destination: api::Prefix,
+    gateway: Option<Ipv4Addr>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+struct Terms<T> {
+    obtained_at: T,
+    renew_at: Option<T>,
+    rebind_at: Option<T>,
+    expires_at: Option<T>,
+}
+
+/// The file's content.
+pub(super) fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
+    let stored = Stored {
+        interface: entry.interface.clone(),
+        hardware_address: entry.record.hardware,
+        on_command: entry.on_command,
+        released: entry.record.released,
+        mtu_before: entry.mtu_before,
+        saved_at: clock.wall.into(),
+        boot_id: boot_id.to_owned(),
+        lease: entry.record.lease.as_ref().map(|lease| stored_lease(lease, clock)),
+    };
+    // Serialising plain data into memory fails for no value; an empty file would be set aside.
+    let Ok(text) = serde_json::to_string_pretty(&stored) else { return Vec::new() };
+    let sum = checksum(text.as_bytes());
+    format!("{{\n\"schema\": {SCHEMA},\n\"checksum\": \"{sum}\",\n\"record\": {text}\n}}\n")
+        .into_bytes()
+}
+
+/// Reads the file of `interface`, or says what is wrong with it.
+pub(super) fn decode(
+    bytes: &[u8],
+    interface: &str,
+    boot_id: &str,
+    clock: Clock,
+) -> Result<Entry, String> {
+    let file: File<'_> =
+        serde_json::from_slice(bytes).map_err(|error| format!("not a record: {error}"))?;
+    if file.schema != SCHEMA {
+        return Err(format!("schema {} is not known", file.schema));
+    }
+    if checksum(file.record.get().as_bytes()) != file.checksum {
+        return Err("the checksum is wrong".into());
+    }
+    let stored: Stored = serde_json::from_str(file.record.get())
+        .map_err(|error| format!("not a record: {error}"))?;
+    if stored.interface != interface {
+        return Err(format!("it is {}'s", stored.interface.escape_debug()));
+    }
+    let same_boot = !boot_id.is_empty() && stored.boot_id == boot_id;
+    let lease = stored.lease.map(|lease| restored_lease(lease, same_boot, clock)).transpose()?;
+    Ok(Entry {
+        interface: stored.interface,
+        record: Record {
+            hardware: stored.hardware_address,
+            lease,
+            released: stored.released && same_boot,
+        },
+        on_command: stored.on_command,
+        mtu_before: stored.mtu_before,
+    })
+}
+
+fn stored_lease(lease: &Lease, clock: Clock) -> StoredLease {
+    let wall = |instant: Instant| Time::from(clock.wall(instant));
+    StoredLease {
+        address: lease.address,
+        prefix_length: lease.prefix_length,
+        broadcast: lease.broadcast,
+        server: lease.server,
+        obtained_at: wall(lease.obtained_at),
+        renew_at: lease.renew_at.map(wall),
+        rebind_at: lease.rebind_at.map(wall),
+        expires_at: lease.expires_at.map(wall),
+        routes: lease
+            .routes
+            .iter()
+            .filter_map(|route| {
+                let destination = api::Prefix::new(route.destination, route.prefix_length)?;
+                Some(StoredRoute { destination, gateway: route.gateway })
+            })
+            .collect(),
+        dns: lease.dns.clone(),
+        domain_name: lease.domain_name.clone(),
+        domain_search: lease.domain_search.clone(),
+        ntp: lease.ntp.clone(),
+        mtu: lease.mtu,
+        host_name: lease.host_name.clone(),
+        captive_portal: lease.captive_portal.clone(),
+        gateway: lease.gateway.map(|(address, _)| address),
+        gateway_hardware_address: lease.gateway.map(|(_, hardware)| hardware),
+        options: lease.options.iter().map(|(code, bytes)| (*code, hexadecimal(bytes))).collect(),
+        boot_clock: Terms {
+            obtained_at: lease.obtained_at,
+            renew_at: lease.renew_at,
+            rebind_at: lease.rebind_at,
+            expires_at: lease.expires_at,
+        },
+    }
+}
+
+fn restored_lease(lease: StoredLease, same_boot: bool, clock: Clock) -> Result<Lease, String> {
+    if lease.prefix_length > 32 {
+        return Err(format!("prefix length {}", lease.prefix_length));
+    }
+    let terms = if same_boot { lease.boot_clock } else { terms_by_wall(&lease, clock) };
+    let options: Option<Vec<(u8, Vec<u8>)>> =
+        lease.options.iter().map(|(code, text)| Some((*code, bytes_of(text)?))).collect();
+    Ok(Lease {
+        address: lease.address,
+        prefix_length: lease.prefix_length,
+        broadcast: lease.broadcast,
+        server: lease.server,
+        obtained_at: terms.obtained_at,
+        renew_at: terms.renew_at,
+        rebind_at: terms.rebind_at,
+        expires_at: terms.expires_at,
+        routes: lease
+            .routes
+            .iter()
+            .map(restored_route)
+            .collect::<Option<_>>()
+            .ok_or("an IPv6 route")?,
+        dns: lease.dns,
+        domain_name: lease.domain_name,
+        domain_search: lease.domain_search,
+        ntp: lease.ntp,
+        mtu: lease.mtu,
+        host_name: lease.host_name,
+        captive_portal: lease.captive_portal,
+        options: options.ok_or("options that are not hexadecimal")?,
+        gateway: lease.gateway.zip(lease.gateway_hardware_address),
+    })
+}
+
+fn restored_route(route: &StoredRoute) -> Option<Route> {
+    match route.destination.address() {
+        IpAddr::V4(destination) => Some(Route {
+            destination,
+            prefix_length: route.destination.length(),
+            gateway: route.gateway,
+        }),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// The terms after another boot. A wall clock that stands before the time the lease was obtained is
+/// wrong (a machine without a battery before it has the time from the network), and says nothing
+/// about how long ago that was: the lease counts as over, and its address is merely asked for again.
+fn terms_by_wall(lease: &StoredLease, clock: Clock) -> Terms<Instant> {
+    let boot = |time: Time| clock.boot(SystemTime::from(time));
+    if SystemTime::from(lease.obtained_at) > clock.wall {
+        return Terms {
+            obtained_at: Instant::ZERO,
+            renew_at: Some(Instant::ZERO),
+            rebind_at: Some(Instant::ZERO),
+            expires_at: Some(Instant::ZERO),
+        };
+    }
+    Terms {
+        obtained_at: boot(lease.obtained_at),
+        renew_at: lease.renew_at.map(boot),
+        rebind_at: lease.rebind_at.map(boot),
+        expires_at: lease.expires_at.map(boot),
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// CRC-32 (IEEE 802.3) as hexadecimal digits: finds what disks and cut writes do to a file; it is no
+/// protection against a person.
+fn checksum(bytes: &[u8]) -> String {
+    let mut sum = u32::MAX;
+    for byte in bytes {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
+        }
+    }
+    format!("{:08x}", !sum)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn clock() -> Clock {
+        Clock {
+            boot: Instant::from_secs(5_000),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+        }
+    }
+
+    pub(in crate::store) fn entry(interface: &str) -> Entry {
+        let lease = Lease {
+            address: Ipv4Addr::new(10, 0, 0, 5),
+            prefix_length: 24,
+            broadcast: Some(Ipv4Addr::new(10, 0, 0, 255)),
+            server: Ipv4Addr::new(10, 0, 0, 1),
+            obtained_at: Instant::from_secs(4_000),
+            renew_at: Some(Instant::from_secs(5_800)),
+            rebind_at: Some(Instant::from_secs(7_150)),
+            expires_at: Some(Instant::from_secs(7_600)),
+            routes: vec![Route {
+                destination: Ipv4Addr::UNSPECIFIED,
+                prefix_length: 0,
+                gateway: Some(Ipv4Addr::new(10, 0, 0, 1)),
+            }],
+            dns: vec![Ipv4Addr::new(10, 0, 0, 2)],
+            domain_name: Some("lab.example".into()),
+            domain_search: vec!["a.example".into()],
+            ntp: vec![],
+            mtu: Some(1_400),
+            host_name: None,
+            captive_portal: None,
+            options: vec![(1, vec![255, 255, 255, 0]), (54, vec![10, 0, 0, 1])],
+            gateway: Some((Ipv4Addr::new(10, 0, 0, 1), [2, 0, 0, 0, 0, 1].into())),
+        };
+        Entry {
+            interface: interface.into(),
+            record: Record {
+                hardware: [2, 0, 0, 0, 0, 9].into(),
+                lease: Some(lease),
+                released: false,
+            },
+            on_command: true,
+            mtu_before: Some(1_500),
+        }
+    }
+
+    fn expiry(entry: &Entry) -> Instant {
+        entry.record.lease.as_ref().unwrap().expires_at.unwrap()
+    }
+
+    #[test]
+    fn within_a_boot_the_boot_clock_counts() {
+        let written = encode(&entry("eth0"), "boot-1", clock());
+        // Somebody set the clock by ten years.
+        let mut later = clock();
+        later.wall += Duration::from_secs(10 * 365 * 86_400);
+        let read = decode(&written, "eth0", "boot-1", later).unwrap();
+        assert_eq!(read, entry("eth0"));
+    }
+
+    #[test]
+    fn after_another_boot_the_wall_clock_counts() {
+        let written = encode(&entry("eth0"), "boot-1", clock());
+        let after =
+            Clock { boot: Instant::from_secs(100), wall: clock().wall + Duration::from_secs(600) };
+        let read = decode(&written, "eth0", "boot-2", after).unwrap();
+        // 2,600 s were left, 600 have passed.
+        assert_eq!(expiry(&read), Instant::from_secs(100 + 2_000));
+    }
+
+    #[test]
+    fn a_clock_that_ran_backwards_ends_the_lease() {
+        let written = encode(&entry("eth0"), "boot-1", clock());
+        let unset = Clock { boot: Instant::from_secs(3), wall: SystemTime::UNIX_EPOCH };
+        let read = decode(&written, "eth0", "boot-2", unset).unwrap();
+        assert_eq!(expiry(&read), Instant::ZERO);
+    }
+
+    #[test]
+    fn released_lasts_as_long_as_the_boot() {
+        let mut released = entry("eth0");
+        released.record.released = true;
+        let written = encode(&released, "boot-1", clock());
+        assert!(decode(&written, "eth0", "boot-1", clock()).unwrap().record.released);
+        assert!(!decode(&written, "eth0", "boot-2", clock()).unwrap().record.released);
+        assert!(!decode(&written, "eth0", "", clock()).unwrap().record.released);
+    }
+
+    #[test]
+    fn no_damage_of_one_byte_goes_unnoticed() {
+        let written = encode(&entry("eth0"), "boot-1", clock());
+        for position in 0..written.len() {
+            let mut damaged = written.clone();
+            damaged[position] ^= 0x04;
+            if let Ok(read) = decode(&damaged, "eth0", "boot-1", clock()) {
+                // Only white space around the parts may change unseen.
+                assert_eq!(read, entry("eth0"), "byte {position}");
+            }
+        }
+        for length in 0..written.len() - 2 {
+            assert!(decode(&written[..length], "eth0", "boot-1", clock()).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_person_can_read_it() {
+        let text = String::from_utf8(encode(&entry("eth0"), "boot-1", clock())).unwrap();
+        for part in [
+            "\"address\": \"10.0.0.5\"",
+            "\"destination\": \"0.0.0.0/0\"",
+            "2023-11-14T22:56:40.000Z",
+            "lab.example",
+        ] {
+            assert!(text.contains(part), "{part} not in {text}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_crc_32() {
+        assert_eq!(checksum(b"123456789"), "cbf43926");
+    }
+}
