@@ -14,6 +14,9 @@ pub enum Input<'a> {
     /// New settings. Takes effect with the next exchange; a lease in use is kept.
     Configure(Box<Config>),
     /// The stored record, before the first command.
+    ///
+    /// Its lease may or may not still be on the interface: it is confirmed and put in place anew
+    /// after the first command, and removed if it has ended or was another hardware address's.
     Restore(Box<Record>),
     /// Somebody wants something. Answered by exactly one `Output::Reply` with the same `id`.
     Command {
@@ -85,7 +88,8 @@ pub enum Command {
         address: Ipv4Addr,
     },
     /// Stop for good because the daemon ends or the interface is no longer ours. With `release`
-    /// as `Release` does, otherwise everything stays configured until its lifetimes end.
+    /// as `Release` does, otherwise everything stays configured until its lifetimes end; only a
+    /// link-local address, which has none, is removed.
     Stop {
         /// Whether to give the lease back.
         release: bool,

@@ -101,7 +101,8 @@ pub enum ArpListen {
 pub enum Effect {
     /// Put the address on the interface, or bring its lifetimes up to date.
     AddAddress(Address),
-    /// Take the address off, with whatever the kernel hung on it.
+    /// Take the address off, with whatever the kernel hung on it. That it is not there counts as
+    /// done, here and for routes.
     RemoveAddress {
         /// The address.
         address: Ipv4Addr,
@@ -170,7 +171,7 @@ pub enum Event {
         /// After.
         to: State,
     },
-    /// A lease was obtained.
+    /// A lease was obtained and applied.
     Acquired(Box<Lease>),
     /// The lease was extended, or confirmed after a restart or a carrier change.
     Renewed {
