@@ -17,16 +17,19 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client of two messages.
-struct Client<'a> {
-    host: &'a Namespace,
+struct Client {
     hardware: HardwareAddress,
+    socket: Socket,
     capture: Capture,
 }
 
-impl<'a> Client<'a> {
-    fn new(host: &'a Namespace) -> Self {
-        let hardware = host.link("eth0").unwrap().hardware_address;
-        Self { host, hardware, capture: Capture::start(host, "eth0").unwrap() }
+impl Client {
+    fn new(host: &Namespace) -> Self {
+        let link = host.link("eth0").unwrap();
+        let open = || Socket::open(link.index, ETHERTYPE_IPV4, &Filter::drop_all());
+        let socket = host.run(open).unwrap().unwrap();
+        let capture = Capture::start(host, "eth0").unwrap();
+        Self { hardware: link.hardware_address, socket, capture }
     }
 
     fn send(&self, kind: MessageType, options: &[(OptionCode, [u8; 4])]) {
@@ -39,10 +42,7 @@ impl<'a> Client<'a> {
         let source = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
         let everyone = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
         let packet = emit_ipv4_udp(source, everyone, 0, 64, &message.emit());
-        let index = self.host.index_of("eth0").unwrap();
-        let open = || Socket::open(index, ETHERTYPE_IPV4, &Filter::drop_all());
-        let socket = self.host.run(open).unwrap().unwrap();
-        socket.send(&[0xff; 6], &packet).unwrap();
+        self.socket.send(&[0xff; 6], &packet).unwrap();
     }
 
     fn answer(&self, kind: MessageType) -> Frame {
@@ -83,6 +83,30 @@ fn the_embedded_server_leases_on_a_wire() {
     assert_eq!(counters.dhcp(MessageType::Discover), 1);
     assert_eq!(counters.dhcp(MessageType::Ack), 1);
     assert!(client.capture.frames()[0].outgoing, "the capture sees both directions");
+}
+
+#[test]
+fn a_burst_of_clients_loses_nobody() {
+    const CLIENTS: u16 = 1000;
+    let lan = or_skip!(Lan::new());
+    let server_host = lan.host_at(SERVER, 16).unwrap();
+    let pool = Ipv4Addr::new(10, 77, 1, 0)..=Ipv4Addr::new(10, 77, 250, 0);
+    let config = ServerConfig::new(SERVER).prefix_length(16).pool(pool);
+    let server = DhcpServer::start(&server_host, "eth0", config).unwrap();
+    let host = lan.host().unwrap();
+    let mut client = Client::new(&host);
+    // While this is held the server answers nobody, and the messages queue up.
+    server.with(|_| {
+        for number in 0..CLIENTS {
+            let [a, b] = number.to_be_bytes();
+            client.hardware = HardwareAddress::ethernet([2, 0x77, 0, 0, a, b]);
+            client.send(MessageType::Discover, &[]);
+        }
+    });
+    let everyone = |server: &iphelper_lab::dhcp::Server| {
+        (server.bindings().len() == usize::from(CLIENTS)).then_some(())
+    };
+    server.wait_for("everyone's address", TIMEOUT, everyone).unwrap();
 }
 
 #[test]

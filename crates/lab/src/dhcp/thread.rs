@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::Engine as _;
+use rustix::net::sockopt;
 use sys::bpf::Filter;
 use sys::packet::{self, ETHERTYPE_IPV4};
 use sys::udp;
@@ -14,6 +15,9 @@ use super::{Datagram, Destination, Server, ServerConfig, Transmit};
 use crate::error::{Context as _, Error, Result};
 use crate::worker::{Wakeups, Worker, now};
 use crate::{Namespace, wait};
+
+/// Room for messages that arrive while the thread is busy, in bytes.
+const RECEIVE_BUFFER: usize = 32 << 20;
 
 /// A [`Server`] at work on an interface. It stops when this is dropped.
 #[derive(Debug)]
@@ -97,10 +101,14 @@ struct Sockets {
 impl Sockets {
     fn open(interface: u32, address: Ipv4Addr) -> std::io::Result<Self> {
         let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT);
+        let udp = udp::Socket::bind(any, Some(interface))?;
+        // With the system's default a burst of 200 clients overflows the queue.
+        sockopt::set_socket_recv_buffer_size_force(&udp, RECEIVE_BUFFER)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&udp, RECEIVE_BUFFER))?;
         Ok(Self {
             interface,
             source: SocketAddrV4::new(address, SERVER_PORT),
-            udp: udp::Socket::bind(any, Some(interface))?,
+            udp,
             packet: packet::Socket::open(interface, ETHERTYPE_IPV4, &Filter::drop_all())?,
         })
     }
