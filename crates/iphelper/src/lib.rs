@@ -79,6 +79,7 @@ mod daemon;
 mod details;
 mod error;
 mod lease;
+pub mod tables;
 
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncEvents, leases_async, watch_async};

@@ -88,6 +88,16 @@ impl<T: Transport> Connection<T> {
     ///
     /// Not being there is a refusal: [`Reason::NotFound`](crate::Reason::NotFound).
     pub fn one<R: Row>(&mut self, request: &Request) -> Result<R, Error> {
+        self.one_view::<R, R>(request, |view| R::from_view(view))
+    }
+
+    /// Asks for one row, as [`one`](Self::one), and makes something of it as it stands in the
+    /// datagram.
+    pub fn one_view<R: Row, O>(
+        &mut self,
+        request: &Request,
+        make: impl FnOnce(&R::View<'_>) -> O,
+    ) -> Result<O, Error> {
         self.sequence = self.sequence.wrapping_add(1);
         self.outgoing.clear();
         // Without asking for an acknowledgement: the row is the answer.
@@ -109,7 +119,7 @@ impl<T: Transport> Connection<T> {
                     return outcome.and(Err(Error::NoAnswer));
                 }
                 if let Some(view) = R::view(&message) {
-                    return Ok(R::from_view(&view?));
+                    return Ok(make(&view?));
                 }
             }
         }

@@ -169,6 +169,7 @@ impl<'a> LinkView<'a> {
 /// Counters since the interface was made (`struct rtnl_link_stats64`), or since its driver last
 /// reset them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Statistics {
     /// Packets received.

@@ -1,0 +1,165 @@
+use std::fmt;
+use std::io;
+
+use netlink::{Reason, Refusal};
+
+/// Why something about the tables failed.
+///
+/// The first variants say what the caller can do; each carries a [`Failure`], whether it was found
+/// out before the kernel was asked or the kernel said so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was to be made is there already.
+    #[error("{0}")]
+    AlreadyExists(Failure),
+
+    /// What was asked for, or the interface it belongs to, is not there.
+    #[error("{0}")]
+    NotFound(Failure),
+
+    /// The caller lacks the privilege: changes need `CAP_NET_ADMIN`.
+    #[error("{0}")]
+    NotPermitted(Failure),
+
+    /// A value is wrong in itself, or does not fit what it was meant for.
+    #[error("{0}")]
+    InvalidValue(Failure),
+
+    /// Linux, this kernel, or this interface has no such thing.
+    #[error("{0}")]
+    NotSupported(Failure),
+
+    /// Nobody answers for the address, or no route leads there.
+    #[error("{0}")]
+    Unreachable(Failure),
+
+    /// There was no answer in time.
+    #[error("{0}")]
+    TimedOut(Failure),
+
+    /// The kernel refused for another reason.
+    #[error("{0}")]
+    Refused(Failure),
+
+    /// The table changed during every attempt to read it. Worth trying again later.
+    #[error("the tables changed during each of {attempts} attempts to read them")]
+    Inconsistent {
+        /// How often they were read.
+        attempts: u32,
+    },
+
+    /// The kernel's messages cannot be understood.
+    #[error(transparent)]
+    Netlink(netlink::Error),
+
+    /// A socket or file failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What failed and why, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// What it was about: `address 192.0.2.1/24`, `interface eth0`.
+    pub subject: String,
+    /// What is wrong, in the kernel's own words where it gave any.
+    pub problem: String,
+    /// The kernel's error number (`errno(3)`); `None` if the kernel was not asked.
+    pub code: Option<i32>,
+}
+
+impl Failure {
+    pub(crate) fn new(subject: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { subject: subject.to_string(), problem: problem.to_string(), code: None }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.problem)
+    }
+}
+
+impl Error {
+    pub(crate) fn invalid(subject: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::InvalidValue(Failure::new(subject, problem))
+    }
+
+    pub(crate) fn not_supported(subject: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self::NotSupported(Failure::new(subject, problem))
+    }
+
+    pub(crate) fn not_found(subject: impl fmt::Display) -> Self {
+        Self::NotFound(Failure::new(subject, "not found"))
+    }
+
+    /// Sorts the kernel's answer about `subject`.
+    pub(crate) fn of(error: netlink::Error, subject: impl fmt::Display) -> Self {
+        let refusal = match error {
+            netlink::Error::Refused(refusal) => refusal,
+            netlink::Error::TimedOut => {
+                return Self::TimedOut(Failure::new(subject, "the kernel did not answer in time"));
+            }
+            other => return Self::reading(other),
+        };
+        let failure = failure(&refusal, subject);
+        match refusal.reason() {
+            Reason::AlreadyExists => Self::AlreadyExists(failure),
+            Reason::NotFound => Self::NotFound(failure),
+            Reason::NotPermitted => Self::NotPermitted(failure),
+            Reason::InvalidValue => Self::InvalidValue(failure),
+            Reason::NotSupported => Self::NotSupported(failure),
+            _ => Self::Refused(failure),
+        }
+    }
+
+    /// Sorts what can go wrong when a table is read.
+    pub(crate) fn reading(error: netlink::Error) -> Self {
+        match error {
+            netlink::Error::Inconsistent { attempts } => Self::Inconsistent { attempts },
+            netlink::Error::Io(error) => Self::Io(error),
+            error @ (netlink::Error::Refused(_) | netlink::Error::TimedOut) => {
+                Self::of(error, "table")
+            }
+            other => Self::Netlink(other),
+        }
+    }
+
+    /// Sorts the outcome of writing a kernel parameter.
+    pub(crate) fn parameter(error: &io::Error, subject: impl fmt::Display) -> Self {
+        let code = error.raw_os_error();
+        let problem = error.to_string();
+        let failure = Failure { subject: subject.to_string(), problem, code };
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotSupported(failure),
+            // Containers often have /proc/sys mounted read-only.
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotPermitted(failure)
+            }
+            io::ErrorKind::InvalidInput => Self::InvalidValue(failure),
+            _ => Self::Refused(failure),
+        }
+    }
+
+    /// What failed and why, where it is more than a broken socket.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::AlreadyExists(failure)
+            | Self::NotFound(failure)
+            | Self::NotPermitted(failure)
+            | Self::InvalidValue(failure)
+            | Self::NotSupported(failure)
+            | Self::Unreachable(failure)
+            | Self::TimedOut(failure)
+            | Self::Refused(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) fn failure(refusal: &Refusal, subject: impl fmt::Display) -> Failure {
+    Failure { subject: subject.to_string(), problem: refusal.to_string(), code: Some(refusal.code) }
+}

@@ -1,0 +1,335 @@
+use netlink::address::Address;
+use netlink::link::{Link, LinkView};
+use netlink::neighbor::Neighbor as NeighborEntry;
+use netlink::{
+    Connection, Family, Request, Socket, Transport, Visit, address, link, neighbor, route,
+};
+
+use crate::directory::{Directory, Entry};
+use crate::ip_interface::PathMtuTimeouts;
+use crate::{
+    AnycastAddress, Error, Interface, IpInterface, Machine, MulticastAddress, Neighbor, Route,
+    Selector, StackEntry, UnicastAddress, parameter, stack,
+};
+
+/// A connection to the kernel of one network namespace, to read and change its tables.
+///
+/// Everything waits for the kernel's answer, normally for micro- to milliseconds. Each table is
+/// read in one consistent state, in as few requests as there are: one dump for interfaces and IP
+/// interfaces, two for the tables whose rows name interfaces.
+///
+/// The `visit_*` functions show one row after the other, for tables too large to hold twice. They
+/// may begin anew when the table changes while it is read: then [`Visit::Restart`] says to forget
+/// the rows shown so far. Only success means that the rows since are a whole table.
+#[derive(Debug)]
+pub struct Tables<T = Socket> {
+    pub(crate) connection: Connection<T>,
+    pub(crate) machine: Machine,
+}
+
+impl Tables {
+    /// Connects to the kernel, in the calling thread's network namespace.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self::new(Connection::open()?, Machine::local()))
+    }
+}
+
+impl<T: Transport> Tables<T> {
+    /// Uses a connection, as the machine of this identity.
+    pub fn new(connection: Connection<T>, machine: Machine) -> Self {
+        Self { connection, machine }
+    }
+
+    /// All interfaces, in order of their index.
+    pub fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
+        let mut rows = Vec::new();
+        self.visit_interfaces(collect(&mut rows))?;
+        Ok(rows)
+    }
+
+    /// Shows all interfaces.
+    pub fn visit_interfaces(
+        &mut self,
+        mut visitor: impl FnMut(Visit<Interface>),
+    ) -> Result<(), Error> {
+        let machine = &self.machine;
+        let visit = self.connection.visit::<Link>(&link::dump(), |visit| {
+            visitor(match visit {
+                Visit::Row(view) => Visit::Row(Interface::new(&view, machine)),
+                Visit::Restart => Visit::Restart,
+            });
+        });
+        visit.map_err(Error::reading)
+    }
+
+    /// One interface.
+    pub fn interface(&mut self, selector: impl Into<Selector>) -> Result<Interface, Error> {
+        self.one_link(&selector.into(), Interface::new)
+    }
+
+    /// The index of an interface.
+    pub fn ifindex(&mut self, selector: impl Into<Selector>) -> Result<u32, Error> {
+        self.one_link(&selector.into(), |view, _| view.index)
+    }
+
+    /// The IP interfaces of a family: one row for each interface and family.
+    pub fn ip_interfaces(&mut self, family: Family) -> Result<Vec<IpInterface>, Error> {
+        let mut rows = Vec::new();
+        self.visit_ip_interfaces(family, collect(&mut rows))?;
+        Ok(rows)
+    }
+
+    /// Shows the IP interfaces of a family.
+    pub fn visit_ip_interfaces(
+        &mut self,
+        family: Family,
+        mut visitor: impl FnMut(Visit<IpInterface>),
+    ) -> Result<(), Error> {
+        let timeouts = parameter::path_mtu_timeouts();
+        let visit = self.connection.visit::<Link>(&link::dump(), |visit| match visit {
+            Visit::Row(view) => {
+                ip_rows(&view, family, timeouts).for_each(|row| visitor(Visit::Row(row)))
+            }
+            Visit::Restart => visitor(Visit::Restart),
+        });
+        visit.map_err(Error::reading)
+    }
+
+    /// The unicast addresses of a family.
+    pub fn unicast_addresses(&mut self, family: Family) -> Result<Vec<UnicastAddress>, Error> {
+        let mut rows = Vec::new();
+        self.visit_unicast_addresses(family, collect(&mut rows))?;
+        Ok(rows)
+    }
+
+    /// Shows the unicast addresses of a family.
+    pub fn visit_unicast_addresses(
+        &mut self,
+        family: Family,
+        visitor: impl FnMut(Visit<UnicastAddress>),
+    ) -> Result<(), Error> {
+        self.visit_addresses(&address::dump(family, None), UnicastAddress::new, visitor)
+    }
+
+    /// The groups that interfaces have joined. IPv4 groups need Linux 6.14; older kernels tell
+    /// them in `/proc/net/igmp`, which is read then.
+    pub fn multicast_addresses(&mut self, family: Family) -> Result<Vec<MulticastAddress>, Error> {
+        let mut rows = Vec::new();
+        for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|f| family.includes(*f)) {
+            let request = address::dump_multicast(family, None);
+            let mut part = Vec::new();
+            match self.visit_addresses(&request, MulticastAddress::new, collect(&mut part)) {
+                Ok(()) => rows.append(&mut part),
+                // A kernel without IPv6 has no groups of it.
+                Err(Error::NotSupported(_)) if family == Family::Ipv6 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The anycast addresses of a family; Linux has them for IPv6 alone.
+    pub fn anycast_addresses(&mut self, family: Family) -> Result<Vec<AnycastAddress>, Error> {
+        let mut rows = Vec::new();
+        if family.includes(Family::Ipv6) {
+            let request = address::dump_anycast(None);
+            match self.visit_addresses(&request, AnycastAddress::new, collect(&mut rows)) {
+                Ok(()) | Err(Error::NotSupported(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The routes of a family, of all tables.
+    pub fn routes(&mut self, family: Family) -> Result<Vec<Route>, Error> {
+        let mut rows = Vec::new();
+        self.visit_routes(family, collect(&mut rows))?;
+        Ok(rows)
+    }
+
+    /// Shows the routes of a family, of all tables.
+    pub fn visit_routes(
+        &mut self,
+        family: Family,
+        mut visitor: impl FnMut(Visit<Route>),
+    ) -> Result<(), Error> {
+        let directory = self.directory()?;
+        let request = route::dump(family, None, None);
+        let visit = self.connection.visit::<netlink::route::Route>(&request, |visit| {
+            visitor(match visit {
+                Visit::Row(view) => Visit::Row(Route::new(&view, &directory)),
+                Visit::Restart => Visit::Restart,
+            });
+        });
+        visit.map_err(Error::reading)
+    }
+
+    /// The neighbours of a family.
+    pub fn neighbors(&mut self, family: Family) -> Result<Vec<Neighbor>, Error> {
+        let mut rows = Vec::new();
+        self.visit_neighbors(family, collect(&mut rows))?;
+        Ok(rows)
+    }
+
+    /// Shows the neighbours of a family.
+    pub fn visit_neighbors(
+        &mut self,
+        family: Family,
+        mut visitor: impl FnMut(Visit<Neighbor>),
+    ) -> Result<(), Error> {
+        let mut directory = self.directory()?;
+        let mut late = Vec::new();
+        let request = neighbor::dump(family, None);
+        let visit = self.connection.visit::<NeighborEntry>(&request, |visit| match visit {
+            Visit::Row(row) => match directory.get(row.interface) {
+                Some(entry) => visitor(Visit::Row(Neighbor::new(&row, entry))),
+                None => late.push(row),
+            },
+            Visit::Restart => {
+                late.clear();
+                visitor(Visit::Restart);
+            }
+        });
+        visit.map_err(Error::reading)?;
+        for row in late {
+            if let Some(entry) = self.late_entry(&mut directory, row.interface)? {
+                visitor(Visit::Row(Neighbor::new(&row, &entry)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Which interface rides on which.
+    pub fn interface_stack(&mut self) -> Result<Vec<StackEntry>, Error> {
+        let mut pairs = Vec::new();
+        let mut directory = Directory::default();
+        let visit = self.connection.visit::<Link>(&link::dump(), |visit| match visit {
+            Visit::Row(view) => {
+                directory.insert(view.index, Entry::new(&view));
+                pairs.extend(stack::pairs_of_view(&view));
+            }
+            Visit::Restart => {
+                directory.clear();
+                pairs.clear();
+            }
+        });
+        visit.map_err(Error::reading)?;
+        Ok(pairs.into_iter().filter_map(|pair| StackEntry::new(pair, &directory)).collect())
+    }
+
+    /// Addresses of any sort, with the names of their interfaces.
+    fn visit_addresses<R>(
+        &mut self,
+        request: &Request,
+        row: impl Fn(&Address, &Entry) -> R,
+        mut visitor: impl FnMut(Visit<R>),
+    ) -> Result<(), Error> {
+        let mut directory = self.directory()?;
+        let mut late = Vec::new();
+        let visit = self.connection.visit::<Address>(request, |visit| match visit {
+            Visit::Row(address) => match directory.get(address.interface) {
+                Some(entry) => visitor(Visit::Row(row(&address, entry))),
+                None => late.push(address),
+            },
+            Visit::Restart => {
+                late.clear();
+                visitor(Visit::Restart);
+            }
+        });
+        visit.map_err(Error::reading)?;
+        for address in late {
+            if let Some(entry) = self.late_entry(&mut directory, address.interface)? {
+                visitor(Visit::Row(row(&address, &entry)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of all interfaces.
+    pub(crate) fn directory(&mut self) -> Result<Directory, Error> {
+        let mut directory = Directory::default();
+        let visit = self.connection.visit::<Link>(&link::dump(), |visit| match visit {
+            Visit::Row(view) => _ = directory.insert(view.index, Entry::new(&view)),
+            Visit::Restart => directory.clear(),
+        });
+        visit.map_err(Error::reading)?;
+        Ok(directory)
+    }
+
+    /// The entry of an interface that came after the directory was made; `None` if it is gone
+    /// again, and with it the row that named it.
+    fn late_entry(
+        &mut self,
+        directory: &mut Directory,
+        ifindex: u32,
+    ) -> Result<Option<Entry>, Error> {
+        if let Some(entry) = directory.get(ifindex) {
+            return Ok(Some(*entry));
+        }
+        match self.one_link(&ifindex.into(), |view, _| Entry::new(view)) {
+            Ok(entry) => {
+                directory.insert(ifindex, entry);
+                Ok(Some(entry))
+            }
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for one interface, and makes something of it.
+    pub(crate) fn one_link<R>(
+        &mut self,
+        selector: &Selector,
+        make: impl Fn(&LinkView<'_>, &Machine) -> R,
+    ) -> Result<R, Error> {
+        let request = match selector {
+            Selector::Index(ifindex) => link::by_index(*ifindex),
+            Selector::Luid(luid) => link::by_index(luid.ifindex()),
+            Selector::Name(name) => link::by_name(name),
+            Selector::Guid(guid) => {
+                let machine = &self.machine;
+                let mut found = None;
+                let visit = self.connection.visit::<Link>(&link::dump(), |visit| match visit {
+                    Visit::Row(view) if machine.guid(&view) == *guid => {
+                        found.get_or_insert_with(|| make(&view, machine));
+                    }
+                    Visit::Row(_) => {}
+                    Visit::Restart => found = None,
+                });
+                visit.map_err(Error::reading)?;
+                return found.ok_or_else(|| Error::not_found(selector));
+            }
+        };
+        let machine = &self.machine;
+        let answer = self.connection.one_view::<Link, _>(&request, |view| {
+            let matches =
+                !matches!(selector, Selector::Luid(luid) if *luid != crate::Luid::of(view));
+            matches.then(|| make(view, machine))
+        });
+        match answer {
+            Ok(Some(row)) => Ok(row),
+            Ok(None) => Err(Error::not_found(selector)),
+            Err(error) => Err(Error::of(error, selector)),
+        }
+    }
+}
+
+/// The rows of an interface in a family, or in both.
+pub(crate) fn ip_rows(
+    view: &LinkView<'_>,
+    family: Family,
+    timeouts: PathMtuTimeouts,
+) -> impl Iterator<Item = IpInterface> {
+    [Family::Ipv4, Family::Ipv6]
+        .into_iter()
+        .filter(move |one| family.includes(*one))
+        .filter_map(move |one| IpInterface::new(view, one, timeouts))
+}
+
+fn collect<R>(rows: &mut Vec<R>) -> impl FnMut(Visit<R>) {
+    |visit| match visit {
+        Visit::Row(row) => rows.push(row),
+        Visit::Restart => rows.clear(),
+    }
+}
