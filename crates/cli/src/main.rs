@@ -1,1 +1,101 @@
-fn main(){}
+//! `iph`, the command of iphelper.
+//!
+//! In reading order:
+//!
+//! - `arguments` is the command line; help, man pages and completions (`manual`) come from it.
+//! - `session` is the way to the daemon, `printer` the only way out; `exit` says how it ends, and
+//!   `hints` what a person may do about that.
+//! - `overview`, `lease`, `daemon`, `ipconfig`, `lab` are the commands.
+//! - `text`, `table`, `terminal` and `progress` make it readable.
+//!
+//! An interrupt (Ctrl-C) ends the process and with it the connection; the daemon takes that for
+//! the caller's loss of interest, and what waits for an answer is over.
+
+mod arguments;
+mod daemon;
+mod exit;
+mod hints;
+mod ipconfig;
+mod lab;
+mod lease;
+mod manual;
+mod overview;
+mod printer;
+mod progress;
+mod session;
+mod table;
+mod terminal;
+mod text;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::exit::{Exit, Failure};
+use crate::printer::Printer;
+use crate::session::Session;
+
+fn main() -> ExitCode {
+    let mut printer = Printer::standard();
+    let arguments = match Arguments::try_parse_from(words(std::env::args_os())) {
+        Ok(arguments) => arguments,
+        Err(error) => return printer.usage(&error).into(),
+    };
+    let Arguments { global, command } = arguments;
+    match command {
+        Some(Command::Daemon(arguments::Daemon::Run { config, state_dir, log })) => {
+            daemon::foreground(config, state_dir, global.socket, log)
+        }
+        Some(Command::Lab { command }) => lab::run(&mut printer, command.unwrap_or_default()),
+        command => {
+            let mut session = Session::new(printer, global);
+            match run(&mut session, command) {
+                Ok(exit) => exit.into(),
+                Err(failure) => session.printer.failure(failure).into(),
+            }
+        }
+    }
+}
+
+fn run(session: &mut Session, command: Option<Command>) -> Result<Exit, Failure> {
+    let done = match command {
+        None => overview::run(session),
+        Some(Command::Lease(command)) => lease::run(session, command),
+        Some(Command::Daemon(command)) => daemon::run(session, command),
+        Some(Command::Ipconfig { words }) => return ipconfig::run(session, &words),
+        Some(Command::Completions { shell }) => manual::completions(&mut session.printer, shell),
+        Some(Command::Man { directory }) => manual::write(&directory),
+        // Runs without a session.
+        Some(Command::Lab { .. }) => Ok(()),
+    };
+    done.map(|()| Exit::Success)
+}
+
+/// The command line; called by the name of `ipconfig`, it is that command's.
+fn words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let program = words.next().unwrap_or_else(|| "iph".into());
+    let is_ipconfig = Path::new(&program).file_name() == Some(OsStr::new("ipconfig"));
+    let command = is_ipconfig.then(|| OsString::from("ipconfig"));
+    [program].into_iter().chain(command).chain(words).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Vec<OsString> {
+        words(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn called_as_ipconfig_it_is_ipconfig() {
+        assert_eq!(said("/usr/bin/ipconfig /all"), ["/usr/bin/ipconfig", "ipconfig", "/all"]);
+        assert_eq!(said("iph lease list"), ["iph", "lease", "list"]);
+        let arguments = Arguments::try_parse_from(said("ipconfig /renew eth*")).unwrap();
+        let Some(Command::Ipconfig { words }) = arguments.command else { panic!() };
+        assert_eq!(words, ["/renew", "eth*"]);
+    }
+}

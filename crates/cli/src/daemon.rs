@@ -1,0 +1,154 @@
+//! `iph daemon`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use api::daemon::{Counter, Counters, Reload, StatusReply};
+
+use crate::arguments;
+use crate::exit::Failure;
+use crate::overview::problems;
+use crate::session::Session;
+use crate::terminal::Style;
+use crate::text::{Clock, duration, escaped};
+
+pub(crate) fn run(session: &mut Session, command: arguments::Daemon) -> Result<(), Failure> {
+    match command {
+        // Answered before there is a session: see `foreground`.
+        arguments::Daemon::Run { .. } => Ok(()),
+        arguments::Daemon::Status => status(session),
+        arguments::Daemon::Reload => reload(session),
+        arguments::Daemon::Counters { prometheus } => counters(session, prometheus),
+    }
+}
+
+/// Runs the daemon in this process, until it is told to end.
+pub(crate) fn foreground(
+    config: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    socket: Option<PathBuf>,
+    log: Option<String>,
+) -> ExitCode {
+    let options = [
+        ("--config", config.map(OsString::from)),
+        ("--state-dir", state_dir.map(OsString::from)),
+        ("--socket", socket.map(OsString::from)),
+        ("--log", log.map(OsString::from)),
+    ];
+    let said = options.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
+    ::daemon::main(said.flatten())
+}
+
+fn status(session: &mut Session) -> Result<(), Failure> {
+    let status = session.status()?;
+    if session.printer.is_json() {
+        return Ok(session.printer.json(&status)?);
+    }
+    let text = render(&status, &Clock::system(), session.printer.style());
+    Ok(session.printer.print(&text)?)
+}
+
+fn reload(session: &mut Session) -> Result<(), Failure> {
+    let reply = session.ask(&Reload {})?;
+    match session.printer.is_json() {
+        true => Ok(session.printer.json(&reply)?),
+        false => Ok(session.printer.print("The configuration was read again.\n")?),
+    }
+}
+
+fn counters(session: &mut Session, prometheus: bool) -> Result<(), Failure> {
+    let counters = session.ask(&Counters {})?.counters;
+    if session.printer.is_json() {
+        for counter in &counters {
+            session.printer.json(counter)?;
+        }
+        return Ok(());
+    }
+    let text = match prometheus {
+        true => exposition(&counters),
+        false => aligned(&counters),
+    };
+    Ok(session.printer.print(&text)?)
+}
+
+fn render(status: &StatusReply, clock: &Clock, style: Style) -> String {
+    let since =
+        format!("{} (for {})", clock.absolute(status.since), duration(clock.behind(status.since)));
+    let counts = format!("{} managed, {} with a lease", status.interfaces, status.leases);
+    let lines = [
+        ("Ready since", since),
+        ("Interfaces", counts),
+        ("Configuration", status.config_file.clone()),
+        ("State", status.state_dir.clone()),
+        ("Name servers go to", status.resolver.clone()),
+    ];
+    let title = format!("iphelperd {}", escaped(&status.version));
+    let mut text = format!("{}  process {}\n", style.heading(&title), status.pid);
+    for (name, value) in lines {
+        text.push_str(&format!("  {name:<20}{}\n", escaped(&value)));
+    }
+    match status.problems.is_empty() {
+        true => text.push_str("No problems.\n"),
+        false => text.push_str(&problems(&status.problems, clock, style)),
+    }
+    text
+}
+
+fn aligned(counters: &[Counter]) -> String {
+    let widest = counters.iter().map(|counter| counter.name.chars().count()).max().unwrap_or(0);
+    let line =
+        |counter: &Counter| format!("{:<widest$}  {}\n", escaped(&counter.name), counter.value);
+    counters.iter().map(line).collect()
+}
+
+/// The text format of Prometheus: names of `[a-zA-Z0-9_]`, counters end in `_total`.
+///
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/>
+fn exposition(counters: &[Counter]) -> String {
+    let mut text = String::new();
+    for counter in counters {
+        let sound = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name: String = counter.name.chars().map(sound).collect();
+        let name = name.strip_suffix("_total").unwrap_or(&name);
+        text.push_str(&format!("# TYPE iphelper_{name}_total counter\n"));
+        text.push_str(&format!("iphelper_{name}_total {}\n", counter.value));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overview;
+
+    #[test]
+    fn status_is_a_line_for_each_thing() {
+        let expected = "\
+iphelperd 0.1.0  process 4711
+  Ready since         2026-11-21 11:00:00 (for 3 h)
+  Interfaces          2 managed, 1 with a lease
+  Configuration       /etc/iphelper/iphelper.toml
+  State               /var/lib/iphelper
+  Name servers go to  resolved
+Problem: store (13:00:00): eth0.json was damaged and set aside.
+";
+        let clock = Clock::fixed("2026-11-21T12:00:00Z");
+        let mut status = overview::tests::sample();
+        assert_eq!(render(&status, &clock, Style::PLAIN), expected);
+        status.problems.clear();
+        assert!(render(&status, &clock, Style::PLAIN).ends_with("resolved\nNo problems.\n"));
+    }
+
+    #[test]
+    fn counters_for_people_and_for_prometheus() {
+        let counter = |name: &str, value| Counter { name: name.into(), value };
+        let counters = [counter("sent.discover", 3), counter("calls-total", 12)];
+        assert_eq!(aligned(&counters), "sent.discover  3\ncalls-total    12\n");
+        assert_eq!(
+            exposition(&counters),
+            "# TYPE iphelper_sent_discover_total counter\niphelper_sent_discover_total 3\n\
+             # TYPE iphelper_calls_total counter\niphelper_calls_total 12\n"
+        );
+    }
+}

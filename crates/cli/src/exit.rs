@@ -1,0 +1,72 @@
+//! How a command ends.
+
+use std::io;
+use std::process;
+
+/// What the shell is told. Scripts rely on the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Success = 0,
+    /// The operation failed.
+    Failed = 1,
+    /// The command line was not understood.
+    Usage = 2,
+    /// The daemon cannot be reached.
+    Unreachable = 3,
+    /// The caller may not do that.
+    Denied = 4,
+}
+
+impl From<Exit> for process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command came to nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something a person can read and perhaps mend.
+    Told(Box<Told>),
+    /// What was to be printed could not be. A closed pipe is no failure: who reads has had enough.
+    Output(io::Error),
+}
+
+/// An error as it is shown.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) exit: Exit,
+    /// Lower case, without a stop.
+    pub(crate) message: String,
+    /// Sentences that say what to do.
+    pub(crate) hints: Vec<String>,
+    /// The error as the daemon sent it: an object of `error` and `parameters`.
+    pub(crate) object: Option<serde_json::Value>,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self::Told(Box::new(Told { exit, message, hints: Vec::new(), object: None }))
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::Told(told) = &mut self {
+            told.hints.push(hint.into());
+        }
+        self
+    }
+
+    pub(crate) fn object(mut self, object: Option<serde_json::Value>) -> Self {
+        if let Self::Told(told) = &mut self {
+            told.object = object;
+        }
+        self
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

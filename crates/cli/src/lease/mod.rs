@@ -1,0 +1,257 @@
+//! `iph lease`.
+
+mod show;
+mod summary;
+mod watch;
+
+use std::net::IpAddr;
+
+use api::lease::{
+    Acquire, AcquireReply, Inform, Lease, List, Release, ReleaseReply, Renew, RenewReply, Via,
+};
+
+pub(crate) use summary::{held_address, table};
+
+use crate::arguments;
+use crate::exit::Failure;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::text::Clock;
+
+pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<(), Failure> {
+    match command {
+        arguments::Lease::List { pattern, family, watch } => {
+            if watch {
+                return watch::run(session, pattern);
+            }
+            list(session, &List { interface: pattern, family: family.family() })
+        }
+        arguments::Lease::Show { interface, family } => {
+            show(session, &List { interface: Some(interface), family: family.family() })
+        }
+        arguments::Lease::Acquire(target) => acquire(session, target),
+        arguments::Lease::Renew(target) => renew(session, target),
+        arguments::Lease::Release(target) => release(session, target),
+        arguments::Lease::Inform { interface, address } => inform(session, interface, address),
+        arguments::Lease::Watch { pattern } => watch::run(session, pattern),
+    }
+}
+
+fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
+    let leases = session.leases(asked)?;
+    if session.printer.is_json() {
+        return print_all(session, &leases);
+    }
+    if leases.is_empty() {
+        session.printer.note("No interface is managed.");
+        session.printer.hint("`iph lease acquire IFACE` leases an address.");
+        return Ok(());
+    }
+    let text =
+        table(&leases, &Clock::system()).render(session.printer.width(), session.printer.style());
+    Ok(session.printer.print(&text)?)
+}
+
+fn show(session: &mut Session, asked: &List) -> Result<(), Failure> {
+    let leases = session.leases(asked)?;
+    if session.printer.is_json() {
+        return print_all(session, &leases);
+    }
+    let (clock, style) = (Clock::system(), session.printer.style());
+    let texts: Vec<_> = leases.iter().map(|lease| show::render(lease, &clock, style)).collect();
+    Ok(session.printer.print(&texts.join("\n"))?)
+}
+
+fn acquire(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
+    let call = Acquire {
+        family: target.family.family(),
+        timeout: session.timeout(),
+        interface: target.interface,
+    };
+    let reply = {
+        let _progress = Progress::start(session.socket(), &call.interface);
+        session.wait(&call)?
+    };
+    conclude(session, &reply, |clock| acquired(&reply, clock))
+}
+
+fn renew(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
+    let call = Renew {
+        family: target.family.family(),
+        timeout: session.timeout(),
+        interface: target.interface,
+    };
+    let reply = {
+        let _progress = Progress::start(session.socket(), &call.interface);
+        session.wait(&call)?
+    };
+    conclude(session, &reply, |clock| renewed(&reply, clock))
+}
+
+fn release(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
+    let call = Release {
+        family: target.family.family(),
+        timeout: session.timeout(),
+        interface: target.interface,
+    };
+    let reply = {
+        let _progress = Progress::start(session.socket(), &call.interface);
+        session.wait(&call)?
+    };
+    conclude(session, &reply, |_| released(&reply, &call.interface))
+}
+
+fn inform(
+    session: &mut Session,
+    interface: String,
+    address: Option<IpAddr>,
+) -> Result<(), Failure> {
+    let call = Inform { interface, address, timeout: session.timeout() };
+    let reply = {
+        let _progress = Progress::start(session.socket(), &call.interface);
+        session.wait(&call)?
+    };
+    let style = session.printer.style();
+    conclude(session, &reply, |clock| show::render(&reply.lease, clock, style))
+}
+
+/// Prints the outcome: the reply itself, or what `sentence` makes of it.
+fn conclude<T: serde::Serialize>(
+    session: &mut Session,
+    reply: &T,
+    sentence: impl FnOnce(&Clock) -> String,
+) -> Result<(), Failure> {
+    match session.printer.is_json() {
+        true => Ok(session.printer.json(reply)?),
+        false => Ok(session.printer.print(&sentence(&Clock::system()))?),
+    }
+}
+
+fn print_all(session: &mut Session, leases: &[Lease]) -> Result<(), Failure> {
+    for lease in leases {
+        session.printer.json(lease)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn acquired(reply: &AcquireReply, clock: &Clock) -> String {
+    let lease = &reply.lease;
+    let (address, interface) = (held_address(lease), &lease.interface);
+    let from = lease.server.map(|server| format!(" from {server}")).unwrap_or_default();
+    let until = validity(lease, clock);
+    match reply.already {
+        true => format!("{interface} already holds {address}{from}, {until}.\n"),
+        false => format!("Leased {address} on {interface}{from}, {until}.\n"),
+    }
+}
+
+pub(crate) fn renewed(reply: &RenewReply, clock: &Clock) -> String {
+    let lease = &reply.lease;
+    let with = lease.server.map(|server| format!(" with {server}")).unwrap_or_default();
+    let via = match reply.via {
+        Via::Unicast => "unicast",
+        Via::Broadcast => "broadcast",
+        Via::SameNetwork => "recognised by its router",
+    };
+    let (address, interface) = (held_address(lease), &lease.interface);
+    let until = validity(lease, clock);
+    format!("Renewed {address} on {interface}{with} ({via}), {until}.\n")
+}
+
+pub(crate) fn released(reply: &ReleaseReply, interface: &str) -> String {
+    format!("Released {} on {interface} to {}.\n", reply.address, reply.server)
+}
+
+fn validity(lease: &Lease, clock: &Clock) -> String {
+    match lease.expires_at {
+        Some(time) => format!("valid until {}", clock.both(time)),
+        None => "valid for ever".to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use api::lease::{Family, Route, State};
+
+    /// A lease with every field, some of them hostile.
+    pub(crate) fn sample() -> Lease {
+        let time = |text: &str| Some(text.parse().unwrap());
+        let address = |text: &str| text.parse().unwrap();
+        Lease {
+            link_up: true,
+            hardware_address: Some("02:00:00:00:00:01".into()),
+            address: Some(address("192.0.2.7")),
+            prefix_length: Some(24),
+            broadcast: Some(address("192.0.2.255")),
+            server: Some(address("192.0.2.1")),
+            obtained_at: time("2026-11-21T11:58:00Z"),
+            renew_at: time("2026-11-21T17:58:00Z"),
+            rebind_at: time("2026-11-21T22:28:00Z"),
+            expires_at: time("2026-11-21T23:58:00Z"),
+            routes: vec![
+                Route {
+                    destination: "0.0.0.0/0".parse().unwrap(),
+                    gateway: Some(address("192.0.2.1")),
+                },
+                Route { destination: "198.51.100.0/24".parse().unwrap(), gateway: None },
+            ],
+            dns: vec![address("192.0.2.53"), address("192.0.2.54")],
+            domain_name: Some("example.org\x1b[2J".into()),
+            domain_search: vec!["example.org".into(), "\u{202e}gro".into()],
+            ntp: vec![address("192.0.2.123")],
+            mtu: Some(1400),
+            host_name: Some("host".into()),
+            captive_portal: Some("https://portal.example.org/".into()),
+            link_local: None,
+            metric: Some(1026),
+            client_identifier: Some("ff:00:00:00:01:00:04:aa:bb".into()),
+            ..Lease::new("eth0", 2, Family::Ipv4, State::Bound)
+        }
+    }
+
+    fn clock() -> Clock {
+        Clock::fixed("2026-11-21T12:00:00Z")
+    }
+
+    #[test]
+    fn outcomes_say_what_where_by_whom_and_how_long() {
+        let lease = sample();
+        let reply = AcquireReply { lease: lease.clone(), already: false };
+        let until = "valid until 2026-11-22 01:58:00 (in 11 h 58 min)";
+        assert_eq!(
+            acquired(&reply, &clock()),
+            format!("Leased 192.0.2.7/24 on eth0 from 192.0.2.1, {until}.\n")
+        );
+        let reply = AcquireReply { lease: lease.clone(), already: true };
+        assert_eq!(
+            acquired(&reply, &clock()),
+            format!("eth0 already holds 192.0.2.7/24 from 192.0.2.1, {until}.\n")
+        );
+        for (via, word) in [
+            (Via::Unicast, "unicast"),
+            (Via::Broadcast, "broadcast"),
+            (Via::SameNetwork, "recognised by its router"),
+        ] {
+            let reply = RenewReply { lease: lease.clone(), via };
+            assert_eq!(
+                renewed(&reply, &clock()),
+                format!("Renewed 192.0.2.7/24 on eth0 with 192.0.2.1 ({word}), {until}.\n")
+            );
+        }
+        let reply = ReleaseReply {
+            address: "192.0.2.7".parse().unwrap(),
+            server: "192.0.2.1".parse().unwrap(),
+        };
+        assert_eq!(released(&reply, "eth0"), "Released 192.0.2.7 on eth0 to 192.0.2.1.\n");
+    }
+
+    #[test]
+    fn a_lease_without_an_end_is_valid_for_ever() {
+        let reply = AcquireReply { lease: Lease { expires_at: None, ..sample() }, already: false };
+        assert_eq!(
+            acquired(&reply, &clock()),
+            "Leased 192.0.2.7/24 on eth0 from 192.0.2.1, valid for ever.\n"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! `iph` without a command: what is held, and what is wrong.
+
+use api::daemon::{Problem, StatusReply};
+use api::lease::{Lease, List};
+use serde::Serialize;
+
+use crate::exit::Failure;
+use crate::lease;
+use crate::session::Session;
+use crate::terminal::Style;
+use crate::text::{Clock, duration, escaped};
+
+#[derive(Serialize)]
+struct Overview<'a> {
+    status: &'a StatusReply,
+    leases: &'a [Lease],
+}
+
+pub(crate) fn run(session: &mut Session) -> Result<(), Failure> {
+    let status = session.status()?;
+    let leases = session.leases(&List::default())?;
+    if session.printer.is_json() {
+        return Ok(session.printer.json(&Overview { status: &status, leases: &leases })?);
+    }
+    let (width, style, clock) = (session.printer.width(), session.printer.style(), Clock::system());
+    let mut text = match leases.is_empty() {
+        true => {
+            "No interface is managed: `iph lease acquire IFACE` leases an address.\n".to_owned()
+        }
+        false => lease::table(&leases, &clock).render(width, style),
+    };
+    text.push('\n');
+    text.push_str(&footing(&status, &clock));
+    text.push_str(&problems(&status.problems, &clock, style));
+    Ok(session.printer.print(&text)?)
+}
+
+fn footing(status: &StatusReply, clock: &Clock) -> String {
+    format!(
+        "iphelperd {}, process {}, ready for {}. Name servers go to: {}.\n",
+        escaped(&status.version),
+        status.pid,
+        duration(clock.behind(status.since)),
+        escaped(&status.resolver),
+    )
+}
+
+/// One line for each, and none when all is well.
+pub(crate) fn problems(problems: &[Problem], clock: &Clock, style: Style) -> String {
+    let line = |problem: &Problem| {
+        format!(
+            "{} {} ({}): {}\n",
+            style.warning("Problem:"),
+            escaped(&problem.subject),
+            clock.brief(problem.time),
+            escaped(&problem.text)
+        )
+    };
+    problems.iter().map(line).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> StatusReply {
+        StatusReply {
+            version: "0.1.0".into(),
+            pid: 4711,
+            since: "2026-11-21T09:00:00Z".parse().unwrap(),
+            config_file: "/etc/iphelper/iphelper.toml".into(),
+            state_dir: "/var/lib/iphelper".into(),
+            resolver: "resolved".into(),
+            interfaces: 2,
+            leases: 1,
+            problems: vec![Problem {
+                time: "2026-11-21T11:00:00Z".parse().unwrap(),
+                subject: "store".into(),
+                text: "eth0.json was damaged and set aside.".into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_footing_and_the_problems() {
+        let clock = Clock::fixed("2026-11-21T12:00:00Z");
+        let status = sample();
+        assert_eq!(
+            footing(&status, &clock),
+            "iphelperd 0.1.0, process 4711, ready for 3 h. Name servers go to: resolved.\n"
+        );
+        assert_eq!(
+            problems(&status.problems, &clock, Style::PLAIN),
+            "Problem: store (13:00:00): eth0.json was damaged and set aside.\n"
+        );
+    }
+}

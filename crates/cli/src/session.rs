@@ -1,0 +1,95 @@
+//! What every command works with: the printer, the options, the way to the daemon.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::client::{CallError, Client, Replies};
+use api::lease::Lease;
+use api::{Method, Timeout, daemon, lease};
+
+use crate::arguments::Global;
+use crate::exit::Failure;
+use crate::hints::Explained;
+use crate::printer::Printer;
+
+/// What the daemon gets beyond the deadline it was given, to say that it passed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long anything may take that waits for no server.
+const PROMPT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) printer: Printer,
+    socket: PathBuf,
+    timeout: Option<Timeout>,
+}
+
+impl Session {
+    pub(crate) fn new(mut printer: Printer, global: Global) -> Self {
+        printer.set_json(global.json);
+        let socket = global.socket.unwrap_or_else(|| api::DEFAULT_SOCKET.into());
+        Self { printer, socket, timeout: global.timeout }
+    }
+
+    /// The daemon's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// The deadline that was asked for, to be handed to the daemon.
+    pub(crate) fn timeout(&self) -> Option<Timeout> {
+        self.timeout
+    }
+
+    /// Calls a method that waits for no DHCP server.
+    pub(crate) fn ask<M: Method>(&self, call: &M) -> Result<M::Reply, CallError<M::Error>> {
+        self.connect(self.promptness())?.call(call)
+    }
+
+    /// Calls a method of which the daemon knows the deadline.
+    pub(crate) fn wait<M: Method>(&self, call: &M) -> Result<M::Reply, CallError<M::Error>> {
+        let deadline = Duration::from(self.timeout.unwrap_or_default()) + GRACE;
+        self.connect(deadline)?.call(call)
+    }
+
+    /// Calls a method whose replies go on.
+    pub(crate) fn follow<M: Method>(&self, call: &M) -> Result<Replies<M>, CallError<M::Error>> {
+        self.connect(self.promptness())?.stream(call)
+    }
+
+    /// Every client there is, or those asked for. Nothing asked for and nothing there is no error.
+    pub(crate) fn leases(&self, call: &lease::List) -> Result<Vec<Lease>, CallError<lease::Error>> {
+        match self.connect(self.promptness())?.call_more(call) {
+            Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
+            Err(CallError::Method(lease::Error::NotManaged { .. }))
+                if call.interface.is_none() && call.family.is_none() =>
+            {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How the daemon is doing.
+    pub(crate) fn status(&self) -> Result<daemon::StatusReply, CallError<daemon::Error>> {
+        self.ask(&daemon::Status {})
+    }
+
+    fn promptness(&self) -> Duration {
+        self.timeout.map_or(PROMPT, Duration::from)
+    }
+
+    fn connect(&self, timeout: Duration) -> Result<Client, api::client::Error> {
+        Client::connect(&self.socket, Some(timeout))
+    }
+}
+
+impl<E: Explained> From<CallError<E>> for Failure {
+    fn from(error: CallError<E>) -> Self {
+        match error {
+            CallError::Method(error) => crate::hints::method(&error),
+            CallError::Client(error) => crate::hints::client(&error),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `iph` and `iph daemon`.
+
+use api::daemon::{Call as DaemonCall, Counter, CountersReply, Error, Problem, StatusReply};
+use api::lease::Call as LeaseCall;
+use api::server::Call;
+use api::{Empty, Time};
+use serde_json::json;
+
+use crate::fake::{Answer, Fake, bound};
+
+fn status() -> StatusReply {
+    StatusReply {
+        version: "0.1.0".into(),
+        pid: 4711,
+        since: "2026-11-21T12:00:00Z".parse::<Time>().unwrap(),
+        config_file: "/etc/iphelper/iphelper.toml".into(),
+        state_dir: "/var/lib/iphelper".into(),
+        resolver: "resolved".into(),
+        interfaces: 1,
+        leases: 1,
+        problems: vec![Problem {
+            time: "2026-11-21T12:00:00Z".parse().unwrap(),
+            subject: "eth0".into(),
+            text: "The server's \x1b[31mMTU was refused.".into(),
+        }],
+    }
+}
+
+fn healthy() -> Fake {
+    Fake::start(|call| match call {
+        Call::Daemon(DaemonCall::Status(_)) => Answer::one(&status()),
+        Call::Daemon(DaemonCall::Reload(_)) => Answer::one(&Empty {}),
+        Call::Daemon(DaemonCall::Counters(_)) => Answer::one(&CountersReply {
+            counters: vec![Counter { name: "sent.discover".into(), value: 3 }],
+        }),
+        Call::Lease(LeaseCall::List(_)) => Answer::leases(&[bound("eth0", 2)]),
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn without_a_command_everything_at_a_glance() {
+    let fake = healthy();
+    let out = fake.run("").result();
+    assert!(out.starts_with("INTERFACE  STATE  ADDRESS       SERVER     REMAINING"), "{out}");
+    assert!(out.contains("\neth0       bound  192.0.2.7/24  192.0.2.1  "), "{out}");
+    assert!(out.contains("\niphelperd 0.1.0, process 4711, ready for "), "{out}");
+    assert!(out.contains(r": The server's \u{1b}[31mMTU was refused."), "{out}");
+
+    let whole = &fake.run("--json").json()[0];
+    assert_eq!(whole["status"]["pid"], 4711);
+    assert_eq!(whole["leases"][0]["interface"], "eth0");
+}
+
+#[test]
+fn status_reload_and_counters() {
+    let fake = healthy();
+    let out = fake.run("daemon status").result();
+    assert!(out.starts_with("iphelperd 0.1.0  process 4711\n"), "{out}");
+    let read: StatusReply =
+        serde_json::from_value(fake.run("daemon status --json").json().remove(0)).unwrap();
+    assert_eq!(read, status());
+
+    assert_eq!(fake.run("daemon reload").result(), "The configuration was read again.\n");
+    assert_eq!(fake.run("daemon reload --json").result(), "{}\n");
+
+    assert_eq!(fake.run("daemon counters").result(), "sent.discover  3\n");
+    let counter = json!({ "name": "sent.discover", "value": 3 });
+    assert_eq!(fake.run("daemon counters --json").json(), [counter]);
+    assert_eq!(
+        fake.run("daemon counters --prometheus").result(),
+        "# TYPE iphelper_sent_discover_total counter\niphelper_sent_discover_total 3\n"
+    );
+}
+
+#[test]
+fn a_configuration_that_is_refused() {
+    let error = Error::InvalidConfiguration {
+        file: "/etc/iphelper/iphelper.toml".into(),
+        line: Some(3),
+        column: Some(1),
+        message: "unknown field `dhpc4`".into(),
+        hint: Some("Did you mean `dhcp4`?".into()),
+    };
+    let refusal = error.clone();
+    let fake = Fake::start(move |_| Answer::Daemon(refusal.clone()));
+    assert_eq!(
+        fake.run("daemon reload").failure(1),
+        "Error: /etc/iphelper/iphelper.toml:3:1: unknown field `dhpc4`\n\
+         Hint: Did you mean `dhcp4`?\n\
+         Hint: The configuration that was in force stays in force.\n"
+    );
+    let said = fake.run("daemon reload --json");
+    assert_eq!(serde_json::from_value::<Error>(said.json().remove(0)).unwrap(), error);
+}
+
+#[test]
+fn who_may_not_is_told_who_may() {
+    let fake = Fake::start(|_| Answer::Daemon(Error::AccessDenied { needed: "uid 0".into() }));
+    assert_eq!(
+        fake.run("daemon reload").failure(4),
+        "Error: access denied: uid 0 needed\nHint: Try again with `sudo`.\n"
+    );
+}
