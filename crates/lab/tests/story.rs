@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use iphelper_lab::{Namespace, Process, built, or_skip, wait_until};
+use iphelper_lab::{Namespace, Process, StateDir, built, or_skip, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const WHOLE_STORY: Duration = Duration::from_secs(90);
@@ -25,11 +25,28 @@ fn teller() {
     println!("told in {} steps, {:.1} s", report.steps, report.took.as_secs_f64());
 }
 
-fn start_teller() -> iphelper_lab::Result<Process> {
+/// Opens a shell when asked by a test below: a script that acquires a lease with the `iph` and the
+/// socket it is given, and leaves a program behind.
+#[test]
+fn host() {
+    let Some(shell) = std::env::var_os("IPHELPER_LAB_SHELL") else { return };
+    assert_eq!(std::env::var_os("SHELL"), Some(shell));
+    let status = iphelper_lab::shell(&built("iph").unwrap(), &mut std::io::stdout()).unwrap();
+    println!("the shell ended: {status}");
+    // Until the test has looked around.
+    std::thread::sleep(Duration::from_secs(1000));
+}
+
+/// This program again, with one of the tests above and what makes it work.
+fn start(test: &str, variables: &[(&str, &Path)]) -> iphelper_lab::Result<Process> {
     built("iph")?;
-    let mut teller = Command::new(std::env::current_exe().unwrap());
-    teller.args(["--exact", "teller", "--nocapture"]).env("IPHELPER_LAB_TELLER", "1");
-    Process::start(&Namespace::new()?, teller)
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).envs(variables.iter().copied());
+    Process::start(&Namespace::new()?, command)
+}
+
+fn start_teller() -> iphelper_lab::Result<Process> {
+    start("teller", &[("IPHELPER_LAB_TELLER", Path::new("1"))])
 }
 
 /// What a story could leave behind on disk: it keeps all files below `/run`.
@@ -66,6 +83,30 @@ fn the_story_holds_from_beginning_to_end() {
         assert!(text.lines().any(|line| line.contains(&format!("  {step} "))), "{step}:\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "no colours");
+}
+
+#[test]
+fn a_shell_is_inside_and_takes_its_programs_with_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let state = StateDir::new().unwrap();
+    let script = "#!/bin/sh\niph lease acquire eth0 || exit 4\nsleep 1234 &\nexit 3\n";
+    let shell = state.write("shell", script).unwrap();
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let host = or_skip!(start("host", &[("IPHELPER_LAB_SHELL", &shell), ("SHELL", &shell)]));
+    let ended = |line: &str| line.starts_with("the shell ended");
+    let line = host.wait_for_line("the shell's end", PATIENCE, ended).unwrap();
+    assert!(line.ends_with("exit status: 3"), "{}", host.log());
+    assert!(host.log().contains("10.77.0."), "{}", host.log());
+    assert!(children(host.id()).is_empty(), "the daemon ends with the lab");
+    assert!(!running("sleep\01234\0"));
+}
+
+/// Whether a program of this command line runs anywhere.
+fn running(command_line: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line == command_line.as_bytes())
 }
 
 #[test]

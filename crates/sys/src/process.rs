@@ -46,9 +46,10 @@ impl CommandExt for Command {
             let signal = libc::SIGKILL as libc::c_ulong;
             // SAFETY: prctl(2) PR_SET_PDEATHSIG takes a number.
             check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) })?;
-            // The parent may have died before the request, which then never fires.
+            // The parent may have died before the request, which then never fires. In a new process
+            // namespace the parent has no number, and is 0 (pid_namespaces(7)).
             // SAFETY: getppid(2) has no preconditions.
-            if unsafe { libc::getppid() } as u32 != parent {
+            if ![0, parent].contains(&(unsafe { libc::getppid() } as u32)) {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             Ok(())
