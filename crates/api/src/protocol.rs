@@ -262,6 +262,16 @@ mod tests {
     }
 
     #[test]
+    fn no_byte_is_looked_at_twice() {
+        let mut decoder = Decoder::new(LONGEST_CALL);
+        for arrived in 1..1000 {
+            decoder.push(b" ");
+            assert!(decoder.next_message().unwrap().is_none());
+            assert_eq!((decoder.start, decoder.scanned), (0, arrived));
+        }
+    }
+
+    #[test]
     fn a_large_buffer_is_given_back_when_empty() {
         let mut decoder = Decoder::new(LONGEST_CALL);
         decoder.push(&vec![b' '; 1 << 19]);

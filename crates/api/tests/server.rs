@@ -216,7 +216,7 @@ fn a_slow_subscriber_is_resynchronised_and_delays_nobody() {
         assert_eq!(seen.kind, lease::EventKind::Renewed, "the quick one missed nothing");
         worst = worst.max(began.elapsed());
     }
-    assert!(worst < Duration::from_secs(2), "{worst:?}");
+    assert!(worst < DEADLINE / 2, "{worst:?}");
     assert_eq!(server.client().call_more(&lease::List::default()).unwrap().len(), 3);
 
     let mut seen = 0;
@@ -260,7 +260,7 @@ fn a_client_that_never_reads_delays_nobody() {
     for _ in 0..100 {
         client.call(&daemon::Counters {}).unwrap();
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -325,7 +325,9 @@ fn a_call_ends_with_its_caller_unless_it_was_oneway() {
     stream.write_all(call("slow", false).as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     until("the call waits", || waiting() == 1);
-    std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..20 {
+        server.client().call(&daemon::Counters {}).unwrap();
+    }
     assert_eq!(waiting(), 1);
     drop(stream);
     until("the call ended", || waiting() == 0);
@@ -371,7 +373,8 @@ fn a_fault_in_a_handler_costs_its_connection_only() {
 
 #[test]
 fn the_end_is_told_to_subscribers_and_waits_for_calls() {
-    let mut server = Server::start();
+    let limits = Limits { grace: DEADLINE, ..Limits::default() };
+    let mut server = Server::with(Canned::default(), limits);
     let mut events = server.monitor(None);
     for _ in 0..3 {
         events.next().unwrap().unwrap();
@@ -386,7 +389,7 @@ fn the_end_is_told_to_subscribers_and_waits_for_calls() {
     until("both calls arrived", || calls() == 2);
     let began = Instant::now();
     server.stop();
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
 
     match events.next().unwrap().unwrap_err() {
         CallError::Method(lease::Error::Cancelled { .. }) => {}
@@ -516,25 +519,17 @@ fn users_are_limited_each_for_himself() {
 }
 
 #[test]
-fn large_replies_cost_time_in_proportion() {
-    let time_for = |count: u32| {
-        let canned = Canned::default();
-        *canned.leases.lock().unwrap() =
-            (0..count).map(|index| bound(&format!("veth{index}"), index)).collect();
-        let server = Server::with(canned, Limits::default());
-        let mut client = server.client();
-        let mut best = Duration::MAX;
-        for _ in 0..3 {
-            let began = Instant::now();
-            let leases = client.call_more(&lease::List::default()).unwrap();
-            assert_eq!(leases.len(), count as usize);
-            best = best.min(began.elapsed());
-        }
-        best
-    };
-    // 10,000 leases are some 9 MB.
-    let (few, many) = (time_for(1000), time_for(10_000));
-    assert!(many < few * 30, "{few:?} for 1,000, {many:?} for 10,000");
+fn ten_thousand_leases_arrive_complete_and_in_order() {
+    let canned = Canned::default();
+    let name = |index: u32| format!("veth{index}");
+    *canned.leases.lock().unwrap() = (0..10_000).map(|index| bound(&name(index), index)).collect();
+    let server = Server::with(canned, Limits::default());
+    // Some 9 MB: many times what the server queues at once.
+    let leases = server.client().call_more(&lease::List::default()).unwrap();
+    assert_eq!(leases.len(), 10_000);
+    for (index, reply) in (0..).zip(leases) {
+        assert_eq!(reply.lease.interface, name(index));
+    }
 }
 
 #[test]

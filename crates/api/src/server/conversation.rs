@@ -323,14 +323,23 @@ impl Line {
         }
     }
 
-    /// Writes all that is queued.
+    /// Writes all that is queued, then lets the other tasks run.
+    ///
+    /// A client that reads as fast as it is written to never makes its task wait. Without the
+    /// yield that task would keep the thread, and a subscriber next to it would miss events that
+    /// it had room for.
     async fn flush(&mut self) -> Result<(), Over> {
-        while !self.connection.outgoing().is_empty() {
-            self.write_some()?;
-            if !self.connection.outgoing().is_empty() {
-                self.stream.writable().await?;
-            }
+        if self.connection.outgoing().is_empty() {
+            return Ok(());
         }
+        loop {
+            self.write_some()?;
+            if self.connection.outgoing().is_empty() {
+                break;
+            }
+            self.stream.writable().await?;
+        }
+        tokio::task::yield_now().await;
         Ok(())
     }
 
