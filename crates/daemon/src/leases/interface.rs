@@ -42,7 +42,7 @@ pub(super) struct Interface {
 }
 
 /// What is ours in the kernel, so that its removal by others is noticed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Installed {
     /// With the time the kernel removes it by itself.
     pub(super) addresses: Vec<(Ipv4Addr, Option<Instant>)>,

@@ -54,12 +54,16 @@ impl Leases {
     pub(super) fn read_tables(&mut self) {
         if let Some(kernel) = self.kernel.as_ref().filter(|_| !self.reading_tables) {
             self.reading_tables = true;
+            let installed =
+                |(index, interface): (&u32, &Interface)| (*index, interface.installed.clone());
+            self.expected = self.interfaces.iter().map(installed).collect();
             kernel.read();
         }
     }
 
     /// Compares what there is with what is known. Notifications may run ahead of the tables; what
-    /// is compared here is true at worst for a moment too long, and the next one corrects it.
+    /// is compared here is true at worst for a moment too long, and the next one corrects it. What
+    /// was installed after the reading was asked for is not missed.
     pub(super) fn on_tables(&mut self, tables: Result<Tables, String>) {
         self.reading_tables = false;
         let tables = match tables {
@@ -78,16 +82,19 @@ impl Leases {
 
         let now = clock::now();
         let mut missing = Vec::new();
+        let expected = std::mem::take(&mut self.expected);
         for (index, interface) in &self.interfaces {
+            let Some(expected) = expected.get(index) else { continue };
             let there = |address| {
                 tables.addresses.iter().any(|row| row.interface == *index && row.address == address)
             };
-            for (address, _) in &interface.installed.addresses {
+            for (address, _) in &expected.addresses {
                 if !there(*address) && interface.installed.expects(*address, now) {
                     missing.push((*index, Input::AddressRemoved(*address)));
                 }
             }
-            for route in &interface.installed.routes {
+            let still = |route: &&_| interface.installed.routes.contains(route);
+            for route in expected.routes.iter().filter(still) {
                 let found =
                     tables.routes.iter().any(|row| row.interface == *index && row.route == *route);
                 if !found {

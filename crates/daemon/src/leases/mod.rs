@@ -58,7 +58,7 @@ use crate::problems::Problems;
 use crate::resolver::{Choice, Resolver};
 use crate::store::{Entry, Store};
 use command::{Pending, Request};
-use interface::Interface;
+use interface::{Installed, Interface};
 use pacer::Pacer;
 use poller::{Poller, Ready};
 
@@ -118,6 +118,8 @@ pub struct Leases {
     armed: Option<Instant>,
     store_retry_at: Option<Instant>,
     reading_tables: bool,
+    /// What was ours when that reading was asked for: the tables cannot know of anything later.
+    expected: BTreeMap<u32, Installed>,
     clients: u64,
 
     pending: HashMap<CommandId, Pending>,
