@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use dhcp::v4;
-use netlink::kernel::{IFF_DORMANT, RT_TABLE_MAIN, RTN_UNICAST, RTPROT_DHCP};
+use netlink::kernel::{ENOENT, IFF_DORMANT, RT_TABLE_MAIN, RTN_UNICAST, RTPROT_DHCP};
 use netlink::link::{Link, LinkView};
 use netlink::route::{Route, RouteView};
 use netlink::{Connection, Error, Family, Visit, address, link, route};
@@ -147,10 +147,15 @@ impl Tables {
         })?;
         let mut routes = Vec::new();
         let request = route::dump(Family::Ipv4, Some(RT_TABLE_MAIN), None);
-        connection.visit::<Route>(&request, |visit| match visit {
+        let read = connection.visit::<Route>(&request, |visit| match visit {
             Visit::Row(view) => routes.extend(RouteRow::new(&view)),
             Visit::Restart => routes.clear(),
-        })?;
+        });
+        match read {
+            // The main table is made with the first route.
+            Err(Error::Refused(refusal)) if refusal.code == ENOENT => {}
+            other => other?,
+        }
         Ok(Self { links, addresses, routes })
     }
 }
