@@ -1,6 +1,6 @@
 use crate::address::Address;
 use crate::kernel::*;
-use crate::link::{Link, LinkView};
+use crate::link::{Ipv6Link, Link, LinkView, Netconf};
 use crate::message::{Message, Messages};
 use crate::neighbor::Neighbor;
 use crate::route::{Route, RouteView};
@@ -28,6 +28,10 @@ pub enum Event<'a> {
     Route(Change, RouteView<'a>),
     /// A neighbour is new or changed, or is gone.
     Neighbor(Change, Neighbor),
+    /// IPv6 on an interface is new or changed, or is gone.
+    Ipv6(Change, Ipv6Link),
+    /// A setting is new or changed, or is gone.
+    Netconf(Change, Netconf),
     /// A message of another type.
     Other(Message<'a>),
     /// A message that could not be read. What follows in the same datagram is lost too if the
@@ -84,11 +88,17 @@ impl Events {
 fn decode(message: Message<'_>) -> Option<Event<'_>> {
     let change = match message.kind {
         RTM_DELLINK | RTM_DELADDR | RTM_DELROUTE | RTM_DELNEIGH | RTM_DELMULTICAST
-        | RTM_DELANYCAST => Change::Gone,
+        | RTM_DELANYCAST | RTM_DELNETCONF => Change::Gone,
         _ => Change::Present,
     };
     let event = match message.kind {
-        RTM_NEWLINK | RTM_DELLINK => Link::view(&message)?.map(|view| Event::Link(change, view)),
+        RTM_NEWLINK | RTM_DELLINK => match Link::view(&message) {
+            Some(view) => view.map(|view| Event::Link(change, view)),
+            None => Ipv6Link::view(&message)?.map(|row| Event::Ipv6(change, row)),
+        },
+        RTM_NEWNETCONF | RTM_DELNETCONF => {
+            Netconf::view(&message)?.map(|row| Event::Netconf(change, row))
+        }
         RTM_NEWADDR | RTM_DELADDR | RTM_NEWMULTICAST | RTM_DELMULTICAST | RTM_NEWANYCAST
         | RTM_DELANYCAST => Address::view(&message)?.map(|view| Event::Address(change, view)),
         RTM_NEWROUTE | RTM_DELROUTE => {

@@ -52,6 +52,12 @@ pub const RTM_NEWANYCAST: u16 = 60;
 pub const RTM_DELANYCAST: u16 = 61;
 pub const RTM_GETANYCAST: u16 = 62;
 
+pub const RTM_GETNEIGHTBL: u16 = 66;
+pub const RTM_SETNEIGHTBL: u16 = 67;
+pub const RTM_NEWNEIGHTBL: u16 = 64;
+pub const RTM_NEWNETCONF: u16 = 80;
+pub const RTM_DELNETCONF: u16 = 81;
+
 pub const RTNLGRP_LINK: u32 = 1;
 pub const RTNLGRP_NEIGH: u32 = 3;
 pub const RTNLGRP_IPV4_IFADDR: u32 = 5;
@@ -59,6 +65,11 @@ pub const RTNLGRP_IPV4_ROUTE: u32 = 7;
 pub const RTNLGRP_IPV6_IFADDR: u32 = 9;
 pub const RTNLGRP_IPV6_ROUTE: u32 = 11;
 pub const RTNLGRP_IPV6_IFINFO: u32 = 12;
+pub const RTNLGRP_IPV4_NETCONF: u32 = 24;
+pub const RTNLGRP_IPV6_NETCONF: u32 = 25;
+pub const RTNLGRP_IPV4_MCADDR: u32 = 37;
+pub const RTNLGRP_IPV6_MCADDR: u32 = 38;
+pub const RTNLGRP_IPV6_ACADDR: u32 = 39;
 
 pub const IFLA_ADDRESS: u16 = 1;
 pub const IFLA_BROADCAST: u16 = 2;
@@ -231,6 +242,16 @@ pub const NUD_FAILED: u16 = 0x20;
 pub const NUD_NOARP: u16 = 0x40;
 pub const NUD_PERMANENT: u16 = 0x80;
 
+pub const NDTA_NAME: u16 = 1;
+pub const NDTA_PARMS: u16 = 6;
+pub const NDTPA_IFINDEX: u16 = 1;
+pub const NDTPA_REACHABLE_TIME: u16 = 3;
+pub const NDTPA_BASE_REACHABLE_TIME: u16 = 4;
+pub const NDTPA_RETRANS_TIME: u16 = 5;
+
+pub const NETCONFA_IFINDEX: u16 = 1;
+pub const NETCONFA_FORWARDING: u16 = 2;
+
 pub const NTF_USE: u8 = 0x01;
 pub const NTF_SELF: u8 = 0x02;
 pub const NTF_MASTER: u8 = 0x04;
@@ -242,6 +263,7 @@ pub const ENOENT: i32 = 2;
 pub const ESRCH: i32 = 3;
 pub const ENXIO: i32 = 6;
 pub const E2BIG: i32 = 7;
+pub const EAGAIN: i32 = 11;
 pub const EACCES: i32 = 13;
 pub const EBUSY: i32 = 16;
 pub const EEXIST: i32 = 17;
@@ -252,4 +274,6 @@ pub const EPROTONOSUPPORT: i32 = 93;
 pub const EOPNOTSUPP: i32 = 95;
 pub const EAFNOSUPPORT: i32 = 97;
 pub const EADDRNOTAVAIL: i32 = 99;
+pub const ENETDOWN: i32 = 100;
 pub const ENETUNREACH: i32 = 101;
+pub const EHOSTUNREACH: i32 = 113;

@@ -32,6 +32,7 @@ pub mod route;
 mod row;
 #[cfg(feature = "socket")]
 mod socket;
+pub mod timing;
 mod transport;
 
 pub use attribute::{Attribute, Attributes};

@@ -181,6 +181,8 @@ pub(crate) const DEFAULT_METRIC_IPV6: u32 = 1024;
 pub(crate) const TAG: usize = 12;
 /// `IPV4_DEVCONF_FORWARDING`.
 pub(crate) const FORWARDING_IPV4: usize = 1;
+/// `IPV4_DEVCONF_RP_FILTER`.
+pub(crate) const REVERSE_PATH_FILTER: usize = 8;
 /// `DEVCONF_USE_TEMPADDR`, `DEVCONF_ACCEPT_RA_DEFRTR`, `DEVCONF_RA_DEFRTR_METRIC`.
 const USE_TEMPADDR: usize = 10;
 const ACCEPT_RA_DEFRTR: usize = 17;

@@ -15,6 +15,8 @@ mod row;
 mod selector;
 mod stack;
 mod tables;
+mod watch;
+mod write;
 
 pub use address::{
     AnycastAddress, DadState, MulticastAddress, PrefixOrigin, Scope, SuffixOrigin, UnicastAddress,
@@ -31,8 +33,13 @@ pub use row::{Row, Weight};
 pub use selector::Selector;
 pub use stack::StackEntry;
 pub use tables::Tables;
+pub use watch::{Cache, Change, Delta, Read, Subscription, Table, Watch};
+pub use write::{BestRoute, IpInterfaceSettings};
 
+pub use netlink::address::Assignment as AddressSettings;
 pub use netlink::link::Statistics;
+pub use netlink::neighbor::{Entry as NeighborSettings, State as NeighborKernelState};
+pub use netlink::route::{Entry as RouteSettings, NextHopEntry as NextHopSettings};
 pub use netlink::route::{Prefix, PrefixTextError};
 pub use netlink::{Family, Name, Visit};
 pub use wire::HardwareAddress;

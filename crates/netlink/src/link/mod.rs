@@ -13,7 +13,7 @@ pub use settings::{Kind, MacvlanMode, Settings, delete};
 pub use view::{LinkView, Statistics};
 
 use crate::kernel::*;
-use crate::{Error, Message, Name, Request, Row};
+use crate::{Error, Family, Message, Name, Request, Row};
 
 /// A network interface, with everything a link dump says that iphelper uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,10 +179,11 @@ impl Row for Link {
     type View<'a> = LinkView<'a>;
 
     fn view<'a>(message: &Message<'a>) -> Option<Result<LinkView<'a>, Error>> {
-        // AF_BRIDGE messages describe a bridge port's settings, not the interface.
+        // Messages of a family describe its settings on the interface: AF_BRIDGE those of a bridge
+        // port, AF_INET6 what Ipv6Link reads. The rest of the interface is not in them.
         matches!(message.kind, RTM_NEWLINK | RTM_DELLINK)
             .then(|| LinkView::parse(message))
-            .filter(|view| !matches!(view, Ok(view) if view.family == AF_BRIDGE))
+            .filter(|view| !matches!(view, Ok(view) if view.family != AF_UNSPEC))
     }
 
     fn from_view(view: &LinkView<'_>) -> Self {
@@ -219,6 +220,83 @@ impl Row for Link {
             ipv4: view.ipv4(),
             ipv6: view.ipv6(),
         }
+    }
+}
+
+/// What the kernel tells when IPv6 on an interface changes (group `RTNLGRP_IPV6_IFINFO`): routers
+/// have been heard, or IPv6 is not configured any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ipv6Link {
+    /// The interface.
+    pub index: u32,
+    /// IPv6 on it.
+    pub settings: Ipv6Settings,
+}
+
+impl Row for Ipv6Link {
+    type View<'a> = Self;
+
+    fn view<'a>(message: &Message<'a>) -> Option<Result<Self, Error>> {
+        if !matches!(message.kind, RTM_NEWLINK | RTM_DELLINK) {
+            return None;
+        }
+        match message.body::<16>() {
+            Ok((&[AF_INET6, _, _, _, i0, i1, i2, i3, ..], attributes)) => {
+                let settings = Ipv6Settings::parse(attributes.get(IFLA_PROTINFO)?.nested())?;
+                Some(Ok(Self { index: u32::from_ne_bytes([i0, i1, i2, i3]), settings }))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn from_view(view: &Self) -> Self {
+        view.clone()
+    }
+}
+
+/// What the kernel tells when one of the settings programs wait for changes (groups
+/// `RTNLGRP_IPV4_NETCONF` and `RTNLGRP_IPV6_NETCONF`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Netconf {
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// The interface; `None` for the settings of all, or of new ones.
+    pub interface: Option<u32>,
+    /// Passes packets on, if the message is about that.
+    pub forwarding: Option<bool>,
+}
+
+impl Row for Netconf {
+    type View<'a> = Self;
+
+    fn view<'a>(message: &Message<'a>) -> Option<Result<Self, Error>> {
+        if !matches!(message.kind, RTM_NEWNETCONF | RTM_DELNETCONF) {
+            return None;
+        }
+        // A `struct netconfmsg`: family, and padding.
+        let (&[family, _, _, _], attributes) = match message.body::<4>() {
+            Ok(body) => body,
+            Err(error) => return Some(Err(error)),
+        };
+        let family = match family {
+            AF_INET => Family::Ipv4,
+            AF_INET6 => Family::Ipv6,
+            _ => return None,
+        };
+        let index = attributes.get(NETCONFA_IFINDEX)?.i32()?;
+        let forwarding = attributes.get(NETCONFA_FORWARDING).and_then(|value| value.i32());
+        Some(Ok(Self {
+            family,
+            interface: u32::try_from(index).ok(),
+            forwarding: forwarding.map(|value| value != 0),
+        }))
+    }
+
+    fn from_view(view: &Self) -> Self {
+        *view
     }
 }
 

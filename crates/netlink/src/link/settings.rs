@@ -138,6 +138,33 @@ impl Settings {
         self
     }
 
+    /// Sets the interface identifier of addresses made from advertised prefixes (`ip token`).
+    #[must_use]
+    pub fn ipv6_token(mut self, token: std::net::Ipv6Addr) -> Self {
+        self.attributes.nest(IFLA_AF_SPEC, |families| {
+            families.nest(AF_INET6.into(), |ipv6| {
+                ipv6.attribute(IFLA_INET6_TOKEN, &token.octets());
+            });
+        });
+        self
+    }
+
+    /// Sets IPv4 settings by number (`IPV4_DEVCONF_*`, from 1 on, `linux/ip.h`), as
+    /// [`Ipv4Settings::value`](super::Ipv4Settings::value) reads them.
+    #[must_use]
+    pub fn ipv4_settings(mut self, values: &[(u16, i32)]) -> Self {
+        self.attributes.nest(IFLA_AF_SPEC, |families| {
+            families.nest(AF_INET.into(), |ipv4| {
+                ipv4.nest(IFLA_INET_CONF, |settings| {
+                    for (number, value) in values {
+                        settings.attribute(*number, &value.to_ne_bytes());
+                    }
+                });
+            });
+        });
+        self
+    }
+
     /// Asks to change the interface of this index.
     #[must_use]
     pub fn apply_to(&self, index: u32) -> Request {

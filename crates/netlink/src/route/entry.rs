@@ -215,10 +215,25 @@ pub fn dump(family: Family, table: Option<u32>, interface: Option<u32>) -> Reque
 /// The answer is one [`Route`](super::Route), whose destination is the address itself.
 #[must_use]
 pub fn lookup(destination: IpAddr, source: Option<IpAddr>, interface: Option<u32>) -> Request {
-    let length = if destination.is_ipv4() { 32 } else { 128 };
-    let source_length = if source.is_some() { length } else { 0 };
-    let fixed =
-        fixed(Family::of(destination), [length, source_length, 0, 0, 0, 0, 0], RTM_F_LOOKUP_TABLE);
+    question(destination, source, interface, RTM_F_LOOKUP_TABLE)
+}
+
+/// Asks which route of the tables a packet would take (`RTM_F_FIB_MATCH`; IPv4 since Linux 4.13,
+/// IPv6 since 4.15).
+#[must_use]
+pub fn matching(destination: IpAddr, source: Option<IpAddr>, interface: Option<u32>) -> Request {
+    question(destination, source, interface, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH)
+}
+
+fn question(
+    destination: IpAddr,
+    source: Option<IpAddr>,
+    interface: Option<u32>,
+    flags: u32,
+) -> Request {
+    let length = Prefix::maximum_length(destination);
+    let source_length = source.map_or(0, |_| length);
+    let fixed = fixed(Family::of(destination), [length, source_length, 0, 0, 0, 0, 0], flags);
     let mut request = Request::new(RTM_GETROUTE, 0, &fixed);
     request.ip(RTA_DST, destination);
     if let Some(source) = source {

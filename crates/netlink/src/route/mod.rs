@@ -6,7 +6,7 @@ mod prefix;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use entry::{Entry, NextHopEntry, dump, lookup};
+pub use entry::{Entry, NextHopEntry, dump, lookup, matching};
 pub use prefix::{Prefix, PrefixTextError};
 
 use crate::attribute::{self, Attributes};

@@ -1,0 +1,187 @@
+//! Changes of tables.
+
+mod cache;
+mod change;
+mod kept;
+mod subscription;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use netlink::address::Address;
+use netlink::link::Link;
+use netlink::neighbor::Neighbor;
+use netlink::route::Route;
+use netlink::{Change as Presence, Connection, Event, Monitor, Reason, Socket, Transport, Visit};
+
+pub use cache::{Cache, Read};
+pub use change::{Change, Delta};
+pub use subscription::{Subscription, Table};
+
+use crate::{Error, Machine};
+
+/// How often tables are read as a whole before giving up, when notifications are lost each time.
+const ATTEMPTS: u32 = 50;
+/// How many datagrams are taken before the changes get their turn, should the kernel never pause.
+const BATCH: usize = 100_000;
+
+/// Tables and their changes: first all rows as added, then each change, without a gap.
+///
+/// It subscribes first, reads the tables then, and applies what was told meanwhile. When
+/// notifications are lost, because the program was too slow, the tables are read again and the
+/// changes are exactly the difference. With `CAP_NET_ADMIN` the queue holds 32 MiB, which is enough
+/// for the making of thousands of interfaces at once; otherwise what the system allows
+/// (`net.core.rmem_max`).
+///
+/// Changes that mean nothing are left out: counters, ages, and refreshed lifetimes unless asked
+/// for. Settings that the kernel does not notify (such as DAD transmits) show with the interface's
+/// next change.
+///
+/// ```no_run
+/// use iphelper_tables::{Change, Error, Subscription, Table, Watch};
+///
+/// # fn main() -> Result<(), Error> {
+/// let mut watch = Watch::open(Subscription::to([Table::Interface, Table::UnicastAddress]))?;
+/// while let Some(change) = watch.wait(None)? {
+///     println!("{change:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// In an event loop, wait until the descriptor ([`AsFd`]) is readable, call
+/// [`process`](Self::process), and take the changes with [`poll_change`](Self::poll_change) until
+/// there is none. [`cache`](Self::cache) has the tables themselves.
+#[derive(Debug)]
+pub struct Watch<T = Socket> {
+    monitor: Monitor<T>,
+    connection: Connection<T>,
+    cache: Cache,
+}
+
+impl Watch {
+    /// Subscribes and reads, in the calling thread's network namespace.
+    pub fn open(subscription: Subscription) -> Result<Self, Error> {
+        let monitor = Monitor::open(&subscription.groups())?;
+        let cache = Cache::new(subscription, Machine::local());
+        let mut watch = Self { monitor, connection: Connection::open()?, cache };
+        watch.process()?;
+        Ok(watch)
+    }
+}
+
+impl<T: Transport> Watch<T> {
+    /// Watches by way of a monitor, which must be subscribed to the tables' groups already, and of
+    /// a connection of the same network namespace. Nothing is read before
+    /// [`process`](Self::process).
+    pub fn new(monitor: Monitor<T>, connection: Connection<T>, cache: Cache) -> Self {
+        Self { monitor, connection, cache }
+    }
+
+    /// Takes what the kernel told since the last call, and reads what it did not tell. Does not
+    /// wait for anything to happen.
+    ///
+    /// Fails if the tables cannot be read; what there was before remains, and the next call tries
+    /// again.
+    pub fn process(&mut self) -> Result<(), Error> {
+        self.drain()?;
+        let mut attempts = 0;
+        while let Some(read) = self.cache.poll_read() {
+            attempts += u32::from(matches!(read, Read::Links | Read::Routes));
+            if attempts > ATTEMPTS {
+                return Err(Error::Inconsistent { attempts: ATTEMPTS });
+            }
+            self.read(read)?;
+            // What was told meanwhile is newer than what was read, and may demand more reading.
+            self.drain()?;
+        }
+        self.cache.settle();
+        Ok(())
+    }
+
+    /// The next change, if there is one already.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.cache.poll_change()
+    }
+
+    /// The next change, waiting for it until `timeout` is over (`None`: for ever).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Change>, Error> {
+        let deadline_at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if let Some(change) = self.cache.poll_change() {
+                return Ok(Some(change));
+            }
+            let left = deadline_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let cache = &mut self.cache;
+            if !self.monitor.receive(left, |event| cache.handle(event))? {
+                return Ok(None);
+            }
+            self.process()?;
+        }
+    }
+
+    /// The tables as they are now.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Takes all notifications there are.
+    fn drain(&mut self) -> io::Result<()> {
+        let cache = &mut self.cache;
+        for _ in 0..BATCH {
+            if !self.monitor.receive(Some(Duration::ZERO), |event| cache.handle(event))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, read: Read) -> Result<(), Error> {
+        let request = read.request();
+        let (cache, connection) = (&mut self.cache, &mut self.connection);
+        let here = Presence::Present;
+        macro_rules! visit {
+            ($row:ty, $event:expr) => {
+                connection.visit::<$row>(&request, |visit| match visit {
+                    Visit::Row(view) => cache.read(read, $event(view)),
+                    Visit::Restart => cache.restart_read(read),
+                })
+            };
+        }
+        let outcome = match read {
+            Read::Link(_) => connection.one_view::<Link, ()>(&request, |view| {
+                cache.read(read, Event::Link(here, view.clone()));
+            }),
+            Read::Links => visit!(Link, |view| Event::Link(here, view)),
+            Read::Addresses | Read::Groups(_) | Read::Anycasts => {
+                visit!(Address, |row| Event::Address(here, row))
+            }
+            Read::Routes | Read::RoutesOf(_) => visit!(Route, |view| Event::Route(here, view)),
+            Read::Neighbors => visit!(Neighbor, |row| Event::Neighbor(here, row)),
+        };
+        let found = match outcome {
+            Ok(()) => true,
+            Err(error) if absent(read, &error) => false,
+            Err(error) => return Err(Error::reading(error)),
+        };
+        cache.end_read(read, found);
+        Ok(())
+    }
+}
+
+impl AsFd for Watch<Socket> {
+    /// Readable when there is something to [`process`](Watch::process).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.monitor.as_fd()
+    }
+}
+
+/// Whether the kernel's "no" is an answer: an interface is gone; this kernel has no such table.
+fn absent(read: Read, error: &netlink::Error) -> bool {
+    match read {
+        Read::Link(_) | Read::RoutesOf(_) => error.reason() == Some(Reason::NotFound),
+        Read::Groups(_) | Read::Anycasts => error.reason() == Some(Reason::NotSupported),
+        _ => false,
+    }
+}

@@ -1,0 +1,190 @@
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use netlink::kernel::RTNLGRP_NEIGH;
+use netlink::neighbor::{Entry, Neighbor as Row, State};
+use netlink::{Change, Event, Family, Monitor, Transport, neighbor};
+
+use crate::directory;
+use crate::error::Failure;
+use crate::{Error, Neighbor, NeighborState, Selector, Tables};
+
+impl<T: Transport> Tables<T> {
+    /// Adds a neighbour.
+    ///
+    /// Fails with [`Error::AlreadyExists`] if there is one of this address,
+    /// [`Error::NotFound`] without such an interface, and [`Error::InvalidValue`] without a link
+    /// address, or for an address that no neighbour can have.
+    pub fn add_neighbor(&mut self, entry: &Entry) -> Result<(), Error> {
+        check(entry)?;
+        check_hardware(entry)?;
+        self.carry_out(&entry.add(), subject(entry))
+    }
+
+    /// Changes a neighbour's link address and state.
+    ///
+    /// Fails with [`Error::NotFound`] if there is no entry of this address.
+    pub fn set_neighbor(&mut self, entry: &Entry) -> Result<(), Error> {
+        check(entry)?;
+        check_hardware(entry)?;
+        if self.neighbor_row(entry)?.is_none() {
+            return Err(Error::not_found(subject(entry)));
+        }
+        self.carry_out(&entry.replace(), subject(entry))
+    }
+
+    /// Forgets a neighbour.
+    ///
+    /// Fails with [`Error::NotFound`] if there is no entry of this address.
+    pub fn delete_neighbor(&mut self, entry: &Entry) -> Result<(), Error> {
+        check(entry)?;
+        self.carry_out(&entry.delete(), subject(entry))
+    }
+
+    /// Forgets the neighbours of a family, on one interface or on all, but for those set by hand
+    /// and those that need no resolution. Returns how many.
+    pub fn flush_neighbors(
+        &mut self,
+        family: Family,
+        ifindex: Option<u32>,
+    ) -> Result<usize, Error> {
+        let rows = self.connection.dump::<Row>(&neighbor::dump(family, ifindex));
+        let rows = rows.map_err(|error| Error::of(error, "neighbours"))?;
+        let requests: Vec<_> = rows
+            .iter()
+            .filter(|row| ifindex.is_none_or(|ifindex| ifindex == row.interface))
+            .filter(|row| row.state != State::PERMANENT && row.state != State::NO_ARP)
+            .map(|row| Entry::address(row.interface, row.address).delete())
+            .collect();
+        let mut flushed = 0;
+        for outcome in self.connection.request_all(&requests) {
+            match outcome.map_err(|error| Error::of(error, "neighbour")) {
+                Ok(()) => flushed += 1,
+                // It went by itself.
+                Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(flushed)
+    }
+
+    /// Finds a neighbour's link address now, by ARP or neighbour solicitation, whatever is known
+    /// of it; entries set by hand are answered as they are. `monitor` hears of neighbours
+    /// (`RTNLGRP_NEIGH`) in the same network namespace.
+    ///
+    /// See [`resolve_neighbor`](Tables::resolve_neighbor), which brings its own.
+    pub fn resolve_neighbor_with<M: Transport>(
+        &mut self,
+        monitor: &mut Monitor<M>,
+        selector: impl Into<Selector>,
+        address: IpAddr,
+        timeout: Duration,
+    ) -> Result<Neighbor, Error> {
+        let deadline_at = Instant::now() + timeout;
+        let selector = selector.into();
+        let (ifindex, interface) =
+            self.one_link(&selector, |view, _| (view.index, directory::Entry::new(view)))?;
+        let entry = Entry::address(ifindex, address);
+        check(&entry)?;
+        if let Some(known) = self.neighbor_row(&entry)? {
+            if known.state == State::PERMANENT || known.state == State::NO_ARP {
+                return Ok(Neighbor::new(&known, &interface));
+            }
+            match self.carry_out(&entry.delete(), subject(&entry)) {
+                Ok(()) | Err(Error::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // What was told so far is about the entry that is gone.
+        while monitor.receive(Some(Duration::ZERO), |_| ())? {}
+        self.carry_out(&entry.resolve(), subject(&entry))?;
+        let mut found = self.neighbor_row(&entry)?;
+        loop {
+            match found.take() {
+                Some(row) if row.state.is_usable() => return Ok(Neighbor::new(&row, &interface)),
+                Some(row) if row.state == State::FAILED => {
+                    let failure = Failure::new(subject(&entry), "nobody answers");
+                    return Err(Error::Unreachable(failure));
+                }
+                _ => {}
+            }
+            let left = deadline_at.saturating_duration_since(Instant::now());
+            let mut lost = false;
+            let received = monitor.receive(Some(left), |event| match event {
+                Event::Neighbor(Change::Present, row)
+                    if row.interface == ifindex && row.address == address && !row.is_proxy =>
+                {
+                    found = Some(row);
+                }
+                Event::Lost => lost = true,
+                _ => {}
+            })?;
+            if !received {
+                let failure = Failure::new(subject(&entry), "no answer in time");
+                return Err(Error::TimedOut(failure));
+            }
+            if lost {
+                found = self.neighbor_row(&entry)?;
+            }
+        }
+    }
+
+    fn neighbor_row(&mut self, entry: &Entry) -> Result<Option<Row>, Error> {
+        let request = neighbor::dump(Family::of(entry.address), Some(entry.interface));
+        let rows = self.connection.dump::<Row>(&request);
+        let rows = rows.map_err(|error| Error::of(error, subject(entry)))?;
+        let is_it = |row: &Row| row.interface == entry.interface && row.address == entry.address;
+        Ok(rows.into_iter().find(is_it))
+    }
+}
+
+impl Tables {
+    /// Finds a neighbour's link address now, by ARP or neighbour solicitation, and waits for the
+    /// answer until `timeout` is over. In the calling thread's network namespace.
+    ///
+    /// What was known of it is forgotten first; entries set by hand are answered as they are.
+    /// Fails with [`Error::Unreachable`] when the kernel gives up (after 3 seconds by default),
+    /// [`Error::TimedOut`] when the time is over, [`Error::InvalidValue`] for an address no
+    /// neighbour can have.
+    pub fn resolve_neighbor(
+        &mut self,
+        selector: impl Into<Selector>,
+        address: IpAddr,
+        timeout: Duration,
+    ) -> Result<Neighbor, Error> {
+        let mut monitor = Monitor::open(&[RTNLGRP_NEIGH])?;
+        self.resolve_neighbor_with(&mut monitor, selector, address, timeout)
+    }
+}
+
+impl Neighbor {
+    /// Whether its link address can be used.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        use NeighborState::{Failed, Incomplete, None};
+        !matches!(self.state, None | Incomplete | Failed)
+    }
+}
+
+fn subject(entry: &Entry) -> String {
+    format!("neighbour {} on interface {}", entry.address, entry.interface)
+}
+
+fn check(entry: &Entry) -> Result<(), Error> {
+    let ip = entry.address;
+    if entry.interface == 0 {
+        return Err(Error::invalid(subject(entry), "no interface"));
+    }
+    let broadcast = ip == IpAddr::from([255; 4]);
+    if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast {
+        return Err(Error::invalid(subject(entry), "not an address of a neighbour"));
+    }
+    Ok(())
+}
+
+fn check_hardware(entry: &Entry) -> Result<(), Error> {
+    if entry.hardware_address.is_none_or(|hardware| hardware.is_empty()) {
+        return Err(Error::invalid(subject(entry), "no link address"));
+    }
+    Ok(())
+}
