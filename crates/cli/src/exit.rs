@@ -38,6 +38,8 @@ pub(crate) struct Told {
     pub(crate) exit: Exit,
     /// Lower case, without a stop.
     pub(crate) message: String,
+    /// The message is for JSON's readers: people were told in other words.
+    pub(crate) said_already: bool,
     /// Sentences that say what to do.
     pub(crate) hints: Vec<String>,
     /// The error as the daemon sent it: an object of `error` and `parameters`.
@@ -47,12 +49,20 @@ pub(crate) struct Told {
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self::Told(Box::new(Told { exit, message, hints: Vec::new(), object: None }))
+        let (hints, object) = (Vec::new(), None);
+        Self::Told(Box::new(Told { exit, message, said_already: false, hints, object }))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         if let Self::Told(told) = &mut self {
             told.hints.push(hint.into());
+        }
+        self
+    }
+
+    pub(crate) fn said_already(mut self) -> Self {
+        if let Self::Told(told) = &mut self {
+            told.said_already = true;
         }
         self
     }

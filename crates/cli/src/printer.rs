@@ -102,8 +102,10 @@ impl Printer {
             // The sentence below says the same to a reader who is gone.
             self.json(object).ok();
         }
-        let label = self.err_style.error("Error:");
-        self.note(&format!("{label} {}", escaped(&told.message)));
+        if self.json || !told.said_already {
+            let label = self.err_style.error("Error:");
+            self.note(&format!("{label} {}", escaped(&told.message)));
+        }
         for hint in &told.hints {
             self.hint(hint);
         }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use api::Time;
@@ -51,10 +53,10 @@ fn is_hostile(character: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A duration in its two largest units: `3 d 4 h`, `11 h 58 min`, `45 s`.
+/// A duration in its two largest units: `3 d 4 h`, `11 h 58 min`, `45 s`, to the nearest second.
 pub(crate) fn duration(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let seconds = duration.as_secs();
+    let seconds = duration.saturating_add(Duration::from_millis(500)).as_secs();
     let Some(first) = UNITS.iter().position(|(size, _)| seconds >= *size) else {
         return "0 s".to_owned();
     };
@@ -79,7 +81,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// The system's clock and time zone.
     pub(crate) fn system() -> Self {
-        Self { now: SystemTime::now(), zone: TimeZone::system() }
+        Self { now: SystemTime::now(), zone: system_zone() }
     }
 
     #[cfg(test)]
@@ -111,9 +113,10 @@ impl Clock {
     /// `in 11 h 58 min`, `3 min ago`, `now`.
     pub(crate) fn relative(&self, time: Time) -> String {
         let (ahead, behind) = (self.ahead(time), self.behind(time));
-        if ahead.as_secs() > 0 {
+        const A_MOMENT: Duration = Duration::from_secs(1);
+        if ahead >= A_MOMENT {
             format!("in {}", duration(ahead))
-        } else if behind.as_secs() > 0 {
+        } else if behind >= A_MOMENT {
             format!("{} ago", duration(behind))
         } else {
             "now".to_owned()
@@ -139,9 +142,51 @@ impl Clock {
     }
 }
 
+/// The zone that tzset(3) would take. Reads one file: a search through the database of zones for a
+/// name would take longer than the rest of a command.
+fn system_zone() -> TimeZone {
+    match std::env::var("TZ") {
+        Ok(zone) => named_zone(zone.strip_prefix(':').unwrap_or(&zone)),
+        Err(_) => zone_file(Path::new("/etc/localtime")),
+    }
+    .unwrap_or(TimeZone::UTC)
+}
+
+/// A file, whose path starts at the database if it is relative, or a rule such as
+/// `CET-1CEST,M3.5.0,M10.5.0/3`.
+fn named_zone(zone: &str) -> Option<TimeZone> {
+    if zone.is_empty() {
+        return None;
+    }
+    zone_file(&Path::new("/usr/share/zoneinfo").join(zone)).or_else(|| TimeZone::posix(zone).ok())
+}
+
+fn zone_file(path: &Path) -> Option<TimeZone> {
+    TimeZone::tzif(&path.to_string_lossy(), &fs::read(path).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zones_are_rules_or_files() {
+        let time: Time = "2026-07-01T12:00:00Z".parse().unwrap();
+        let hour = |zone: Option<TimeZone>| {
+            let zone = zone.unwrap_or(TimeZone::UTC);
+            Clock { now: SystemTime::UNIX_EPOCH, zone }.format(time, "%H")
+        };
+        assert_eq!(hour(named_zone("CET-1CEST,M3.5.0,M10.5.0/3")), "14");
+        assert_eq!(hour(named_zone("")), "12");
+        assert_eq!(hour(named_zone("nowhere at all")), "12");
+        assert_eq!(hour(zone_file(Path::new("/dev/null"))), "12");
+        if !Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists() {
+            eprintln!("SKIPPED: zones_are_rules_or_files: no time zone database");
+            return;
+        }
+        assert_eq!(hour(named_zone("Asia/Tokyo")), "21");
+        assert_eq!(hour(named_zone("/usr/share/zoneinfo/Asia/Tokyo")), "21");
+    }
 
     #[test]
     fn what_moves_the_cursor_or_lies_about_order_is_shown_by_number() {
@@ -169,11 +214,15 @@ mod tests {
             (61, "1 min 1 s"),
             (3600, "1 h"),
             (3601, "1 h"),
+            (43_200, "12 h"),
             (43_080, "11 h 58 min"),
             (86_400 * 3 + 4 * 3600 + 59, "3 d 4 h"),
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
+            assert_eq!(duration(Duration::from_millis(seconds * 1000 + 499)), text);
         }
+        assert_eq!(duration(Duration::from_millis(43_199_980)), "12 h");
+        assert_eq!(duration(Duration::MAX), "213503982334601 d 7 h");
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Host {
             kind: Kind::of(link),
             description: description(link),
             hardware_address: link.hardware_address.to_string(),
-            connected: link.flags.is_up() && link.flags.is_running(),
+            connected: link.flags.is_up() && link.flags.is_lower_up(),
             addresses: addresses_of(link.index, addresses),
             gateways: gateways_of(link.index, routes),
             lease: leases.remove(&link.index),

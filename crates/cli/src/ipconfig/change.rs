@@ -65,7 +65,7 @@ fn apply(
     let interface = lease.interface.clone();
     if !lease.link_up {
         say(session, &media_disconnected(&interface))?;
-        return Ok(Err(crate::hints::method(&Error::LinkDown { interface })));
+        return Ok(Err(crate::hints::method(&Error::LinkDown { interface }).said_already()));
     }
     let timeout = session.timeout();
     let outcome = {
@@ -90,7 +90,9 @@ fn apply(
         }
         Err(error) => {
             say(session, &sentence(change, &interface, &error))?;
-            Ok(Err(error.into()))
+            let says_it_all = sentence_says_it_all(&error);
+            let failure = Failure::from(error);
+            Ok(Err(if says_it_all { failure.said_already() } else { failure }))
         }
     }
 }
@@ -146,6 +148,16 @@ fn sentence(change: Change, interface: &str, error: &CallError<Error>) -> String
         CallError::Client(_) => "The RPC server is unavailable.".to_owned(),
     };
     format!("An error occurred while {doing} interface {interface} : {why}")
+}
+
+/// Whether our own words would add nothing to Windows'.
+fn sentence_says_it_all(error: &CallError<Error>) -> bool {
+    !matches!(
+        error,
+        CallError::Method(
+            Error::NoAnswer { .. } | Error::AccessDenied { .. } | Error::Conflict { .. }
+        ) | CallError::Client(_)
+    )
 }
 
 #[cfg(test)]

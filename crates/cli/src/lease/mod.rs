@@ -6,14 +6,17 @@ mod watch;
 
 use std::net::IpAddr;
 
+use api::client::CallError;
 use api::lease::{
-    Acquire, AcquireReply, Inform, Lease, List, Release, ReleaseReply, Renew, RenewReply, Via,
+    Acquire, AcquireReply, Error, Inform, Lease, List, Release, ReleaseReply, Renew, RenewReply,
+    Via,
 };
 
 pub(crate) use summary::{held_address, table};
 
 use crate::arguments;
 use crate::exit::Failure;
+use crate::hints::Explained as _;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::text::Clock;
@@ -70,9 +73,16 @@ fn acquire(session: &mut Session, target: arguments::Target) -> Result<(), Failu
     };
     let reply = {
         let _progress = Progress::start(session.socket(), &call.interface);
-        session.wait(&call)?
+        session.wait(&call).map_err(|error| match error {
+            CallError::Method(error @ Error::NotManaged { holder: None, .. }) => {
+                let failure = Failure::new(error.exit(), error.to_string());
+                let hint = "A loopback interface is never managed: no DHCP server is behind it.";
+                failure.hint(hint).object(serde_json::to_value(error).ok())
+            }
+            error => error.into(),
+        })?
     };
-    conclude(session, &reply, |clock| acquired(&reply, clock))
+    conclude(session, &reply, || acquired(&reply, &Clock::system()))
 }
 
 fn renew(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
@@ -85,7 +95,7 @@ fn renew(session: &mut Session, target: arguments::Target) -> Result<(), Failure
         let _progress = Progress::start(session.socket(), &call.interface);
         session.wait(&call)?
     };
-    conclude(session, &reply, |clock| renewed(&reply, clock))
+    conclude(session, &reply, || renewed(&reply, &Clock::system()))
 }
 
 fn release(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
@@ -98,7 +108,7 @@ fn release(session: &mut Session, target: arguments::Target) -> Result<(), Failu
         let _progress = Progress::start(session.socket(), &call.interface);
         session.wait(&call)?
     };
-    conclude(session, &reply, |_| released(&reply, &call.interface))
+    conclude(session, &reply, || released(&reply, &call.interface))
 }
 
 fn inform(
@@ -112,18 +122,18 @@ fn inform(
         session.wait(&call)?
     };
     let style = session.printer.style();
-    conclude(session, &reply, |clock| show::render(&reply.lease, clock, style))
+    conclude(session, &reply, || show::render(&reply.lease, &Clock::system(), style))
 }
 
 /// Prints the outcome: the reply itself, or what `sentence` makes of it.
 fn conclude<T: serde::Serialize>(
     session: &mut Session,
     reply: &T,
-    sentence: impl FnOnce(&Clock) -> String,
+    sentence: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
     match session.printer.is_json() {
         true => Ok(session.printer.json(reply)?),
-        false => Ok(session.printer.print(&sentence(&Clock::system()))?),
+        false => Ok(session.printer.print(&sentence())?),
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn render(lease: &Lease, clock: &Clock, style: Style) -> String {
     );
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            text.push_str(&format!("  {name:<18}{}\n", escaped(&value)));
+            text.push_str(&format!("  {name:<19}{}\n", escaped(&value)));
         }
     };
     line("Hardware address", lease.hardware_address.clone());
@@ -73,23 +73,23 @@ mod tests {
     #[test]
     fn everything_known_is_a_line() {
         let expected = r"eth0  bound
-  Hardware address  02:00:00:00:00:01
-  Address           192.0.2.7/24
-  Broadcast         192.0.2.255
-  Server            192.0.2.1
-  Obtained          2026-11-21 13:58:00 (2 min ago)
-  Renews            2026-11-21 19:58:00 (in 5 h 58 min)
-  Rebinds           2026-11-22 00:28:00 (in 10 h 28 min)
-  Expires           2026-11-22 01:58:00 (in 11 h 58 min)
-  Routes            0.0.0.0/0 via 192.0.2.1, 198.51.100.0/24 on the link (metric 1026)
-  Name servers      192.0.2.53, 192.0.2.54
-  Domain            example.org\u{1b}[2J
-  Search domains    example.org, \u{202e}gro
-  Time servers      192.0.2.123
-  MTU               1400
-  Host name         host
-  Captive portal    https://portal.example.org/
-  Client identifier ff:00:00:00:01:00:04:aa:bb
+  Hardware address   02:00:00:00:00:01
+  Address            192.0.2.7/24
+  Broadcast          192.0.2.255
+  Server             192.0.2.1
+  Obtained           2026-11-21 13:58:00 (2 min ago)
+  Renews             2026-11-21 19:58:00 (in 5 h 58 min)
+  Rebinds            2026-11-22 00:28:00 (in 10 h 28 min)
+  Expires            2026-11-22 01:58:00 (in 11 h 58 min)
+  Routes             0.0.0.0/0 via 192.0.2.1, 198.51.100.0/24 on the link (metric 1026)
+  Name servers       192.0.2.53, 192.0.2.54
+  Domain             example.org\u{1b}[2J
+  Search domains     example.org, \u{202e}gro
+  Time servers       192.0.2.123
+  MTU                1400
+  Host name          host
+  Captive portal     https://portal.example.org/
+  Client identifier  ff:00:00:00:01:00:04:aa:bb
 ";
         let clock = Clock::fixed("2026-11-21T12:00:00Z");
         assert_eq!(render(&sample(), &clock, Style::PLAIN), expected);
