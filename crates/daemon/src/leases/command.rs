@@ -318,7 +318,12 @@ impl Leases {
     fn answer(&self, index: u32, pending: Pending, result: Result<Outcome, Failure>) {
         let answer = match result {
             Ok(outcome) => match self.view(index) {
-                Some(lease) => Ok(Completed { lease, outcome }),
+                Some(mut lease) => {
+                    if let Outcome::Informed { lease: said } = &outcome {
+                        super::view::fill(&mut lease, said, clock::Clock::read());
+                    }
+                    Ok(Completed { lease, outcome })
+                }
                 None => Err(Error::NoSuchInterface { interface: pending.name }),
             },
             Err(failure) => Err(error(pending.name, failure)),
