@@ -43,7 +43,7 @@ fn is_read_again_on_sighup_and_on_command() {
     assert_eq!(answer.code, 1, "{answer:#?}");
     assert!(answer.err.contains("iphelper.toml"), "{answer:#?}");
     host.reload("[[interface]]\nname = 7");
-    host.wait_log("the broken file in the log", |line| line.contains("iphelper.toml:5"));
+    host.wait_log("the broken file in the log", |line| line.contains("iphelper.toml:6"));
     assert_eq!(host.client("eth0").unwrap()["address"], before["address"]);
 
     // What is no longer configured is no longer held.

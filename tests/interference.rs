@@ -75,6 +75,7 @@ fn delete_default_route(host: &Host) {
         interface: hop.interface,
         gateway: hop.gateway,
         priority: route.priority,
+        protocol: route.protocol,
         ..Entry::new(route.destination)
     };
     host.namespace.request("deletion of the route", &entry.delete()).unwrap();

@@ -45,9 +45,9 @@ fn back_on_another_network() {
     drop(server);
     let _other = or_skip!(scripted_with(&lan, ServerConfig::new(ELSEWHERE)));
     lan.set_carrier(&host.port, true).unwrap();
-    let after = host.wait_client("a lease there", |client| {
+    let after = host.settled(host.wait_client("a lease there", |client| {
         client["server"] == ELSEWHERE.to_string() && client["state"] == "bound"
-    });
+    }));
     assert_ne!(after["address"], before["address"]);
     assert_eq!(host.namespace.addresses("eth0").unwrap().len(), 1);
     assert_eq!(host.default_routes().iter().map(|r| r.0).collect::<Vec<_>>(), [ELSEWHERE]);
@@ -97,7 +97,7 @@ fn plugged_in_later() {
     host.start("[[interface]]\nname = \"usb*\"");
     assert!(host.client("eth0").is_none(), "not ours to manage");
     lan.plug(&host.namespace, "usb0").unwrap();
-    host.wait_client_of("usb0", "a lease", |client| client["state"] == "bound");
+    host.settled(host.wait_client_of("usb0", "a lease", |client| client["state"] == "bound"));
     assert!(host.leased_address_of("usb0").is_some());
     assert!(host.leased_address().is_none());
 

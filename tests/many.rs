@@ -35,9 +35,7 @@ fn fifty_at_once() {
     let addresses: BTreeSet<_> = last.iter().map(|client| client["address"].to_string()).collect();
     assert_eq!(addresses.len(), COUNT, "no two alike");
     for client in &last {
-        let interface = client["interface"].as_str().unwrap();
-        let row = host.leased_address_of(interface).unwrap_or_else(|| panic!("{client:#?}"));
-        assert_eq!(client["address"], row.address.to_string());
+        assert_eq!(host.settled(client.clone())["address"], client["address"]);
     }
     let metrics: BTreeSet<_> = host.default_routes().iter().map(|route| route.1).collect();
     assert_eq!(metrics.len(), COUNT, "a default route each, no two of a metric");

@@ -19,6 +19,9 @@ fn on_command(kind: PeerKind) {
     let server = or_skip!(foreign(&lan, kind, &PeerConfig::new(SERVER)));
     let mut host = or_skip!(Host::on(&lan));
     let before = host.start_bound("");
+    eventually("the kernel to have counted down a little", || {
+        host.leased_address().is_some_and(|row| row.valid_seconds < Some(3599))
+    });
     let row = host.leased_address().expect("an address");
     host.capture.clear();
 

@@ -64,10 +64,15 @@ fn with_nobody_to_ask_the_lease_goes_on() {
     host.kill();
     drop(server);
     host.start("[[interface]]\nname = \"eth0\"");
-    // RFC 2131 section 3.2 item 4: the client may go on until the lease ends.
-    let client = host.wait_bound();
+    // RFC 2131 section 3.2 item 4: the client may go on until the lease ends. It also looks for
+    // other servers.
+    let client = host.wait_client("an end of asking for it", |client| {
+        !["init-reboot", "rebooting"].contains(&client["state"].as_str().unwrap())
+    });
     assert_eq!(client["address"], before["address"]);
     assert_eq!(client["expires_at"], before["expires_at"], "nobody extended it");
+    assert!(host.leased_address().is_some());
+    assert!(host.resolver_file().contains("nameserver"));
     assert_eq!(host.default_routes().len(), 1);
 }
 

@@ -16,7 +16,8 @@ fn two_default_routes_keep_their_order() {
     second.plug(&host.namespace, "eth1").unwrap();
     host.start("[[interface]]\nname = \"eth*\"");
     for interface in ["eth0", "eth1"] {
-        host.wait_client_of(interface, "a lease", |client| client["state"] == "bound");
+        let client = host.wait_client_of(interface, "a lease", |client| client["state"] == "bound");
+        host.settled(client);
     }
     let index = |interface: &str| host.namespace.index_of(interface).unwrap();
     // 1024 + ifindex each: no two are alike, and the order does not depend on who was first.

@@ -147,11 +147,15 @@ impl Host {
         self.connect().call(method, parameters)
     }
 
-    /// A stream of what happens to an interface, past what was there at first.
+    /// A stream of all that happens from now on.
     #[track_caller]
     pub fn monitor(&self) -> varlink::Connection {
         let mut connection = self.connect();
         connection.subscribe("Lease.Monitor", json!({}));
+        if self.call("Lease.List", json!({})).is_ok() {
+            // It begins with each client there is; with the first of them it has begun.
+            connection.event("the present state", |event| event["kind"] == "state");
+        }
         connection
     }
 
@@ -225,15 +229,23 @@ impl Host {
         self.wait_client(state, |client| client["state"] == state)
     }
 
-    /// Waits until `eth0` has a lease, and its address is in the kernel. Returns the client.
+    /// Waits until `eth0` has a lease that is applied and on disk. Returns the client.
     #[track_caller]
     pub fn wait_bound(&self) -> Value {
-        let client = self.wait_state("bound");
-        let address = address_of(&client);
-        eventually("the leased address on eth0", || {
-            self.leased_address().is_some_and(|row| row.address == IpAddr::from(address))
-        });
-        client
+        self.settled(self.wait_state("bound"))
+    }
+
+    /// A lease is told as soon as it is obtained; a command that asks for one is answered when it
+    /// is applied and on disk. Waits for that, and returns the client as it then is.
+    #[track_caller]
+    pub fn settled(&self, client: Value) -> Value {
+        let acquire = json!({"interface": client["interface"], "timeout": 20});
+        let reply = self.call("Lease.Acquire", acquire);
+        let lease = reply.unwrap_or_else(|error| panic!("{error:?}"))["lease"].clone();
+        let interface = lease["interface"].as_str().expect("a name");
+        let row = self.leased_address_of(interface).expect("the address as soon as that is said");
+        assert_eq!(lease["address"], row.address.to_string());
+        lease
     }
 
     /// The address on `eth0` that is not link-local, as the kernel has it.
@@ -297,13 +309,6 @@ impl Drop for Host {
         }
         eprintln!("--- {}", self.capture.counters());
     }
-}
-
-/// The leased address in what the daemon tells of a client.
-#[track_caller]
-pub(crate) fn address_of(client: &Value) -> Ipv4Addr {
-    let text = client["address"].as_str();
-    text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {client:#?}"))
 }
 
 fn gateway(route: &Route) -> Option<Ipv4Addr> {
