@@ -95,9 +95,9 @@ impl Explained for lease::Error {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::NoSuchInterface { .. } => return vec![present()],
-            Self::NotManaged { interface, holder: Some(holder) } => format!(
-                "Tell {holder} to leave {interface} alone first; two DHCP clients on one interface \
-                 undo each other's work."
+            Self::NotManaged { interface, holder: Some(_) } => format!(
+                "Have that client leave {interface} alone, then `iph lease acquire {interface}`: \
+                 two DHCP clients on one interface undo each other's work."
             ),
             Self::NotManaged { interface, holder: None } if interface.contains(['*', '?']) => {
                 "`iph lease list` shows what is managed; `iph lease acquire` adds an interface."

@@ -196,7 +196,7 @@ fn every_error_has_its_sentence_hint_and_status() {
             Error::NotManaged { interface: interface(), holder: Some("dhclient".into()) },
             1,
             "eth0 is not managed; dhclient manages it",
-            "Tell dhclient to leave eth0 alone first",
+            "Have that client leave eth0 alone",
         ),
         (
             Error::NotLeased { interface: interface() },
