@@ -1,25 +1,30 @@
 //! How many interfaces may look for a server at the same time.
 //!
 //! A thousand interfaces that come up together would send a thousand DISCOVERs at once. A server's
-//! socket holds some 170 of them (212,992 bytes by default), and a lost one costs the four seconds
-//! of the RFC's retransmission. So only a window of first exchanges is under way at a time; it grows
-//! while exchanges complete and shrinks when they do not, and an exchange that takes much longer
-//! than the others no longer counts, so that links without a server hold nobody up for long.
+//! socket holds some 170 of them (212,992 bytes by default); a bridge floods each to every port,
+//! and the kernel's backlog holds 1,000 packets (`net.core.netdev_max_backlog`). What is lost costs
+//! the four seconds of the RFC's retransmission. So only a window of first exchanges is under way
+//! at a time. It opens quickly while exchanges take no longer than they have to, and closes when
+//! they begin to: the time is spent in a queue then, and queues overflow next. An exchange that
+//! takes much longer than the others no longer counts, so that links without a server hold nobody
+//! up for long.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use engine::Instant;
 
-/// Exchanges under way at first. One interface more than this waits for an answer to somebody.
-const FIRST_WINDOW: usize = 24;
+/// Exchanges under way at first.
+const FIRST_WINDOW: usize = 8;
 /// What shrinking stops at.
-const SMALLEST_WINDOW: usize = 8;
+const SMALLEST_WINDOW: usize = 4;
 /// What growing stops at: well below the messages that a server's socket holds.
-const LARGEST_WINDOW: usize = 96;
+const LARGEST_WINDOW: usize = 64;
+/// By how much exchanges vary without a queue.
+const VARIATION: Duration = Duration::from_millis(2);
 /// How long an exchange counts, in terms of the usual one.
-const PATIENCE: u32 = 8;
-const LEAST_PATIENCE: Duration = Duration::from_millis(60);
+const PATIENCE: u32 = 6;
+const LEAST_PATIENCE: Duration = Duration::from_millis(80);
 const MOST_PATIENCE: Duration = Duration::from_millis(600);
 
 /// Admits interfaces, in the order they ask.
@@ -31,6 +36,11 @@ pub(super) struct Pacer {
     waiting: VecDeque<u32>,
     /// What an exchange usually takes, smoothed; `None` before the first.
     usual: Option<Duration>,
+    /// What it takes when nobody else is served. Rises slowly: servers grow slower with their
+    /// number of leases.
+    shortest: Duration,
+    /// Exchanges that completed since the last one that did not.
+    completed: usize,
 }
 
 impl Default for Pacer {
@@ -40,6 +50,8 @@ impl Default for Pacer {
             under_way: BTreeMap::new(),
             waiting: VecDeque::new(),
             usual: None,
+            shortest: Duration::MAX,
+            completed: 0,
         }
     }
 }
@@ -61,9 +73,15 @@ impl Pacer {
         let before = self.under_way.len();
         self.under_way.retain(|_, started_at| *started_at + patience > now);
         let overdue = before - self.under_way.len();
-        // A few of many are links without a server; many are a server that cannot keep up.
-        if overdue * 2 > before {
-            self.window = (self.window / 2).max(SMALLEST_WINDOW);
+        if overdue > 0 {
+            self.window = match self.completed {
+                // Nobody answers anybody: there is no server to spare.
+                0 => (self.window * 2).min(LARGEST_WINDOW),
+                // Many are a server that cannot keep up; a few are links without one.
+                completed if completed < overdue => (self.window / 2).max(SMALLEST_WINDOW),
+                _ => self.window,
+            };
+            self.completed = 0;
         }
         if self.under_way.len() >= self.window {
             return None;
@@ -83,8 +101,14 @@ impl Pacer {
         let Some(started_at) = self.under_way.remove(&interface) else { return };
         if completed {
             let took = now - started_at;
+            self.completed += 1;
             self.usual = Some(self.usual.map_or(took, |usual| (usual * 7 + took) / 8));
-            self.window = (self.window + 1).min(LARGEST_WINDOW);
+            self.shortest = took.min(self.shortest.saturating_add(self.shortest / 2_000));
+            if took <= self.shortest.saturating_mul(3) + VARIATION {
+                self.window = (self.window + 1).min(LARGEST_WINDOW);
+            } else if took > self.shortest.saturating_mul(6) + VARIATION {
+                self.window = (self.window - 1).max(SMALLEST_WINDOW);
+            }
         }
     }
 
@@ -171,19 +195,48 @@ mod tests {
     fn a_server_that_cannot_keep_up_shrinks_the_window() {
         let mut pacer = Pacer::default();
         (0..100).for_each(|interface| pacer.ask(interface));
-        assert_eq!(admitted(&mut pacer, AT(0)).len(), FIRST_WINDOW);
+        let first = admitted(&mut pacer, AT(0));
+        assert_eq!(first.len(), FIRST_WINDOW);
+        pacer.done(first[0], true, AT(5));
         let at = pacer.next_at().unwrap();
-        assert_eq!(admitted(&mut pacer, at).len(), FIRST_WINDOW / 2);
+        assert!(admitted(&mut pacer, at).len() <= FIRST_WINDOW / 2);
+    }
+
+    #[test]
+    fn queues_close_the_window_before_they_overflow() {
+        let mut pacer = Pacer::default();
+        (0..1_000).for_each(|interface| pacer.ask(interface));
+        // One exchange after the other, 4 ms each, whatever the window.
+        let (mut now, mut queue, mut most) = (AT(0), VecDeque::new(), 0);
+        for _ in 0..1_000 {
+            queue.extend(admitted(&mut pacer, now));
+            most = most.max(queue.len());
+            now += Duration::from_millis(4);
+            pacer.done(queue.pop_front().unwrap(), true, now);
+        }
+        assert!(most <= 16, "{most} at a time");
+    }
+
+    #[test]
+    fn without_any_server_all_have_asked_soon() {
+        let mut pacer = Pacer::default();
+        (0..1_000).for_each(|interface| pacer.ask(interface));
+        let (mut now, mut asked) = (AT(0), 0);
+        while asked < 1_000 {
+            asked += admitted(&mut pacer, now).len();
+            now = pacer.next_at().unwrap_or(now);
+        }
+        assert!(now < AT(12_000), "{now:?}");
     }
 
     #[test]
     fn what_is_forgotten_makes_room() {
         let mut pacer = Pacer::default();
-        (0..30).for_each(|interface| pacer.ask(interface));
-        admitted(&mut pacer, AT(0));
-        pacer.forget(29);
+        (0..10).for_each(|interface| pacer.ask(interface));
+        assert_eq!(admitted(&mut pacer, AT(0)).len(), FIRST_WINDOW);
+        pacer.forget(9);
         pacer.forget(0);
-        pacer.ask(24);
-        assert_eq!(admitted(&mut pacer, AT(1)), [24]);
+        pacer.ask(8);
+        assert_eq!(admitted(&mut pacer, AT(1)), [8]);
     }
 }
