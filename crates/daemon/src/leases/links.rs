@@ -66,6 +66,7 @@ impl Leases {
     /// was installed after the reading was asked for is not missed.
     pub(super) fn on_tables(&mut self, tables: Result<Tables, String>) {
         self.reading_tables = false;
+        self.knows_tables = true;
         let tables = match tables {
             Ok(tables) => tables,
             Err(reason) => {

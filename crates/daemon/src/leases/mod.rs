@@ -118,6 +118,8 @@ pub struct Leases {
     armed: Option<Instant>,
     store_retry_at: Option<Instant>,
     reading_tables: bool,
+    /// They have been read at least once, or could not be.
+    knows_tables: bool,
     /// What was ours when that reading was asked for: the tables cannot know of anything later.
     expected: BTreeMap<u32, Installed>,
     clients: u64,
@@ -168,7 +170,8 @@ impl Leases {
                     let mut guard = guard?;
                     self.on_ready(&mut guard)?;
                 }
-                request = self.requests.recv() => {
+                // Until the first reading, who has which address is not known.
+                request = self.requests.recv(), if self.knows_tables => {
                     // Without a handle nobody could ask for the end either.
                     self.on_request(request.unwrap_or(Request::Stop));
                 }

@@ -95,6 +95,7 @@ impl Leases {
             armed: None,
             store_retry_at: None,
             reading_tables: false,
+            knows_tables: false,
             expected: BTreeMap::new(),
             clients: 0,
             pending: HashMap::new(),
