@@ -88,6 +88,7 @@ impl Teller {
         }
         let mut events = self.subscribe();
         let mut stage = "waiting".to_owned();
+        let mut shown = String::new();
         loop {
             match events.as_mut().and_then(Iterator::next) {
                 Some(Ok(reply)) => {
@@ -110,7 +111,11 @@ impl Teller {
             board.drawn = true;
             let seconds = self.started_at.elapsed().as_secs();
             let line = format!("{}: {stage} … {seconds} s", escaped(&self.interface));
-            write_error(&format!("\r\x1b[K{}", fitting(&line)));
+            let line = fitting(&line);
+            if line != shown {
+                write_error(&format!("\r\x1b[K{line}"));
+                shown = line;
+            }
         }
     }
 

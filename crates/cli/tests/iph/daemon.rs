@@ -6,7 +6,7 @@ use api::server::Call;
 use api::{Empty, Time};
 use serde_json::json;
 
-use crate::fake::{Answer, Fake, bound};
+use crate::fake::{Answer, Fake, Said, bound, iph};
 
 fn status() -> StatusReply {
     StatusReply {
@@ -101,4 +101,19 @@ fn who_may_not_is_told_who_may() {
         fake.run("daemon reload").failure(4),
         "Error: access denied: uid 0 needed\nHint: Try again with `sudo`.\n"
     );
+}
+
+#[test]
+fn run_is_the_daemon_itself() {
+    // It complains of what it is given before it touches anything.
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("broken.toml");
+    std::fs::write(&config, "[daemon]\nlgo = 'info'\n").unwrap();
+    let mut command = iph("daemon run --log debug --state-dir");
+    command.arg(directory.path()).arg("--socket").arg(directory.path().join("socket"));
+    let said = Said::from(command.arg("--config").arg(&config).output().unwrap()).failure(1);
+    assert!(said.contains("broken.toml:2:1: unknown field `lgo`"), "{said}");
+
+    let said = Said::from(iph("daemon run --log loud").output().unwrap()).failure(2);
+    assert!(said.contains("[possible values: error, warn, info, debug, trace]"), "{said}");
 }
