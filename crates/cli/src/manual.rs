@@ -4,6 +4,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use clap::CommandFactory;
+use clap_mangen::Man;
 
 use crate::arguments::Arguments;
 use crate::exit::{Exit, Failure};
@@ -25,7 +26,18 @@ pub(crate) fn write(directory: &Path) -> Result<(), Failure> {
         Failure::new(Exit::Failed, format!("cannot write to {}: {error}", directory.display()))
     };
     fs::create_dir_all(directory).map_err(cannot)?;
-    clap_mangen::generate_to(Arguments::command(), directory).map_err(cannot)
+    let mut root = Arguments::command();
+    root.build();
+    write_page(root, directory).map_err(cannot)
+}
+
+/// Writes the page of a command, and those of the commands below it.
+fn write_page(command: clap::Command, directory: &Path) -> io::Result<()> {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        write_page(sub.clone(), directory)?;
+    }
+    let source = concat!("iphelper ", env!("CARGO_PKG_VERSION"));
+    Man::new(command).source(source).manual("iphelper").generate_to(directory).map(drop)
 }
 
 #[cfg(test)]

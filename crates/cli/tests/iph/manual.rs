@@ -44,6 +44,8 @@ fn man_pages_for_every_command() {
     assert!(page("iph.1").contains("the daemon cannot be reached"));
     assert!(page("iph-lease-renew.1").contains("Extends the lease now"));
     assert!(page("iph-lease-renew.1").contains("\\-\\-timeout"));
+    let title = concat!("\"iphelper ", env!("CARGO_PKG_VERSION"), "\" iphelper");
+    assert!(page("iph-lease-renew.1").contains(title), "{}", page("iph-lease-renew.1"));
 }
 
 #[test]
