@@ -1,8 +1,11 @@
 //! The configuration file: mistakes are told with their place, and a new one is taken in at once.
 
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
 use iphelper_tests::servers::scripted;
 use iphelper_tests::{Host, PATIENCE, eventually};
-use lab::{Daemon, Lan, or_skip};
+use lab::{Daemon, Lan, Process, or_skip};
 use serde_json::json;
 
 #[test]
@@ -52,6 +55,35 @@ fn is_read_again_on_sighup_and_on_command() {
         host.client("eth0").is_none_or(|client| client["state"] == "stopped")
     });
     assert!(host.daemon_lives());
+}
+
+/// The service manager is told when the daemon is ready, and when it ends (sd_notify(3)).
+#[test]
+fn the_service_manager_is_told() {
+    let lan = or_skip!(Lan::new());
+    let host = or_skip!(Host::on(&lan));
+    let manager = UnixDatagram::bind(host.state.join("notify.sock")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let config = host.state.write("iphelper.toml", &host.configuration("")).unwrap();
+    let mut command = Command::new(lab::built("iphelperd").unwrap());
+    command.arg("--config").arg(config).arg("--state-dir").arg(host.state.path());
+    command.arg("--socket").arg(host.socket()).env("NOTIFY_SOCKET", host.state.join("notify.sock"));
+    let mut daemon = Process::start(&host.namespace, command).unwrap();
+    let wait_for = |what: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length =
+                manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{what}: {error}"));
+            if String::from_utf8_lossy(&buffer[..length]).lines().any(|line| line == what) {
+                return;
+            }
+        }
+    };
+    wait_for("READY=1");
+    assert!(host.call("Daemon.Status", json!({})).is_ok(), "ready means served");
+    daemon.signal(sys::process::SIGTERM).unwrap();
+    wait_for("STOPPING=1");
+    assert!(daemon.wait(PATIENCE).unwrap().success());
 }
 
 #[test]

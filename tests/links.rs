@@ -34,6 +34,31 @@ fn back_on_the_same_network() {
     eventually("the route", || host.default_routes().len() == 1);
 }
 
+/// RFC 4436: where no server answers, the router's address proves that the network is the same.
+#[test]
+fn recognised_by_its_router() {
+    let lan = or_skip!(Lan::new());
+    let server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    let before = host.start_bound("");
+    host.capture
+        .wait_for("the router's ARP", PATIENCE, |frame| {
+            !frame.outgoing && frame.arp().is_some_and(|arp| arp.sender == SERVER)
+        })
+        .unwrap();
+    let mut events = host.monitor();
+    let silent = vec![MessageType::Discover, MessageType::Request];
+    server.server.with(|server| server.behaviour_mut().ignore = silent);
+    lan.set_carrier(&host.port, false).unwrap();
+    host.wait_client("the cut", |client| client["link_up"] == false);
+    lan.set_carrier(&host.port, true).unwrap();
+    let event = events.event("same-network", |event| event["kind"] == "same-network");
+    assert_eq!(event["lease"]["address"], before["address"]);
+    let client = host.wait_state("bound");
+    assert_eq!(client["expires_at"], before["expires_at"], "nobody extended it");
+    assert!(host.leased_address().is_some());
+}
+
 #[test]
 fn back_on_another_network() {
     let lan = or_skip!(Lan::new());

@@ -57,6 +57,36 @@ fn a_stream_needs_more() {
     assert!(host.call("Daemon.Status", json!({})).is_ok(), "others are not harmed");
 }
 
+/// The socket is an input like any other: whatever comes, the daemon serves the others.
+#[test]
+fn hostile_callers() {
+    use std::io::Write as _;
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let open = || std::os::unix::net::UnixStream::connect(host.socket()).unwrap();
+
+    // CVE-2026-56117: hung up in the middle of a message.
+    for bytes in [&b""[..], b"{", b"{\"method\":\"org.iphelper.Lease.Li", b"\0\0\0"] {
+        open().write_all(bytes).unwrap();
+    }
+    // A message without an end is cut off before it is much.
+    let mut endless = open();
+    let mut sent = 0_u64;
+    let piece = [b'['; 65_536];
+    while sent < 256 << 20 && endless.write_all(&piece).is_ok() {
+        sent += piece.len() as u64;
+    }
+    assert!(sent < 256 << 20, "{sent} bytes were taken");
+    // Deeply nested, of the wrong type, of the wrong encoding.
+    let deep = [&b"{\"method\":"[..], &[b'['; 20_000], b"\0"].concat();
+    for bytes in [&deep[..], b"[]\0", b"7\0", b"{\"method\":7}\0", b"{\"method\":\"\xff\"}\0"] {
+        let _ = open().write_all(bytes);
+    }
+    assert!(host.call("Daemon.Status", json!({})).is_ok());
+    assert!(host.daemon_lives());
+}
+
 /// One subscriber never reads. Everyone else is served, and when it reads at last, it is told that
 /// it missed something and gets the present state.
 #[test]

@@ -119,6 +119,21 @@ fn without_a_lease() {
 }
 
 #[test]
+fn an_attempt_to_acquire_is_called_off() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let mut waiting = host.connect();
+    waiting.subscribe("Lease.Acquire", json!({"interface": "eth0"}));
+    host.wait_state("selecting");
+    let error = host.call("Lease.Release", json!({"interface": "eth0"})).expect_err("no lease");
+    assert_eq!(error.name, "NotLeased");
+    let error = waiting.receive().unwrap().expect_err("called off");
+    assert_eq!(error.name, "Cancelled");
+    assert_eq!(host.client("eth0").unwrap()["state"], "released");
+}
+
+#[test]
 fn to_a_server_that_is_gone() {
     let lan = or_skip!(Lan::new());
     let server = or_skip!(scripted(&lan));

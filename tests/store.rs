@@ -65,6 +65,17 @@ fn not_even_text() {
     damaged(|_| (0..=255).collect());
 }
 
+/// CVE-2021-25217: a lease file with a text longer than any buffer.
+#[test]
+fn a_text_of_megabytes() {
+    damaged(|whole| {
+        let text = String::from_utf8(whole).unwrap();
+        let changed = text.replacen("10.98.0.1", &"61:".repeat(1 << 20), 1);
+        assert_ne!(text, changed);
+        changed.into_bytes()
+    });
+}
+
 /// A directory stands where the record should be: no rename will ever replace it.
 #[test]
 fn unwritable() {

@@ -169,11 +169,25 @@ impl Host {
     /// where only its owner goes.
     #[track_caller]
     pub fn iph_as(&self, id: u32, arguments: &[&str]) -> Answer {
+        self.iph_in(id, &[], arguments)
+    }
+
+    /// The same, as a member of more groups.
+    #[track_caller]
+    pub fn iph_in(&self, id: u32, groups: &[u32], arguments: &[&str]) -> Answer {
         let program = self.state.join("iph");
         fs::copy(iph::program(), &program).expect("a copy of iph");
         let mut command = Command::new("setpriv");
         let id = id.to_string();
-        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
+        command.args(["--reuid", &id, "--regid", &id]);
+        match groups {
+            [] => command.arg("--clear-groups"),
+            _ => {
+                let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
+                command.arg("--groups").arg(groups.join(","))
+            }
+        };
+        command.arg("--");
         command.arg(program).arg("--socket").arg(self.socket()).args(arguments);
         iph::run(&self.namespace, command)
     }
