@@ -119,6 +119,7 @@ pub const IFLA_BR_STP_STATE: u16 = 5;
 pub const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 pub const IFLA_MACVLAN_MODE: u16 = 1;
 pub const IFLA_VXLAN_ID: u16 = 1;
+pub const IFLA_VXLAN_LINK: u16 = 3;
 pub const IFLA_VXLAN_PORT: u16 = 15;
 
 pub const IFF_UP: u32 = 0x1;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wire::HardwareAddress;
 
 use crate::row::{self, Row, Weight, difference};
-use crate::{Guid, InterfaceType, Luid, Machine};
+use crate::{Guid, InterfaceType, Luid, Machine, stack};
 
 /// A network interface: what `MIB_IF_ROW2` says, as far as Linux knows it, and what Linux says
 /// besides.
@@ -154,6 +154,7 @@ impl Interface {
     pub(crate) fn new(view: &LinkView<'_>, machine: &Machine) -> Self {
         let luid = Luid::of(view);
         let hardware_interface = view.parent_device.is_some();
+        let lower = stack::lower(view);
         Self {
             name: view.name,
             ifindex: view.index,
@@ -180,12 +181,12 @@ impl Interface {
             carrier_changes: view.carrier_changes,
             access_type: access_type(view),
             hardware_interface,
-            connector_present: hardware_interface && view.lower.is_none(),
+            connector_present: hardware_interface && lower.is_none(),
             multicast: view.flags.is_multicast(),
             promiscuous: view.flags.0 & IFF_PROMISC != 0,
             flags: view.flags.0,
             master: view.master,
-            lower: view.lower,
+            lower,
             lower_namespace: view.lower_namespace,
             group: view.group,
             transmit_queue_length: view.transmit_queue_length,
@@ -243,11 +244,12 @@ impl Row for Interface {
     );
 
     fn weight(&self, _: &Self, member: &str) -> Weight {
-        // Notifications do not carry speeds: theirs is always unknown.
-        if matches!(member, "statistics" | "transmit_link_speed" | "receive_link_speed") {
-            Weight::Running
-        } else {
-            Weight::State
+        match member {
+            // Notifications do not carry speeds: theirs is always unknown.
+            "statistics" | "carrier_changes" | "transmit_link_speed" | "receive_link_speed" => {
+                Weight::Running
+            }
+            _ => Weight::State,
         }
     }
 }

@@ -1,4 +1,5 @@
 use netlink::Name;
+use netlink::kernel::IFLA_VXLAN_LINK;
 use netlink::link::LinkView;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +76,25 @@ pub(crate) fn pairs(interface: &Interface) -> impl Iterator<Item = Pair> + use<>
 
 pub(crate) fn pairs_of_view(view: &LinkView<'_>) -> impl Iterator<Item = Pair> + use<> {
     let kind = view.kind.map(std::ffi::OsStr::as_encoded_bytes);
-    of(view.index, view.master, view.lower, view.lower_namespace, kind)
+    of(view.index, view.master, lower(view), view.lower_namespace, kind)
+}
+
+/// The interface beside, for those that come in pairs.
+pub(crate) fn other_end(interface: &Interface) -> Option<u32> {
+    let is_paired = interface.kind.as_deref().is_some_and(|kind| is_paired(kind.as_bytes()));
+    interface.lower.filter(|_| is_paired && interface.lower_namespace.is_none())
+}
+
+/// Whether interfaces of a kind are the two ends of a pair.
+fn is_paired(kind: &[u8]) -> bool {
+    matches!(kind, b"veth" | b"netkit" | b"vxcan")
+}
+
+/// What an interface rides on, or its other end: a vxlan says it among its own settings.
+pub(crate) fn lower(view: &LinkView<'_>) -> Option<u32> {
+    let is_vxlan = view.kind.is_some_and(|kind| kind == "vxlan");
+    let own = || view.kind_data.get(IFLA_VXLAN_LINK)?.u32().filter(|ifindex| *ifindex != 0);
+    view.lower.or_else(|| own().filter(|_| is_vxlan))
 }
 
 fn of(
@@ -86,7 +105,7 @@ fn of(
     kind: Option<&[u8]>,
 ) -> impl Iterator<Item = Pair> + use<> {
     // The link of these is the other end, beside and not below.
-    let beside = matches!(kind, Some(b"veth" | b"netkit" | b"vxcan"));
+    let beside = kind.is_some_and(is_paired);
     let lower = lower.filter(|_| !beside && lower_namespace.is_none());
     let above = master.map(|master| Pair { higher: master, lower: ifindex });
     let below = lower.map(|lower| Pair { higher: ifindex, lower });

@@ -215,14 +215,14 @@ pub fn dump(family: Family, table: Option<u32>, interface: Option<u32>) -> Reque
 /// The answer is one [`Route`](super::Route), whose destination is the address itself.
 #[must_use]
 pub fn lookup(destination: IpAddr, source: Option<IpAddr>, interface: Option<u32>) -> Request {
-    question(destination, source, interface, RTM_F_LOOKUP_TABLE)
+    question(destination, source, interface, 0)
 }
 
 /// Asks which route of the tables a packet would take (`RTM_F_FIB_MATCH`; IPv4 since Linux 4.13,
 /// IPv6 since 4.15).
 #[must_use]
 pub fn matching(destination: IpAddr, source: Option<IpAddr>, interface: Option<u32>) -> Request {
-    question(destination, source, interface, RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH)
+    question(destination, source, interface, RTM_F_FIB_MATCH)
 }
 
 fn question(
@@ -233,6 +233,8 @@ fn question(
 ) -> Request {
     let length = Prefix::maximum_length(destination);
     let source_length = source.map_or(0, |_| length);
+    // IPv6 always names the table of the route, and refuses the wish.
+    let flags = if destination.is_ipv4() { flags | RTM_F_LOOKUP_TABLE } else { flags };
     let fixed = fixed(Family::of(destination), [length, source_length, 0, 0, 0, 0, 0], flags);
     let mut request = Request::new(RTM_GETROUTE, 0, &fixed);
     request.ip(RTA_DST, destination);

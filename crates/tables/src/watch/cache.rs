@@ -1,8 +1,10 @@
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use netlink::address::{Address, Role};
-use netlink::kernel::RTM_F_CLONED;
+use netlink::kernel::{
+    IFF_LOWER_UP, IFF_RUNNING, RT_SCOPE_HOST, RTM_F_CLONED, RTN_ANYCAST, RTN_LOCAL,
+};
 use netlink::link::{Ipv6Link, LinkView, Netconf};
 use netlink::route::RouteView;
 use netlink::{Change as Presence, Event, Family, Request, address, link, neighbor, route};
@@ -13,8 +15,8 @@ use crate::directory::{Directory, Entry};
 use crate::ip_interface::PathMtuTimeouts;
 use crate::row::Row as _;
 use crate::{
-    AnycastAddress, Interface, IpInterface, Machine, MulticastAddress, Neighbor, Route, RouteKey,
-    StackEntry, UnicastAddress, stack,
+    AdminStatus, AnycastAddress, Interface, IpInterface, Machine, MulticastAddress, Neighbor,
+    NextHop, Route, RouteKey, StackEntry, UnicastAddress, stack,
 };
 
 /// Tables that follow the kernel's notifications, without I/O.
@@ -60,6 +62,8 @@ pub struct Cache {
     stale_links: BTreeSet<u32>,
     /// Interfaces whose routes have to be read again; 0 for those without any.
     stale_routes: BTreeSet<u32>,
+    /// What was told of addresses whose interface is not known yet.
+    early: BTreeMap<u32, Vec<(Presence, Address)>>,
     /// The routes of one interface, while they are read.
     partial: Vec<Route>,
     changes: VecDeque<Change>,
@@ -135,6 +139,7 @@ impl Cache {
             reads: Vec::new(),
             stale_links: BTreeSet::new(),
             stale_routes: BTreeSet::new(),
+            early: BTreeMap::new(),
             partial: Vec::new(),
             changes: VecDeque::new(),
         }
@@ -251,7 +256,7 @@ impl Cache {
 
     /// Finishes a round: makes the changes of tables that were read anew, and of the stack.
     ///
-    /// Does nothing while something has yet to be read.
+    /// Does nothing while whole tables have yet to be read.
     pub fn settle(&mut self) {
         if self.lost || !self.reads.is_empty() {
             return;
@@ -277,6 +282,20 @@ impl Cache {
         self.anycast.settle_present(changes);
         self.routes.settle_present(changes);
         self.neighbors.settle_present(changes);
+    }
+
+    /// Whether nothing has to be read.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        !self.lost
+            && self.reads.is_empty()
+            && self.stale_links.is_empty()
+            && self.stale_routes.is_empty()
+    }
+
+    /// Whether nothing can be told before tables have been read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.lost || !self.reads.is_empty()
     }
 
     /// The next change, if there is one.
@@ -322,8 +341,9 @@ impl Cache {
 
     /// The neighbours as they are now, if they are watched.
     ///
-    /// The kernel does not tell when it begins to look for a neighbour, nor when it doubts one
-    /// that it uses: those entries come, or change, with the answer.
+    /// The kernel does not tell when it begins to look for a neighbour, when it doubts one that it
+    /// uses, or when it notes one that needs no resolution: `incomplete`, `delay` and `no_arp`
+    /// come with the next change, or with the next reading.
     pub fn neighbors(&self) -> impl Iterator<Item = &Neighbor> {
         self.neighbors.rows()
     }
@@ -335,6 +355,7 @@ impl Cache {
 
     /// Starts to read everything that is watched.
     fn begin(&mut self) {
+        self.early.clear();
         self.stale_links.clear();
         self.stale_routes.clear();
         self.begin_links();
@@ -369,7 +390,6 @@ impl Cache {
 
     fn link(&mut self, view: &LinkView<'_>) {
         let ifindex = view.index;
-        self.stale_links.remove(&ifindex);
         let entry = Entry::new(view);
         let former_entry = self.directory.insert(ifindex, entry);
         if former_entry.is_some_and(|former| former != entry) {
@@ -384,13 +404,23 @@ impl Cache {
         }
         let above = |row: &Interface| stack::pairs(row).map(|pair| (pair.higher, pair.lower));
         self.stack_moved |= former.is_none_or(|former| !above(former).eq(above(&row)));
-        let reaches =
-            |row: &Interface| (row.admin_status, row.oper_status, row.media_connect_state);
-        if former.is_some_and(|former| reaches(former) != reaches(&row)) {
-            // The routes over it are dead, or alive again, without a word.
-            self.routes_may_differ(ifindex);
+        let moved = former.map(|former| (reach(former), reach(&row)));
+        if former.is_some_and(|former| former.mtu != row.mtu) {
+            // IPv6 hears of it after this was said: its own MTU follows, or it comes or goes.
+            self.link_may_differ(ifindex);
         }
+        let other_end = stack::other_end(&row);
         self.interfaces.put(row, &mut self.changes);
+        if let Some(peer) = other_end.and_then(|peer| self.interfaces.get(&peer))
+            && peer.lower.is_none()
+        {
+            // It was told when it had no other end yet.
+            let peer = Interface { lower: Some(ifindex), ..peer.clone() };
+            self.interfaces.put(peer, &mut self.changes);
+        }
+        if let Some((before, now)) = moved {
+            self.reach_moved(ifindex, before, now);
+        }
         if self.subscription.includes(Table::IpInterface) {
             for family in [Family::Ipv4, Family::Ipv6] {
                 match IpInterface::new(view, family, self.timeouts) {
@@ -399,10 +429,50 @@ impl Cache {
                 }
             }
         }
+        if view.ipv6().is_none() {
+            self.ipv6_gone(ifindex);
+        }
+        for (presence, address) in self.early.remove(&ifindex).unwrap_or_default() {
+            self.address(presence, &address);
+        }
+    }
+
+    /// Does to the routes over an interface what the kernel does without a word when the interface
+    /// goes up or down, or its carrier does.
+    fn reach_moved(&mut self, ifindex: u32, before: Reach, now: Reach) {
+        if before == now || !self.subscription.includes(Table::Route) {
+            return;
+        }
+        let via = |way: &NextHop| way.ifindex == Some(ifindex);
+        if before.up && now.up {
+            // What is local to this host does not need the carrier (fib_sync_down_dev,
+            // fib6_ifdown).
+            let needs_carrier = |route: &Route| match route.family {
+                Family::Ipv6 => !matches!(route.kind.0, RTN_LOCAL | RTN_ANYCAST),
+                _ => route.scope.0 != RT_SCOPE_HOST,
+            };
+            let mut routes: Vec<Route> =
+                self.routes_of(ifindex).filter(|route| needs_carrier(route)).cloned().collect();
+            for route in &mut routes {
+                for way in route.next_hops.iter_mut().filter(|way| via(way)) {
+                    way.link_down = !now.carrier;
+                }
+            }
+            for route in routes {
+                self.routes.put(route, &mut self.changes);
+            }
+            return;
+        }
+        // Down: IPv4 routes go, or one of their ways does. Up: that way may be used again.
+        let is_dead = |route: &Route| route.next_hops.iter().any(|way| via(way) && way.dead);
+        if before.up || self.routes_of(ifindex).any(is_dead) {
+            self.routes_may_differ(ifindex);
+        }
     }
 
     /// With an interface goes what belongs to it. The kernel told most of that before.
     fn link_gone(&mut self, ifindex: u32) {
+        self.early.remove(&ifindex);
         self.stale_links.remove(&ifindex);
         self.stale_routes.remove(&ifindex);
         let changes = &mut self.changes;
@@ -435,23 +505,51 @@ impl Cache {
         self.stale_routes.extend(others.into_iter().filter(|other| *other != ifindex));
     }
 
+    /// With IPv6 go its addresses. The kernel does not tell of the last groups.
+    fn ipv6_gone(&mut self, ifindex: u32) {
+        let changes = &mut self.changes;
+        macro_rules! purge {
+            ($($table:ident),+) => {
+                $(let keys: Vec<_> = self
+                    .$table
+                    .rows()
+                    .filter(|row| row.ifindex == ifindex && row.family == Family::Ipv6)
+                    .map(|row| row.key())
+                    .collect();
+                for key in keys {
+                    self.$table.remove(&key, changes);
+                })+
+            };
+        }
+        purge!(anycast, multicast, unicast);
+    }
+
     /// Writes an interface's new name, or LUID, into the rows that show it.
     fn rename(&mut self, ifindex: u32, entry: Entry) {
-        macro_rules! amend {
+        let changes = &mut self.changes;
+        macro_rules! rename {
+            ($table:ident, $belongs:expr, $row:ident => $write:block) => {
+                let rows: Vec<_> = self.$table.rows().filter($belongs).cloned().collect();
+                for mut $row in rows {
+                    $write
+                    self.$table.put($row, changes);
+                }
+            };
             ($($table:ident),+) => {
-                $(self.$table.amend(|row| {
-                    if row.ifindex == ifindex {
-                        (row.interface, row.luid) = (entry.name, entry.luid);
-                    }
+                $(rename!($table, |row| row.ifindex == ifindex, row => {
+                    (row.interface, row.luid) = (entry.name, entry.luid);
                 });)+
             };
         }
-        amend!(unicast, multicast, anycast, neighbors);
-        self.routes.amend(|route| {
-            for way in &mut route.next_hops {
-                if way.ifindex == Some(ifindex) {
-                    (way.interface, way.luid) = (Some(entry.name), Some(entry.luid));
-                }
+        rename!(unicast, |row| row.ifindex == ifindex, row => {
+            (row.interface, row.luid) = (entry.name, entry.luid);
+            row.label = row.label.filter(|label| *label != entry.name);
+        });
+        rename!(multicast, anycast, neighbors);
+        let leads = |row: &&Route| row.interfaces().any(|other| other == ifindex);
+        rename!(routes, leads, row => {
+            for way in row.next_hops.iter_mut().filter(|way| way.ifindex == Some(ifindex)) {
+                (way.interface, way.luid) = (Some(entry.name), Some(entry.luid));
             }
         });
         self.stack_moved = true;
@@ -459,8 +557,11 @@ impl Cache {
 
     fn address(&mut self, presence: Presence, address: &Address) {
         let ifindex = address.interface;
-        // An interface unknown by now is gone already: notifications follow their interface's.
-        let Some(entry) = self.directory.get(ifindex) else { return };
+        let Some(entry) = self.directory.get(ifindex) else {
+            // A new interface joins its first groups before the kernel tells of it.
+            self.early.entry(ifindex).or_default().push((presence, *address));
+            return;
+        };
         let changes = &mut self.changes;
         macro_rules! keep {
             ($table:ident, $row:ident, $kind:ident) => {
@@ -591,7 +692,9 @@ impl Cache {
     }
 
     fn link_may_differ(&mut self, ifindex: u32) {
-        if self.subscription.includes(Table::IpInterface) && self.directory.get(ifindex).is_some() {
+        let concerned = [Table::IpInterface, Table::MulticastAddress, Table::AnycastAddress];
+        let is_watched = concerned.into_iter().any(|table| self.subscription.includes(table));
+        if is_watched && self.directory.get(ifindex).is_some() {
             self.stale_links.insert(ifindex);
         }
     }
@@ -616,6 +719,20 @@ impl Cache {
         for entry in entries {
             self.stack.put(entry, &mut self.changes);
         }
+    }
+}
+
+/// Whether packets can leave by an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    up: bool,
+    carrier: bool,
+}
+
+fn reach(row: &Interface) -> Reach {
+    Reach {
+        up: row.admin_status == AdminStatus::Up,
+        carrier: row.flags & (IFF_RUNNING | IFF_LOWER_UP) != 0,
     }
 }
 

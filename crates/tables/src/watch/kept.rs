@@ -55,11 +55,6 @@ impl<R: Row> Kept<R> {
         true
     }
 
-    /// Changes rows in what nobody is told of, such as the names of interfaces.
-    pub(super) fn amend(&mut self, mut amend: impl FnMut(&mut R)) {
-        self.rows.values_mut().for_each(&mut amend);
-    }
-
     /// Starts to read the table anew: there are no rows until they have been put.
     pub(super) fn begin(&mut self) {
         let rows = std::mem::take(&mut self.rows);

@@ -23,6 +23,8 @@ use crate::{Error, Machine};
 
 /// How often tables are read as a whole before giving up, when notifications are lost each time.
 const ATTEMPTS: u32 = 50;
+/// How many readings are done before the changes get their turn, should the kernel never pause.
+const ROUNDS: u32 = 256;
 /// How many datagrams are taken before the changes get their turn, should the kernel never pause.
 const BATCH: usize = 100_000;
 
@@ -35,8 +37,8 @@ const BATCH: usize = 100_000;
 /// (`net.core.rmem_max`).
 ///
 /// Changes that mean nothing are left out: counters, ages, and refreshed lifetimes unless asked
-/// for. Settings that the kernel does not notify (such as DAD transmits) show with the interface's
-/// next change.
+/// for. Settings that the kernel does not notify (such as DAD transmits, or IPv6 turned on where it
+/// has no carrier) show with the interface's next change.
 ///
 /// ```no_run
 /// use iphelper_tables::{Change, Error, Subscription, Table, Watch};
@@ -82,14 +84,24 @@ impl<T: Transport> Watch<T> {
     /// Takes what the kernel told since the last call, and reads what it did not tell. Does not
     /// wait for anything to happen.
     ///
+    /// Returns whether that was all. `false` asks for another call without waiting: the kernel's
+    /// tables change faster than they can be read, and the changes known so far should not wait
+    /// for the rest.
+    ///
     /// Fails if the tables cannot be read; what there was before remains, and the next call tries
     /// again.
-    pub fn process(&mut self) -> Result<(), Error> {
+    pub fn process(&mut self) -> Result<bool, Error> {
         self.drain()?;
-        let mut attempts = 0;
-        while let Some(read) = self.cache.poll_read() {
-            attempts += u32::from(matches!(read, Read::Links | Read::Routes));
-            if attempts > ATTEMPTS {
+        let (mut readings, mut rounds) = (0, 0);
+        while rounds < ROUNDS || self.cache.is_reading() {
+            let Some(read) = self.cache.poll_read() else { break };
+            rounds += 1;
+            if matches!(read, Read::Links | Read::Routes) {
+                // Not a third time only because more moved meanwhile.
+                readings += 1;
+                rounds += ROUNDS / 2;
+            }
+            if readings > ATTEMPTS {
                 return Err(Error::Inconsistent { attempts: ATTEMPTS });
             }
             self.read(read)?;
@@ -97,7 +109,7 @@ impl<T: Transport> Watch<T> {
             self.drain()?;
         }
         self.cache.settle();
-        Ok(())
+        Ok(self.cache.is_current())
     }
 
     /// The next change, if there is one already.
@@ -111,6 +123,10 @@ impl<T: Transport> Watch<T> {
         loop {
             if let Some(change) = self.cache.poll_change() {
                 return Ok(Some(change));
+            }
+            let is_over = || deadline_at.is_some_and(|at| at <= Instant::now());
+            if !self.cache.is_current() && (self.process()? || !is_over()) {
+                continue;
             }
             let left = deadline_at.map(|at| at.saturating_duration_since(Instant::now()));
             let cache = &mut self.cache;

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use netlink::kernel::*;
 use netlink::route::{Entry, Route as Row, lookup, matching};
-use netlink::{Family, Transport, route};
+use netlink::{Family, Request, Transport, route};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, NextHop, Prefix, Route, Selector, Tables};
@@ -27,7 +27,7 @@ impl<T: Transport> Tables<T> {
     /// destination with host bits or a gateway that is not on the link.
     pub fn add_route(&mut self, entry: &Entry) -> Result<(), Error> {
         check(entry)?;
-        self.carry_out(&entry.add(), subject(entry))
+        self.route_request(&entry.add(), entry)
     }
 
     /// Puts a route in the place of the first one of the same destination, table and metric.
@@ -57,7 +57,7 @@ impl<T: Transport> Tables<T> {
         if !rows.iter().any(is_it) {
             return Err(Error::not_found(subject(entry)));
         }
-        self.carry_out(&entry.replace(), subject(entry))
+        self.route_request(&entry.replace(), entry)
     }
 
     /// Removes the first route that agrees in everything said.
@@ -114,6 +114,18 @@ impl<T: Transport> Tables<T> {
             Err(error) => return Err(Error::of(error, subject)),
         };
         Ok(BestRoute { route, next_hop, source: source.or(chosen) })
+    }
+
+    /// Without its interface a gateway is unreachable, which the kernel says first.
+    fn route_request(&mut self, request: &Request, entry: &Entry) -> Result<(), Error> {
+        let outcome = self.carry_out(request, subject(entry));
+        if matches!(outcome, Err(Error::InvalidValue(_))) {
+            let ways = entry.next_hops.iter().map(|way| way.interface);
+            for ifindex in entry.interface.into_iter().chain(ways) {
+                self.ifindex(ifindex)?;
+            }
+        }
+        outcome
     }
 
     /// The kernel refuses a foreign IPv4 source, and routes from any IPv6 source.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tables::{
@@ -54,13 +54,17 @@ fn interfaces_agree_with_ip() {
             assert_eq!(text(row.name), json["ifname"], "{context}");
             assert_eq!(text(row.ifindex), json["ifindex"], "{context}");
             assert_eq!(text(row.mtu), json["mtu"], "{context}");
-            assert_eq!(text(row.physical_address), json["address"], "{context}");
-            assert_eq!(text(row.broadcast_physical_address), json["broadcast"], "{context}");
+            let hardware = |key: &str| json[key].as_str().unwrap_or_default();
+            assert_eq!(text(row.physical_address), hardware("address"), "{context}");
+            assert_eq!(text(row.broadcast_physical_address), hardware("broadcast"), "{context}");
             assert_eq!(text(&row.alias), json["ifalias"], "{context}");
             assert_eq!(text(&row.kind), json["linkinfo"]["info_kind"], "{context}");
             assert_eq!(text(&row.port_kind), json["linkinfo"]["info_slave_kind"], "{context}");
             assert_eq!(name_of(row.master), string("master"), "{context}");
-            assert_eq!(name_of(row.lower), string("link"), "{context}");
+            // A vxlan says what it rides on among its own settings.
+            let below = string("link")
+                .or_else(|| json["linkinfo"]["info_data"]["link"].as_str().map(str::to_string));
+            assert_eq!(name_of(row.lower), below, "{context}");
             assert_eq!(
                 text(&row.alternative_names),
                 json.get("altnames").cloned().unwrap_or(json!([]))
@@ -98,7 +102,7 @@ fn interfaces_agree_with_ip() {
         assert_eq!(row("tun0").access_type, AccessType::PointToPoint);
         assert_eq!(row("cable0").access_type, AccessType::Broadcast);
         assert_eq!(tables.ifindex("another-name-for-the-cable").unwrap(), row("cable0").ifindex);
-        let guids: std::collections::BTreeSet<_> = rows.iter().map(|row| row.guid).collect();
+        let guids: BTreeSet<_> = rows.iter().map(|row| row.guid).collect();
         assert_eq!(guids.len(), rows.len());
     });
 }
@@ -274,9 +278,12 @@ fn families_come_and_go_with_the_mtu_and_the_switch() {
         assert_eq!(families(tables), [Family::Ipv4, Family::Ipv6]);
         set_parameter("ipv6/conf/one/disable_ipv6", "1");
         assert_eq!(families(tables), [Family::Ipv4]);
-        ip_do("link set one mtu 67");
-        assert_eq!(families(tables), []);
-        assert!(tables.interface("one").is_ok());
+        // The least a veth pair takes is 68 bytes; a loopback has no least, and keeps IPv6.
+        ip_do("link set lo mtu 60");
+        let rows = tables.ip_interfaces(Family::Unspecified).unwrap();
+        let of_lo: Vec<_> = rows.iter().filter(|row| row.interface == "lo").collect();
+        assert!(of_lo.iter().all(|row| row.family == Family::Ipv6), "{of_lo:?}");
+        assert!(tables.interface("lo").is_ok());
         assert!(matches!(
             tables.ip_interface("one", Family::Unspecified),
             Err(Error::InvalidValue(_))
@@ -340,22 +347,26 @@ fn addresses_agree_with_ip() {
 fn groups_agree_with_ip() {
     in_namespace("groups_agree_with_ip", |tables| {
         populate();
-        let found: std::collections::BTreeSet<(String, String)> = tables
-            .multicast_addresses(Family::Unspecified)
-            .unwrap()
-            .iter()
-            .map(|row| (row.interface.to_string(), row.address.to_string()))
-            .collect();
-        let mut expected = std::collections::BTreeSet::new();
-        for link in ip("maddr") {
-            for json in link["maddr"].as_array().unwrap() {
-                if matches!(json["family"].as_str(), Some("inet" | "inet6")) {
-                    let name = link["ifname"].as_str().unwrap().to_string();
-                    expected.insert((name, json["address"].as_str().unwrap().to_string()));
+        // Groups of addresses are joined a little later than the addresses are there.
+        eventually("the same groups", || {
+            let found: BTreeSet<(String, String)> = tables
+                .multicast_addresses(Family::Unspecified)
+                .unwrap()
+                .iter()
+                .map(|row| (row.interface.to_string(), row.address.to_string()))
+                .collect();
+            let mut expected = BTreeSet::new();
+            for link in ip("maddr") {
+                for json in link["maddr"].as_array().unwrap() {
+                    if matches!(json["family"].as_str(), Some("inet" | "inet6")) {
+                        let name = link["ifname"].as_str().unwrap().to_string();
+                        expected.insert((name, json["address"].as_str().unwrap().to_string()));
+                    }
                 }
             }
-        }
-        assert_eq!(found, expected);
+            assert!(expected.len() > 10);
+            (found == expected).then_some(())
+        });
         set_parameter("ipv6/conf/bridge0/forwarding", "1");
         let anycast = tables.anycast_addresses(Family::Unspecified).unwrap();
         // A router answers to the subnet-router anycast address of each of its networks.
@@ -469,7 +480,7 @@ fn neighbors_of_each_state_agree_with_ip() {
             expected.iter().filter(|json| json["dst"].as_str().unwrap().starts_with(name)).count()
         };
         assert!(count("192.0.2.1") >= states.len(), "{expected:?}");
-        let mut states = std::collections::BTreeSet::new();
+        let mut states = BTreeSet::new();
         for json in &expected {
             let row = rows
                 .iter()
