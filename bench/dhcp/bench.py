@@ -41,6 +41,7 @@ SCALE = [
     ("RSS", "memory.rss_kib", "KiB", {100: 8192, 1000: 16384}),
     ("PSS", "memory.pss_kib", "KiB", {}),
     ("CPU until bound", "at_bound.cpu_s", "s", {}),
+    ("then settled after", "settled_s", "s", {}),
     ("CPU while idle", "idle.on_cpu_ms", "ms", {}),
     ("wake-ups while idle", "idle.switches", "", {}),
     ("processes", "memory.processes", "", {}),
