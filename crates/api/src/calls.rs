@@ -4,7 +4,7 @@
 macro_rules! calls {
     (
         $interface:literal, $error:ident;
-        $( $method:ident => $reply:ident, )*
+        $( $method:ident => $reply:ty, )*
     ) => {
         /// The interface's name.
         pub const INTERFACE: &str = $interface;

@@ -11,6 +11,8 @@ use zlink::idl::{Field, Interface, Type};
 
 use crate::{Empty, Method, Time, Timeout, daemon, lease, service};
 
+mod tables;
+
 fn interface(idl: &'static str) -> Interface<'static> {
     idl.try_into().expect("the IDL parses")
 }

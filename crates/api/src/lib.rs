@@ -1,7 +1,8 @@
 //! The Varlink contract of iphelperd, in Rust.
 //!
-//! The contract itself is the IDL under `varlink/`; the modules [`lease`] and [`daemon`] mirror it
-//! type for type, and a test compares the two so that they cannot drift. Around them:
+//! The contract itself is the IDL under `varlink/`; the modules [`interface`], [`lease`] and
+//! [`daemon`] mirror it type for type, and a test compares the two so that they cannot drift. Around
+//! them:
 //!
 //! - [`protocol`]: messages on the wire, without I/O.
 //! - [`service`]: `org.varlink.service`, which every Varlink service answers.
@@ -14,6 +15,7 @@ pub mod client;
 #[cfg(test)]
 mod contract;
 pub mod daemon;
+pub mod interface;
 pub mod lease;
 mod open_enum;
 mod pattern;

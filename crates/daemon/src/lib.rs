@@ -5,6 +5,7 @@
 //! - `options`, [`config`]: what it is told.
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
+//! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`server`], [`access`]: the API, and who may change things.
 //! - [`sandbox`], [`supervise`], [`problems`], [`counters`], [`log`]: what every daemon needs.
 //!
@@ -27,6 +28,7 @@ pub mod sandbox;
 pub mod server;
 pub mod store;
 pub mod supervise;
+pub mod tables;
 #[cfg(test)]
 mod testing;
 

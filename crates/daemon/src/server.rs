@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::daemon;
 use api::lease::{self, Error, Family};
-use api::server::{Handler, Statistics, Subscription};
+use api::server::{Handler, Statistics, Subscription, TableSubscription};
+use api::{daemon, interface};
 use dhcp::v4;
 
 use crate::access::{Access, Caller};
 use crate::leases::{Completed, Handle};
+use crate::tables::Served;
 
 /// The socket, and what goes with it.
 #[derive(Debug)]
@@ -80,6 +81,7 @@ fn lock(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 pub struct Service {
     leases: Handle,
+    tables: Served,
     access: Arc<Access>,
     statistics: Arc<Statistics>,
 }
@@ -87,7 +89,7 @@ pub struct Service {
 impl Service {
     /// A service over these leases.
     pub fn new(leases: Handle, access: Arc<Access>, statistics: Arc<Statistics>) -> Self {
-        Self { leases, access, statistics }
+        Self { leases, tables: Served::default(), access, statistics }
     }
 }
 
@@ -164,6 +166,30 @@ impl Handler for Service {
         let cancelled = || Error::Cancelled { interface: String::new() };
         let subscribed = self.leases.subscribe(call.interface.clone()).await;
         subscribed.ok_or_else(cancelled)
+    }
+
+    async fn rows<L: interface::Listing>(
+        &self,
+        _: &Caller,
+        call: &L,
+    ) -> Result<Vec<L::Row>, interface::Error> {
+        self.tables.rows(call).await
+    }
+
+    async fn carry_out<C: interface::Local>(
+        &self,
+        _: &Caller,
+        call: C,
+    ) -> Result<C::Reply, interface::Error> {
+        self.tables.carry_out(call).await
+    }
+
+    async fn subscribe_to_tables(
+        &self,
+        _: &Caller,
+        call: &interface::Monitor,
+    ) -> Result<TableSubscription, interface::Error> {
+        self.tables.subscribe(call).await
     }
 
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {

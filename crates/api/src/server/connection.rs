@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::protocol::{Decoder, Error, LONGEST_CALL, Outgoing, ReplyOut, parse};
-use crate::{daemon, lease, protocol, service};
+use crate::{daemon, interface, lease, protocol, service};
 
 /// Once that many bytes wait to be written, nothing more is asked for or queued until they are
 /// gone. One message may exceed it.
@@ -12,6 +12,8 @@ const HIGH_WATER: usize = 64 << 10;
 /// A call of one of our interfaces.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
+    /// Of `org.iphelper.Interface`.
+    Interface(interface::Call),
     /// Of `org.iphelper.Lease`.
     Lease(lease::Call),
     /// Of `org.iphelper.Daemon`.
@@ -159,10 +161,17 @@ fn resolve(call: &protocol::Call<'_>) -> Result<Asked, service::Error> {
     let Some((interface, method)) = call.method.rsplit_once('.') else {
         return Err(service::Error::MethodNotFound { method: call.method.to_string() });
     };
+    let streams = call.more.unwrap_or(false) && !call.oneway.unwrap_or(false);
     match interface {
+        interface::INTERFACE => {
+            let ours = interface::Call::parse(method, call.parameters)?;
+            if ours.streams() && !streams {
+                return Err(service::Error::ExpectedMore {});
+            }
+            Ok(Asked::Ours(Call::Interface(ours)))
+        }
         lease::INTERFACE => {
             let ours = lease::Call::parse(method, call.parameters)?;
-            let streams = call.more.unwrap_or(false) && !call.oneway.unwrap_or(false);
             if matches!(ours, lease::Call::Monitor(_)) && !streams {
                 return Err(service::Error::ExpectedMore {});
             }
@@ -205,8 +214,9 @@ fn description(
 }
 
 /// Every interface served, with its description.
-const DESCRIPTIONS: [(&str, &str); 3] = [
+const DESCRIPTIONS: [(&str, &str); 4] = [
     (daemon::INTERFACE, daemon::IDL),
+    (interface::INTERFACE, interface::IDL),
     (lease::INTERFACE, lease::IDL),
     (service::INTERFACE, service::IDL),
 ];

@@ -16,7 +16,7 @@ use super::serve::Statistics;
 use crate::{Empty, Time, daemon, lease, matches, protocol};
 
 /// Why a conversation is over.
-enum Over {
+pub(super) enum Over {
     /// The client left, or the socket failed: nobody to tell, nothing to do.
     Gone,
     /// The client does not keep the protocol.
@@ -57,12 +57,12 @@ pub(super) async fn converse<H: Handler>(
     }
 }
 
-struct Conversation<H: Handler> {
-    line: Line,
-    peer: H::Peer,
-    handler: Arc<H>,
-    statistics: Arc<Statistics>,
-    end: watch::Receiver<()>,
+pub(super) struct Conversation<H: Handler> {
+    pub(super) line: Line,
+    pub(super) peer: H::Peer,
+    pub(super) handler: Arc<H>,
+    pub(super) statistics: Arc<Statistics>,
+    pub(super) end: watch::Receiver<()>,
 }
 
 impl<H: Handler> Conversation<H> {
@@ -95,6 +95,7 @@ impl<H: Handler> Conversation<H> {
         let peer = &self.peer;
         let line = &mut self.line;
         match request.call {
+            Call::Interface(call) => self.answer_tables(call, oneway).await,
             Call::Lease(call) => {
                 use lease::Call::*;
                 let denied = |needed| lease::Error::AccessDenied { needed };
@@ -260,16 +261,16 @@ fn resync() -> lease::Event {
 }
 
 /// The socket and the state of the protocol on it.
-struct Line {
+pub(super) struct Line {
     stream: UnixStream,
-    connection: Connection,
+    pub(super) connection: Connection,
     /// The client sends nothing more; it may still read.
     input_ended: bool,
 }
 
 impl Line {
     /// Answers the call with what the handler makes of it.
-    async fn answer<T, E>(
+    pub(super) async fn answer<T, E>(
         &mut self,
         oneway: bool,
         answer: impl Future<Output = Result<T, E>>,
@@ -287,7 +288,7 @@ impl Line {
 
     /// Waits for an answer as long as there is a client to take it; for that of a `oneway` call,
     /// until it is there.
-    async fn attended<T>(
+    pub(super) async fn attended<T>(
         &mut self,
         oneway: bool,
         answer: impl Future<Output = T>,
@@ -316,7 +317,7 @@ impl Line {
         Ok(self.connection.reply_and_continue(&Reply { event })?)
     }
 
-    async fn make_room(&mut self) -> Result<(), Over> {
+    pub(super) async fn make_room(&mut self) -> Result<(), Over> {
         match self.connection.has_room() {
             true => Ok(()),
             false => self.flush().await,
@@ -328,7 +329,7 @@ impl Line {
     /// A client that reads as fast as it is written to never makes its task wait. Without the
     /// yield that task would keep the thread, and a subscriber next to it would miss events that
     /// it had room for.
-    async fn flush(&mut self) -> Result<(), Over> {
+    pub(super) async fn flush(&mut self) -> Result<(), Over> {
         if self.connection.outgoing().is_empty() {
             return Ok(());
         }
@@ -344,7 +345,7 @@ impl Line {
     }
 
     /// Writes what the socket takes without waiting.
-    fn write_some(&mut self) -> io::Result<()> {
+    pub(super) fn write_some(&mut self) -> io::Result<()> {
         match self.stream.try_write(self.connection.outgoing()) {
             Ok(written) => self.connection.sent(written),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -377,7 +378,7 @@ impl Line {
     ///
     /// A client that only sends nothing more (shutdown(2), as `socat` and `nc -N` do) is still
     /// there.
-    async fn gone(&mut self) {
+    pub(super) async fn gone(&mut self) {
         while !self.input_ended && self.connection.wants_bytes() {
             if self.read().await.is_err() {
                 return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 
-use crate::{daemon, lease};
+use crate::{daemon, interface, lease};
 
 /// A subscriber's view: what there is, and what happens from then on, with no gap between.
 #[derive(Debug)]
@@ -17,6 +17,17 @@ pub struct Subscription {
     /// asked for. A subscriber that falls behind by more than the channel holds is resynchronised.
     /// The channel's end ends the call with `Cancelled`.
     pub events: broadcast::Receiver<Arc<lease::Event>>,
+}
+
+/// A subscriber's view of tables.
+#[derive(Debug)]
+pub struct TableSubscription {
+    /// The rows there are, as added; those asked for.
+    pub snapshot: Vec<interface::Change>,
+    /// Every change after the snapshot, in batches, on one channel or several: the server loop
+    /// picks the ones asked for. A subscriber that falls behind by more than a channel holds is
+    /// resynchronised. A channel's end ends the call with `Cancelled`.
+    pub changes: Vec<broadcast::Receiver<Arc<[interface::Change]>>>,
 }
 
 /// Answers the calls.
@@ -77,6 +88,27 @@ pub trait Handler: Send + Sync + 'static {
         peer: &Self::Peer,
         call: &lease::Monitor,
     ) -> impl Future<Output = Result<Subscription, lease::Error>> + Send;
+
+    /// The rows of a table that are asked for, in one state of it.
+    fn rows<L: interface::Listing>(
+        &self,
+        peer: &Self::Peer,
+        call: &L,
+    ) -> impl Future<Output = Result<Vec<L::Row>, interface::Error>> + Send;
+
+    /// Carries out a call that needs no cache.
+    fn carry_out<C: interface::Local>(
+        &self,
+        peer: &Self::Peer,
+        call: C,
+    ) -> impl Future<Output = Result<C::Reply, interface::Error>> + Send;
+
+    /// Subscribes to changes of tables; asked again when the subscriber was too slow.
+    fn subscribe_to_tables(
+        &self,
+        peer: &Self::Peer,
+        call: &interface::Monitor,
+    ) -> impl Future<Output = Result<TableSubscription, interface::Error>> + Send;
 
     /// How the daemon is doing.
     fn status(

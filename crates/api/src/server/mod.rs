@@ -11,9 +11,11 @@ mod conversation;
 mod handler;
 #[cfg(feature = "tokio")]
 mod serve;
+#[cfg(feature = "tokio")]
+mod tables;
 
 pub use connection::{Call, Connection, Request};
 #[cfg(feature = "tokio")]
-pub use handler::{Handler, Subscription};
+pub use handler::{Handler, Subscription, TableSubscription};
 #[cfg(feature = "tokio")]
 pub use serve::{Limits, Statistics, serve};

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixListener;
@@ -12,8 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use iphelper_api::client::{Client, Replies};
-use iphelper_api::server::{Handler, Limits, Statistics, Subscription, serve};
-use iphelper_api::{Time, daemon, lease};
+use iphelper_api::interface::TableRow;
+use iphelper_api::server::{Handler, Limits, Statistics, Subscription, TableSubscription, serve};
+use iphelper_api::{Time, daemon, interface, lease};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot};
 
@@ -26,6 +28,10 @@ pub(crate) struct Canned {
     /// Senders are dropped to end every subscription.
     pub(crate) events: Mutex<Option<broadcast::Sender<Arc<lease::Event>>>>,
     pub(crate) may_change: bool,
+    /// Rows by table.
+    pub(crate) tables: Mutex<BTreeMap<String, Vec<serde_json::Value>>>,
+    /// Where changes of tables come from.
+    pub(crate) changes: Mutex<Vec<broadcast::Sender<Arc<[interface::Change]>>>>,
     /// Calls of Acquire on "slow" that wait now.
     pub(crate) waiting: AtomicUsize,
     /// Calls of Acquire on "brief" that ended.
@@ -38,6 +44,8 @@ impl Default for Canned {
             leases: Mutex::new(vec![bound("eth0", 2), bound("eth1", 3), bound("wlan0", 4)]),
             events: Mutex::new(Some(broadcast::channel(64).0)),
             may_change: true,
+            tables: Mutex::default(),
+            changes: Mutex::new(vec![broadcast::channel(4).0, broadcast::channel(4).0]),
             waiting: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
         }
@@ -210,6 +218,40 @@ impl Handler for Canned {
         Ok(Subscription {
             events: self.events.lock().unwrap().as_ref().ok_or_else(cancelled)?.subscribe(),
             snapshot: leases.iter().map(|lease| Arc::new(state(lease))).collect(),
+        })
+    }
+
+    async fn rows<L: interface::Listing>(
+        &self,
+        _peer: &u32,
+        call: &L,
+    ) -> Result<Vec<L::Row>, interface::Error> {
+        let filter = call.filter();
+        let tables = self.tables.lock().unwrap();
+        // Rows are of many types here, and JSON is what they have in common.
+        let rows = tables.get(&format!("{:?}", L::Row::TABLE)).into_iter().flatten();
+        let rows = rows.map(|row| serde_json::from_value(row.clone()).unwrap());
+        Ok(rows.filter(|row: &L::Row| row.is_wanted(&filter)).collect())
+    }
+
+    async fn carry_out<C: interface::Local>(
+        &self,
+        _peer: &u32,
+        _call: C,
+    ) -> Result<C::Reply, interface::Error> {
+        Err(interface::Error::NoSuchInterface { interface: C::NAME.to_owned() })
+    }
+
+    async fn subscribe_to_tables(
+        &self,
+        _peer: &u32,
+        _call: &interface::Monitor,
+    ) -> Result<TableSubscription, interface::Error> {
+        let snapshot = self.rows(&0, &interface::ListStack::default()).await?;
+        let changes = self.changes.lock().unwrap();
+        Ok(TableSubscription {
+            snapshot: snapshot.into_iter().map(interface::Change::added).collect(),
+            changes: changes.iter().map(broadcast::Sender::subscribe).collect(),
         })
     }
 

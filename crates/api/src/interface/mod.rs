@@ -1,0 +1,269 @@
+//! `org.iphelper.Interface`: the tables of the host's network.
+//!
+//! Mirrors `varlink/org.iphelper.Interface.varlink`, whose comments say what each method does. Its
+//! rows are those of the tables themselves, which a program may as well read without the daemon;
+//! calls that need no cache are carried out alike in process and by the daemon: see [`Local`].
+
+mod change;
+mod error;
+mod local;
+mod rows;
+mod settings;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tables::{
+    AnycastAddress, BestRoute as BestRouteReply, Family, Interface, IpInterface,
+    IpInterfaceSettings, MulticastAddress, Neighbor, Route, StackEntry, UnicastAddress,
+};
+
+pub use change::{Change, ChangeKind, Table};
+pub use error::Error;
+pub use local::Local;
+pub use rows::{Filter, Listing, TableRow};
+pub use settings::{AddressSettings, NeighborSettings, NextHopSettings, RouteSettings};
+pub use tables;
+
+use crate::calls::calls;
+use crate::{Empty, Timeout};
+
+/// The interface's description, as `GetInterfaceDescription` returns it.
+pub const IDL: &str = include_str!("../../../../varlink/org.iphelper.Interface.varlink");
+
+/// A part of a table: each reply of a `List...`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows<R> {
+    /// At most [`Rows::MOST`] of them.
+    pub rows: Vec<R>,
+}
+
+impl<R> Rows<R> {
+    /// The most rows of one reply: about a buffer full.
+    pub const MOST: usize = 64;
+}
+
+/// The answer of a method that tells of one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row<R> {
+    /// The row.
+    pub row: R,
+}
+
+/// Parameters of `ListInterfaces`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListInterfaces {
+    /// A name, or a pattern with `*` and `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// With counters, from the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<bool>,
+}
+
+/// Parameters of `ListStack`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListStack {
+    /// A name, or a pattern with `*` and `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+macro_rules! list {
+    ($($method:ident),+ $(,)?) => { $(
+        #[doc = concat!("Parameters of `", stringify!($method), "`.")]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $method {
+            /// A name, or a pattern with `*` and `?`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub interface: Option<String>,
+            /// Both when absent.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub family: Option<Family>,
+        }
+    )+ };
+}
+
+list!(
+    ListIpInterfaces,
+    ListUnicastAddresses,
+    ListMulticastAddresses,
+    ListAnycastAddresses,
+    ListRoutes,
+    ListNeighbors,
+);
+
+/// Parameters of `Monitor`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Monitor {
+    /// All when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<Table>>,
+    /// A name, or a pattern with `*` and `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Both when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+}
+
+impl Monitor {
+    /// Whether a table is among those asked for.
+    pub fn includes(&self, table: Table) -> bool {
+        self.tables.as_ref().is_none_or(|tables| tables.contains(&table))
+    }
+
+    /// Which rows are asked for.
+    pub fn filter(&self) -> Filter {
+        Filter { interface: self.interface.clone(), family: self.family, statistics: false }
+    }
+}
+
+/// Reply of `Monitor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorReply {
+    /// What changed, in order; at least one.
+    pub changes: Vec<Change>,
+}
+
+/// Parameters of `GetInterface`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetInterface {
+    /// Name, alternative name or GUID.
+    pub interface: String,
+}
+
+/// Parameters of `GetIpInterface`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetIpInterface {
+    /// Name, alternative name or GUID.
+    pub interface: String,
+    /// One of both.
+    pub family: Family,
+}
+
+/// Parameters of `Set`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Set {
+    /// Name, alternative name or GUID.
+    pub interface: String,
+    /// One of both.
+    pub family: Family,
+    /// What to change.
+    pub settings: IpInterfaceSettings,
+}
+
+macro_rules! change {
+    ($settings:ident $member:ident: $($method:ident),+) => { $(
+        #[doc = concat!("Parameters of `", stringify!($method), "`.")]
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $method {
+            /// Which, and how it is to be.
+            pub $member: $settings,
+        }
+    )+ };
+}
+
+change!(AddressSettings address: AddAddress, SetAddress, DeleteAddress);
+change!(RouteSettings route: AddRoute, SetRoute, DeleteRoute);
+change!(NeighborSettings neighbor: AddNeighbor, SetNeighbor, DeleteNeighbor);
+
+/// Parameters of `FlushNeighbors`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlushNeighbors {
+    /// Name, alternative name or GUID; all interfaces when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Both when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+}
+
+/// Reply of `FlushNeighbors`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushNeighborsReply {
+    /// How many were forgotten.
+    pub flushed: u64,
+}
+
+/// Parameters of `ResolveNeighbor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveNeighbor {
+    /// Name, alternative name or GUID.
+    pub interface: String,
+    /// Whose link address.
+    pub address: IpAddr,
+    /// How long to wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+}
+
+/// Parameters of `BestRoute`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BestRoute {
+    /// Where packets are going.
+    pub destination: IpAddr,
+    /// Where they come from: an address of this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// The interface they have to leave by: name, alternative name or GUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+calls! {
+    "org.iphelper.Interface", Error;
+    ListInterfaces => Rows<Interface>,
+    ListIpInterfaces => Rows<IpInterface>,
+    ListUnicastAddresses => Rows<UnicastAddress>,
+    ListMulticastAddresses => Rows<MulticastAddress>,
+    ListAnycastAddresses => Rows<AnycastAddress>,
+    ListRoutes => Rows<Route>,
+    ListNeighbors => Rows<Neighbor>,
+    ListStack => Rows<StackEntry>,
+    Monitor => MonitorReply,
+    GetInterface => Row<Interface>,
+    GetIpInterface => Row<IpInterface>,
+    Set => Row<IpInterface>,
+    AddAddress => Empty,
+    SetAddress => Empty,
+    DeleteAddress => Empty,
+    AddRoute => Empty,
+    SetRoute => Empty,
+    DeleteRoute => Empty,
+    AddNeighbor => Empty,
+    SetNeighbor => Empty,
+    DeleteNeighbor => Empty,
+    FlushNeighbors => FlushNeighborsReply,
+    ResolveNeighbor => Row<Neighbor>,
+    BestRoute => BestRouteReply,
+}
+
+impl Call {
+    /// Whether the answer is a stream.
+    pub(crate) fn streams(&self) -> bool {
+        matches!(
+            self,
+            Self::ListInterfaces(_)
+                | Self::ListIpInterfaces(_)
+                | Self::ListUnicastAddresses(_)
+                | Self::ListMulticastAddresses(_)
+                | Self::ListAnycastAddresses(_)
+                | Self::ListRoutes(_)
+                | Self::ListNeighbors(_)
+                | Self::ListStack(_)
+                | Self::Monitor(_)
+        )
+    }
+}
