@@ -1,0 +1,190 @@
+//! A thread that keeps tables.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use api::interface::{Change, Error, tables};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tables::{Cache, Subscription, Watch};
+
+use super::Changes;
+
+/// How long tables are kept that nobody asks for.
+const LINGER: Duration = Duration::from_secs(300);
+/// When to read again after the tables could not be read.
+const RETRY: Duration = Duration::from_millis(200);
+/// The most changes of one batch.
+const BATCH: usize = 64;
+/// Batches kept for a subscriber that is behind.
+const BATCHES: usize = 512;
+
+/// What a follower shows: everything the kernel told until now.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) cache: &'a Cache,
+    /// Whoever subscribes while looking misses nothing and is told nothing twice.
+    pub(super) changes: &'a Changes,
+}
+
+/// Something to do with the tables, or with why there are none.
+pub(super) type Request = Box<dyn FnOnce(Result<View<'_>, Error>) + Send>;
+
+/// The way to the thread, which ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Follower {
+    requests: Option<Sender<Request>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Follower {
+    /// Starts the thread, in this thread's network namespace.
+    pub(super) fn start(subscription: Subscription) -> io::Result<Self> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let (requests, asked) = mpsc::channel();
+        let woken = wake.clone();
+        thread::Builder::new().name("tables".to_owned()).spawn(move || {
+            match Watch::open(subscription) {
+                Ok(watch) => follow(watch, &asked, &woken),
+                Err(error) => refuse(error, &asked),
+            }
+        })?;
+        Ok(Self { requests: Some(requests), wake })
+    }
+
+    /// Has the thread carry out a request; gives it back if the thread has ended.
+    pub(super) fn ask(&self, request: Request) -> Result<(), Request> {
+        let Some(requests) = &self.requests else { return Err(request) };
+        requests.send(request).map_err(|mpsc::SendError(request)| request)?;
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        // Full only if it was woken very often already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.requests = None;
+        self.wake();
+    }
+}
+
+/// Tells those who wait already why there are no tables. Whoever comes next starts a new thread.
+fn refuse(error: tables::Error, asked: &Receiver<Request>) {
+    tracing::warn!("the tables cannot be followed: {error}");
+    let error = Error::from(error);
+    // The request that this thread was started for is on its way.
+    while let Ok(request) = asked.recv_timeout(RETRY) {
+        request(Err(error.clone()));
+    }
+}
+
+fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
+    let changes: Changes = tokio::sync::broadcast::channel(BATCHES).0;
+    let mut used_at = Instant::now();
+    loop {
+        let outcome = watch.process().map_err(|error| {
+            tracing::warn!("the tables cannot be followed for now: {error}");
+            Error::from(error)
+        });
+        publish(&mut watch, &changes);
+        loop {
+            match asked.try_recv() {
+                Ok(request) => {
+                    used_at = Instant::now();
+                    let view = View { cache: watch.cache(), changes: &changes };
+                    request(outcome.clone().map(|_| view));
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        let subscribed = changes.receiver_count() > 0;
+        if !subscribed && used_at.elapsed() >= LINGER {
+            tracing::debug!("nobody asks for tables any longer");
+            return;
+        }
+        let patience = match outcome {
+            // There is more to be told at once.
+            Ok(false) => Some(Duration::ZERO),
+            Ok(true) => (!subscribed).then(|| LINGER.saturating_sub(used_at.elapsed())),
+            Err(_) => Some(RETRY),
+        };
+        if let Err(error) = wait(&watch, wake, patience) {
+            tracing::error!("the tables cannot be followed: {error}");
+            return;
+        }
+    }
+}
+
+/// Hands changes to the subscribers, in batches.
+fn publish(watch: &mut Watch, changes: &Changes) {
+    let mut batch = Vec::new();
+    while let Some(change) = watch.poll_change() {
+        if changes.receiver_count() == 0 {
+            continue;
+        }
+        // One of a table that nobody can ask for has no subscriber.
+        batch.extend(Change::try_from(change).ok());
+        if batch.len() >= BATCH {
+            // The last subscriber may just have left.
+            let _ = changes.send(std::mem::take(&mut batch).into());
+        }
+    }
+    if !batch.is_empty() {
+        let _ = changes.send(batch.into());
+    }
+}
+
+/// Waits until there is something to do, at most that long.
+fn wait(watch: &Watch, wake: &OwnedFd, patience: Option<Duration>) -> io::Result<()> {
+    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    let mut waiting =
+        [PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
+    match poll(&mut waiting, patience.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match rustix::io::read(wake, &mut [0_u8; 8]) {
+        Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::interface::Table;
+
+    /// The follower's own rows against what the kernel says now.
+    #[test]
+    fn a_follower_answers_and_ends() {
+        let follower =
+            Follower::start(Subscription::to([tables::Table::from(Table::Interface)])).unwrap();
+        for _ in 0..2 {
+            let (answer, answered) = mpsc::channel();
+            let request: Request = Box::new(move |view| {
+                let names = view
+                    .map(|view| view.cache.interfaces().map(|row| row.ifindex).collect::<Vec<_>>());
+                answer.send(names).unwrap();
+            });
+            assert!(follower.ask(request).is_ok());
+            let indices = answered.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+            assert!(indices.is_sorted() && !indices.is_empty(), "{indices:?}");
+        }
+        let wake = Arc::downgrade(&follower.wake);
+        drop(follower);
+        let deadline_at = Instant::now() + Duration::from_secs(20);
+        while wake.strong_count() > 0 {
+            assert!(Instant::now() < deadline_at, "the thread goes on");
+            thread::yield_now();
+        }
+    }
+}
