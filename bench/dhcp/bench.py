@@ -86,14 +86,19 @@ def outside(options):
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork",
                "--kill-child", "--mount-proc", sys.executable, __file__, *sys.argv[1:]]
     most = max([0, *options.scale])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with MoreNeighbours(most):
-        child = subprocess.Popen(command, env={**os.environ, INSIDE: "1"})
-        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        while True:
-            try:
-                sys.exit(child.wait())
-            except KeyboardInterrupt:
-                pass  # The child got it too; its namespaces end with it.
+        child = subprocess.Popen(command, env={**os.environ, INSIDE: "1"}, start_new_session=True)
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            # The kernel ends all that runs in the namespaces, and the namespaces with it.
+            child.kill()
+            child.wait()
+            say("bench: interrupted")
+            status = 130
+    sys.exit(status)
 
 
 class MoreNeighbours:
@@ -286,6 +291,9 @@ def report(run):
 
 
 def inside(options):
+    # Files of servers and clients go with the mount namespace.
+    network.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+    os.environ["TMPDIR"] = "/run"
     run = Run(options)
     for name in chosen(options):
         missing = clients.ALL[name].missing()
@@ -307,11 +315,7 @@ def inside(options):
 def main():
     options = arguments()
     if os.environ.get(INSIDE):
-        try:
-            inside(options)
-        except KeyboardInterrupt:
-            say("bench: interrupted")
-            sys.exit(130)
+        inside(options)
     else:
         outside(options)
 

@@ -296,7 +296,7 @@ def cold(client, interface, commands):
         result["renew"] = {
             "request_ms": milliseconds(watch.frames.first("REQUEST", "out"), start),
             "ack_ms": milliseconds(watch.frames.first("ACK", "in"), start),
-            "exit": process.returncode if process else None,
+            "exit": process.code if process else None,
         }
         watch.rest(0.5)
     if release:
@@ -308,7 +308,7 @@ def cold(client, interface, commands):
         result["release"] = {
             "packet_ms": milliseconds(watch.frames.first("RELEASE", "out"), start),
             "removed_ms": milliseconds(watch.addresses.first("del"), start),
-            "exit": process.returncode if process else None,
+            "exit": process.code if process else None,
         }
     return result
 
