@@ -33,7 +33,7 @@ pub use row::{Row, Weight};
 pub use selector::Selector;
 pub use stack::StackEntry;
 pub use tables::Tables;
-pub use watch::{Cache, Change, Delta, Read, Subscription, Table, Watch};
+pub use watch::{Cache, Change, Delta, Read, Subscription, Table, Watch, snapshot};
 pub use write::{BestRoute, IpInterfaceSettings};
 
 pub use netlink::address::Assignment as AddressSettings;

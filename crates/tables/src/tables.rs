@@ -111,6 +111,55 @@ impl<T: Transport> Tables<T> {
         self.visit_addresses(&address::dump(family, None), UnicastAddress::new, visitor)
     }
 
+    /// All interfaces, and the unicast addresses of a family on them.
+    pub fn interfaces_and_addresses(
+        &mut self,
+        family: Family,
+    ) -> Result<(Vec<Interface>, Vec<UnicastAddress>), Error> {
+        let (mut interfaces, mut addresses) = (Vec::new(), Vec::new());
+        self.visit_interfaces_and_addresses(
+            family,
+            collect(&mut interfaces),
+            collect(&mut addresses),
+        )?;
+        Ok((interfaces, addresses))
+    }
+
+    /// Shows all interfaces, then the unicast addresses of a family on them, in two dumps.
+    ///
+    /// An address of an interface that came in between is left out. For tables that are one image
+    /// of one moment, see [`snapshot`](crate::snapshot).
+    pub fn visit_interfaces_and_addresses(
+        &mut self,
+        family: Family,
+        mut interfaces: impl FnMut(Visit<Interface>),
+        mut addresses: impl FnMut(Visit<UnicastAddress>),
+    ) -> Result<(), Error> {
+        let machine = &self.machine;
+        let mut directory = Directory::default();
+        let visit = self.connection.visit::<Link>(&link::dump(), |visit| match visit {
+            Visit::Row(view) => {
+                directory.insert(view.index, Entry::new(&view));
+                interfaces(Visit::Row(Interface::new(&view, machine)));
+            }
+            Visit::Restart => {
+                directory.clear();
+                interfaces(Visit::Restart);
+            }
+        });
+        visit.map_err(Error::reading)?;
+        let request = address::dump(family, None);
+        let visit = self.connection.visit::<Address>(&request, |visit| match visit {
+            Visit::Row(address) => {
+                if let Some(entry) = directory.get(address.interface) {
+                    addresses(Visit::Row(UnicastAddress::new(&address, entry)));
+                }
+            }
+            Visit::Restart => addresses(Visit::Restart),
+        });
+        visit.map_err(Error::reading)
+    }
+
     /// The groups that interfaces have joined. IPv4 groups need Linux 6.14; older kernels tell
     /// them in `/proc/net/igmp`, which is read then.
     pub fn multicast_addresses(&mut self, family: Family) -> Result<Vec<MulticastAddress>, Error> {

@@ -118,7 +118,10 @@ impl Cache {
         let lifetimes = subscription.lifetimes();
         macro_rules! kept {
             ($table:ident) => {
-                Kept::new(subscription.includes(Table::$table).then_some(Change::$table), lifetimes)
+                kept!($table, Change::$table)
+            };
+            ($table:ident, $tell:expr) => {
+                Kept::new(subscription.includes(Table::$table).then_some($tell), lifetimes)
             };
         }
         Self {
@@ -126,7 +129,7 @@ impl Cache {
             machine,
             timeouts: crate::parameter::path_mtu_timeouts(),
             directory: Directory::default(),
-            interfaces: kept!(Interface),
+            interfaces: kept!(Interface, |delta| Change::Interface(Box::new(delta))),
             ip_interfaces: kept!(IpInterface),
             unicast: kept!(UnicastAddress),
             multicast: kept!(MulticastAddress),
@@ -148,6 +151,8 @@ impl Cache {
     /// Takes what the kernel says, in order: notifications, and the rows of answers.
     pub fn handle(&mut self, event: Event<'_>) {
         match event {
+            // The reading to come knows all that was told before it.
+            _ if self.lost => {}
             Event::Link(Presence::Present, view) => self.link(&view),
             Event::Link(Presence::Gone, view) => self.link_gone(view.index),
             Event::Address(presence, address) => self.address(presence, &address),
