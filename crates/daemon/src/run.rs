@@ -145,6 +145,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         .build()
         .map_err(kernel("the event loop"))?;
     let result = runtime.block_on(serve_all(leases, handle, endpoint, access, watched));
+    // Whoever waits for a neighbour to answer is gone by now.
+    runtime.shutdown_background();
     tracing::info!("ended");
     result
 }

@@ -43,7 +43,8 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Allows writing beneath the folders of the state, the socket and the resolver's file alone.
+/// Allows writing beneath the folders of the state, the socket and the resolver's file alone, and the
+/// kernel's parameters of interfaces.
 ///
 /// Programs inherit it, and `resolvconf` writes files of its own: with that back end nothing is
 /// restricted.
@@ -51,7 +52,7 @@ pub fn restrict_files(state_dir: &Path, socket: &Path, choice: &Choice) {
     if matches!(choice, Choice::Resolvconf(_)) {
         return;
     }
-    let mut folders = vec![state_dir, Path::new("/dev/null")];
+    let mut folders = vec![state_dir, Path::new("/dev/null"), Path::new("/proc/sys/net")];
     folders.extend(socket.parent());
     if let Choice::File(file) = choice {
         folders.extend(file.parent());
