@@ -139,7 +139,7 @@ impl TryFrom<tables::Change> for Change {
     fn try_from(change: tables::Change) -> Result<Self, tables::Change> {
         use tables::Change as C;
         Ok(match change {
-            C::Interface(delta) => Self::delta(delta),
+            C::Interface(delta) => Self::delta(*delta),
             C::IpInterface(delta) => Self::delta(delta),
             C::UnicastAddress(delta) => Self::delta(delta),
             C::MulticastAddress(delta) => Self::delta(delta),
