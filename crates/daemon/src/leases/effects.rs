@@ -322,7 +322,11 @@ impl Leases {
     fn finish(&mut self, tag: Tag, result: EffectResult) {
         if let Err(reason) = &result {
             self.counters.count("effect-failed");
-            tracing::warn!("{}: {reason}", self.name(tag.interface));
+            // What an engine asked for, it also tells of.
+            match tag.effect {
+                Some(_) => tracing::debug!("{}: {reason}", self.name(tag.interface)),
+                None => tracing::warn!("{}: {reason}", self.name(tag.interface)),
+            }
         }
         let Some(interface) = self.interfaces.get_mut(&tag.interface) else { return };
         if let Some(id) = tag.effect.filter(|_| interface.number == tag.client) {

@@ -5,6 +5,7 @@ use std::io;
 
 use dhcp::v4::{Command, CommandId, Input};
 use engine::{Engine as _, Instant};
+use wire::HardwareAddress;
 
 use super::Leases;
 use super::interface::Interface;
@@ -138,6 +139,10 @@ impl Leases {
         if before.as_ref() == Some(&link) {
             return;
         }
+        if let Some(before) = &before {
+            self.forget_hardware(before.hardware);
+        }
+        *self.own_hardware.entry(link.hardware).or_default() += 1;
         if let Some(before) = before.as_ref().filter(|before| before.name != link.name) {
             self.on_renamed(index, &before.name, &link.name);
         }
@@ -256,10 +261,20 @@ impl Leases {
     fn on_link_gone(&mut self, index: u32) {
         let Some(link) = self.links.remove(&index) else { return };
         self.foreign.remove(&index);
+        self.forget_hardware(link.hardware);
         self.problems.forget(&link.name);
         if self.interfaces.contains_key(&index) {
             tracing::info!("{} is gone", link.name);
             self.forget_interface(index, &link.name);
+        }
+    }
+
+    fn forget_hardware(&mut self, hardware: HardwareAddress) {
+        if let Some(count) = self.own_hardware.get_mut(&hardware) {
+            *count -= 1;
+            if *count == 0 {
+                self.own_hardware.remove(&hardware);
+            }
         }
     }
 

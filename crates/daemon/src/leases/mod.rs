@@ -44,6 +44,7 @@ use engine::{Engine as _, Instant};
 use sys::packet::{self, Reaper};
 use sys::timer::BootTimer;
 use tokio::sync::{broadcast, mpsc};
+use wire::HardwareAddress;
 
 pub use command::{Completed, Handle};
 pub use start::{Parts, Workers};
@@ -104,6 +105,8 @@ pub struct Leases {
     ready_at: SystemTime,
 
     links: BTreeMap<u32, LinkRow>,
+    /// How many interfaces have each link-layer address.
+    own_hardware: HashMap<HardwareAddress, usize>,
     interfaces: BTreeMap<u32, Interface>,
     /// Records of interfaces that are not there, or not managed.
     entries: BTreeMap<String, Entry>,

@@ -69,6 +69,11 @@ impl Leases {
             };
             let bytes = self.buffer.get(..received.length).unwrap_or_default();
             match arp::Packet::parse(bytes) {
+                // A host answers for all its addresses on all its interfaces (arp_ignore = 0), so
+                // that interfaces on one link seem to dispute each other's.
+                Ok(packet) if self.own_hardware.contains_key(&packet.sender_hardware) => {
+                    self.counters.count("arp.own");
+                }
                 Ok(packet) => interface.client.handle(Input::Arp(&packet), clock::now()),
                 Err(error) => {
                     self.counters.count("arp.malformed");

@@ -86,6 +86,7 @@ impl Leases {
             access: parts.access,
             ready_at: SystemTime::now(),
             links: BTreeMap::new(),
+            own_hardware: HashMap::new(),
             interfaces: BTreeMap::new(),
             entries: found.entries,
             foreign: BTreeMap::new(),
