@@ -10,7 +10,7 @@ use super::commands::Wait;
 use super::config::ConflictDetection;
 use super::counters::Discard;
 use super::engine::Client;
-use super::message::Kind;
+use super::message::{Kind, asks_for_rapid_commit};
 use super::offer::{Offer, Reply, ReplyKind, choose};
 use super::output::{Event, Failure, Via};
 use super::state::{Bound, Init, Ipv6Only, Phase, Rebooting, Requesting, Selecting};
@@ -258,7 +258,7 @@ impl Client {
         let options = &reply.message.options;
         match reply.kind {
             ReplyKind::Nak => return Err(Discard::Unexpected),
-            ReplyKind::Ack if !self.config.rapid_commit || !options.rapid_commit() => {
+            ReplyKind::Ack if !asks_for_rapid_commit(&self.config) || !options.rapid_commit() => {
                 return Err(Discard::NotRapid);
             }
             ReplyKind::Ack | ReplyKind::Offer => {}

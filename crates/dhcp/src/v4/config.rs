@@ -35,7 +35,9 @@ pub struct Config {
     pub conflict_detection: ConflictDetection,
     /// Whether to take an address of 169.254/16 while no server answers (RFC 3927).
     pub link_local: bool,
-    /// The anonymity profile of RFC 7844: nothing that identifies the host is sent.
+    /// The anonymity profile of RFC 7844: nothing that identifies the host or this program is
+    /// sent. Names, classes, rapid commit, lease times and link-local's option 116 are left out
+    /// whatever the other settings say, and options go in random order.
     pub anonymize: bool,
     /// Whether to ask for IPv6-only operation, option 108 (RFC 8925). A server that answers it
     /// silences IPv4 on this interface for the time it says.

@@ -335,7 +335,7 @@ impl Client {
         let Some(link) = self.link.filter(|link| link.up) else {
             return;
         };
-        let message = Box::new(message::build(kind, sent, &self.config, &link));
+        let message = Box::new(message::build(kind, sent, &self.config, &link, &mut self.rng));
         self.counters.count_sent(kind.message_type());
         if !matches!(kind, Kind::Decline { .. } | Kind::Release { .. }) {
             self.asked = self.asked.saturating_add(1);

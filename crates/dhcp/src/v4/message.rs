@@ -18,6 +18,7 @@
 
 use core::net::Ipv4Addr;
 
+use engine::Rng;
 use wire::dhcpv4::{self, Message, MessageType, Op, OptionCode};
 use wire::{HardwareAddress, HardwareType};
 
@@ -68,8 +69,22 @@ impl Kind {
     }
 }
 
-/// Writes a message.
-pub(super) fn build(kind: Kind, sent: Sent, config: &Config, link: &Link) -> Message {
+/// Writes a message. `rng` decides the order of options where that must not tell clients apart.
+pub(super) fn build(
+    kind: Kind,
+    sent: Sent,
+    config: &Config,
+    link: &Link,
+    rng: &mut Rng,
+) -> Message {
+    let mut message = ordered(kind, sent, config, link);
+    if config.anonymize {
+        shuffle_options(&mut message, rng);
+    }
+    message
+}
+
+fn ordered(kind: Kind, sent: Sent, config: &Config, link: &Link) -> Message {
     let mut message = Message::new(Op::Request, sent.xid);
     message.hardware_type = link.hardware_type;
     if fits_chaddr(&link.hardware) {
@@ -105,7 +120,21 @@ pub(super) fn build(kind: Kind, sent: Sent, config: &Config, link: &Link) -> Mes
     }
     message.secs = sent.secs;
     message.broadcast = ciaddr.is_unspecified() && needs_broadcast(config, link);
-    if matches!(kind, Kind::Discover { .. }) && config.rapid_commit {
+    // RFC 7844 3.1: "SHOULD limit the subset of options sent in messages to the subset listed in the
+    // remaining subsections": of these, the parameter request list alone.
+    if !config.anonymize {
+        state_wishes(options, kind, config, link);
+    }
+    options.set_parameter_request_list(&parameter_request_list(config));
+    if !config.anonymize {
+        identify(&mut message, config);
+    }
+    message
+}
+
+/// What the server may do, and how much of it.
+fn state_wishes(options: &mut dhcpv4::Options, kind: Kind, config: &Config, link: &Link) {
+    if matches!(kind, Kind::Discover { .. }) && asks_for_rapid_commit(config) {
         options.set_rapid_commit();
     }
     if matches!(kind, Kind::Discover { .. }) && config.link_local {
@@ -116,11 +145,43 @@ pub(super) fn build(kind: Kind, sent: Sent, config: &Config, link: &Link) -> Mes
     }
     let size = link.mtu.clamp(MINIMUM_MESSAGE_SIZE, MAXIMUM_MESSAGE_SIZE);
     options.set_max_message_size(u16::try_from(size).unwrap_or(u16::MAX));
-    options.set_parameter_request_list(&parameter_request_list(config));
-    if !config.anonymize {
-        identify(&mut message, config);
+}
+
+/// Whether DISCOVER invites an ACK.
+pub(super) fn asks_for_rapid_commit(config: &Config) -> bool {
+    config.rapid_commit && !config.anonymize
+}
+
+/// RFC 7844 3.1: "SHOULD randomize the ordering of options before sending any DHCPv4 message";
+/// 3.6 has the same for the parameter request list.
+fn shuffle_options(message: &mut Message, rng: &mut Rng) {
+    let mut list = message.options.parameter_request_list();
+    if !list.is_empty() {
+        shuffle(&mut list, rng);
+        let of = |code| list.iter().position(|listed| *listed == code);
+        // RFC 3442's order, which servers may go by.
+        if let (Some(classless), Some(router)) =
+            (of(OptionCode::CLASSLESS_ROUTE), of(OptionCode::ROUTER))
+            && router < classless
+        {
+            list.swap(router, classless);
+        }
+        message.options.set_parameter_request_list(&list);
     }
-    message
+    let mut options: Vec<(OptionCode, Vec<u8>)> =
+        message.options.iter().map(|(code, data)| (code, data.to_vec())).collect();
+    shuffle(&mut options, rng);
+    message.options = dhcpv4::Options::new();
+    for (code, data) in options {
+        message.options.insert(code, data);
+    }
+}
+
+fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
+    for last in (1..items.len()).rev() {
+        // At most `last`.
+        items.swap(last, rng.below(last as u64 + 1) as usize);
+    }
 }
 
 /// The value of option 61; `None` when it is left out.

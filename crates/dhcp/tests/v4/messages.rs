@@ -1,6 +1,7 @@
 //! Which fields and options go out, by configuration and link.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use dhcp::v4::*;
 use wire::dhcpv4::{self, Message, OptionCode};
@@ -115,14 +116,41 @@ fn an_anonymous_client_sends_nothing_that_identifies_it() {
         user_class: vec![b"lab".to_vec()],
         request_options: vec![OptionCode::TFTP_SERVER_NAME],
         request_address: Some(ADDRESS),
+        request_lease_time: Some(Duration::from_secs(600)),
+        rapid_commit: true,
+        link_local: true,
         anonymize: true,
         ..plain()
     };
     let discover = first_message(config, link(true));
-    assert_eq!(codes(&discover), [53, 61, 57, 55]);
+    let mut sent = codes(&discover);
+    sent.sort_unstable();
+    assert_eq!(sent, [53, 55, 61]);
     assert_eq!(discover.options.client_identifier(), Some(&[1, 2, 0, 0, 0, 0, 1][..]));
     let list = discover.options.parameter_request_list();
     assert!(!list.contains(&OptionCode::TFTP_SERVER_NAME));
+}
+
+/// RFC 7844 sections 3.1 and 3.6.
+#[test]
+fn an_anonymous_client_is_not_known_by_the_order_of_its_options() {
+    let mut host = Host::new(Config { anonymize: true, rapid_commit: true, ..plain() });
+    host.input(Input::Link(link(true)));
+    let (_, outputs) = host.command(Command::Acquire, 3_600);
+    let mut sent = dhcp(&outputs);
+    while sent.len() < 20 {
+        sent.extend(dhcp(&host.next()));
+    }
+    let distinct = |orders: Vec<Vec<u8>>| orders.into_iter().collect::<BTreeSet<_>>().len();
+    assert!(distinct(sent.iter().map(codes).collect()) > 3);
+    let requested = |message: &Message| -> Vec<u8> {
+        message.options.parameter_request_list().iter().map(|code| code.0).collect()
+    };
+    for list in sent.iter().map(requested) {
+        let of = |code| list.iter().position(|listed| *listed == code).expect("asked for");
+        assert!(of(121) < of(3), "RFC 3442: classless routes before routers: {list:?}");
+    }
+    assert!(distinct(sent.iter().map(requested).collect()) > 3);
 }
 
 #[test]
