@@ -19,7 +19,7 @@ pub use iph::{Answer, iph};
 
 /// How long a condition may take that should hold almost at once. Generous, because the tests share
 /// the machine with each other.
-pub const PATIENCE: Duration = Duration::from_secs(12);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the condition holds, or fails the test.
 #[track_caller]
