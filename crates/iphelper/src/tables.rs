@@ -11,9 +11,43 @@
 //! # }
 //! ```
 //!
+//! # Changes
+//!
+//! [`watch`] first tells all rows as added, then each change, without a gap and without loss.
+//!
+//! ```no_run
+//! use iphelper::tables::{self, Subscription, Table};
+//!
+//! # fn main() -> Result<(), tables::Error> {
+//! let mut watch = tables::watch(Subscription::to([Table::UnicastAddress, Table::Route]))?;
+//! while let Some(change) = watch.wait(None)? {
+//!     println!("{change:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Writes
+//!
+//! They need `CAP_NET_ADMIN`, and tell [`Error::AlreadyExists`], [`Error::NotFound`],
+//! [`Error::NotPermitted`], [`Error::InvalidValue`] and [`Error::NotSupported`] apart.
+//!
+//! ```no_run
+//! use iphelper::tables::{self, Family, IpInterfaceSettings};
+//!
+//! # fn main() -> Result<(), tables::Error> {
+//! let router = IpInterfaceSettings { forwarding_enabled: Some(true), ..Default::default() };
+//! tables::set_ip_interface("eth0", Family::Ipv4, &router)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Each function opens a connection of its own; a program that asks often keeps a [`Tables`]. All
 //! of them see the calling thread's network namespace, need no privilege to read, and wait for the
 //! kernel's answer only.
+
+use std::net::IpAddr;
+use std::time::Duration;
 
 pub use ::tables::*;
 
@@ -27,9 +61,23 @@ pub fn interface(selector: impl Into<Selector>) -> Result<Interface, Error> {
     Tables::open()?.interface(selector)
 }
 
-/// IP on all interfaces: see [`Tables::ip_interfaces`].
+/// IP on all interfaces, with all members: see [`Tables::ip_interfaces_with_times`].
 pub fn ip_interfaces(family: Family) -> Result<Vec<IpInterface>, Error> {
-    Tables::open()?.ip_interfaces(family)
+    Tables::open()?.ip_interfaces_with_times(family)
+}
+
+/// IP of one family on one interface: see [`Tables::ip_interface`].
+pub fn ip_interface(selector: impl Into<Selector>, family: Family) -> Result<IpInterface, Error> {
+    Tables::open()?.ip_interface(selector, family)
+}
+
+/// Changes IP of one family on one interface: see [`Tables::set_ip_interface`].
+pub fn set_ip_interface(
+    selector: impl Into<Selector>,
+    family: Family,
+    settings: &IpInterfaceSettings,
+) -> Result<(), Error> {
+    Tables::open()?.set_ip_interface(selector, family, settings)
 }
 
 /// The unicast addresses of all interfaces: see [`Tables::unicast_addresses`].
@@ -60,4 +108,27 @@ pub fn neighbors(family: Family) -> Result<Vec<Neighbor>, Error> {
 /// Which interface rides on which: see [`Tables::interface_stack`].
 pub fn interface_stack() -> Result<Vec<StackEntry>, Error> {
     Tables::open()?.interface_stack()
+}
+
+/// How the kernel routes packets to a destination: see [`Tables::best_route`].
+pub fn best_route(
+    destination: IpAddr,
+    source: Option<IpAddr>,
+    interface: Option<Selector>,
+) -> Result<BestRoute, Error> {
+    Tables::open()?.best_route(destination, source, interface)
+}
+
+/// Finds a neighbour's link address now: see [`Tables::resolve_neighbor`].
+pub fn resolve_neighbor(
+    selector: impl Into<Selector>,
+    address: IpAddr,
+    timeout: Duration,
+) -> Result<Neighbor, Error> {
+    Tables::open()?.resolve_neighbor(selector, address, timeout)
+}
+
+/// Tables and their changes: see [`Watch`].
+pub fn watch(subscription: Subscription) -> Result<Watch, Error> {
+    Watch::open(subscription)
 }

@@ -20,6 +20,7 @@ pub mod attribute;
 mod connection;
 mod dump;
 mod error;
+pub mod ethtool;
 mod events;
 pub mod kernel;
 pub mod link;

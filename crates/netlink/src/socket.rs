@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use sys::netlink::{NETLINK_ROUTE, Socket};
+use sys::netlink::{NETLINK_GENERIC, NETLINK_ROUTE, Socket};
 
 use crate::{Connection, Monitor, Received, Transport};
 
@@ -30,6 +30,11 @@ impl Connection<Socket> {
     /// Opens a connection to the kernel, in the calling thread's network namespace, where it stays.
     pub fn open() -> io::Result<Self> {
         Ok(Self::new(Socket::open(NETLINK_ROUTE)?))
+    }
+
+    /// Opens a connection to the families of generic netlink, in the same way.
+    pub fn open_generic() -> io::Result<Self> {
+        Ok(Self::new(Socket::open(NETLINK_GENERIC)?))
     }
 }
 

@@ -272,6 +272,20 @@ macro_rules! group_row {
     };
 }
 
+impl MulticastAddress {
+    /// A group that the kernel told by other means than netlink.
+    pub(crate) fn ipv4(ifindex: u32, entry: &Entry, group: Ipv4Addr) -> Option<Self> {
+        group.is_multicast().then_some(Self {
+            interface: entry.name,
+            ifindex,
+            luid: entry.luid,
+            family: Family::Ipv4,
+            address: group.into(),
+            scope_id: 0,
+        })
+    }
+}
+
 group_row!(MulticastAddress);
 group_row!(AnycastAddress);
 

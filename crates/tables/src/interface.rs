@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
 use netlink::Name;
+use netlink::ethtool::LinkSpeed;
 use netlink::kernel::IFF_PROMISC;
 use netlink::link::{LinkView, OperationalState, Statistics};
 use serde::{Deserialize, Serialize};
@@ -194,6 +195,11 @@ impl Interface {
             parent_device: view.parent_device.map(row::text),
             statistics: view.statistics(),
         }
+    }
+
+    pub(crate) fn set_speed(&mut self, speed: LinkSpeed) {
+        self.transmit_link_speed = speed.megabits.map(|megabits| u64::from(megabits) * 1_000_000);
+        self.receive_link_speed = self.transmit_link_speed;
     }
 }
 

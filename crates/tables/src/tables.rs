@@ -1,4 +1,5 @@
 use netlink::address::Address;
+use netlink::ethtool::{self, FamilyId, LinkSpeed};
 use netlink::link::{Link, LinkView};
 use netlink::neighbor::Neighbor as NeighborEntry;
 use netlink::{
@@ -25,29 +26,58 @@ use crate::{
 pub struct Tables<T = Socket> {
     pub(crate) connection: Connection<T>,
     pub(crate) machine: Machine,
+    /// To read two tables at once.
+    pub(crate) second: Option<Connection<T>>,
+    /// To ask for speeds, where the kernel can say them.
+    speeds: Option<(Connection<T>, FamilyId)>,
 }
 
 impl Tables {
     /// Connects to the kernel, in the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self::new(Connection::open()?, Machine::local()))
+        let mut tables = Self::new(Connection::open()?, Machine::local());
+        tables.second = Connection::open().ok();
+        Ok(match Connection::open_generic() {
+            Ok(generic) => tables.with_speeds(generic),
+            // Nothing but speeds is missing without it.
+            Err(_) => tables,
+        })
     }
 }
 
 impl<T: Transport> Tables<T> {
     /// Uses a connection, as the machine of this identity.
     pub fn new(connection: Connection<T>, machine: Machine) -> Self {
-        Self { connection, machine }
+        Self { connection, machine, second: None, speeds: None }
     }
 
-    /// All interfaces, in order of their index.
+    /// Asks for speeds by a connection to the families of generic netlink in the same network
+    /// namespace. Without it, or before Linux 5.6, speeds are not known.
+    #[must_use]
+    pub fn with_speeds(mut self, mut generic: Connection<T>) -> Self {
+        let family = generic.one::<FamilyId>(&ethtool::family());
+        self.speeds = family.ok().map(|family| (generic, family));
+        self
+    }
+
+    /// All interfaces, in order of their index, with their speeds: two dumps.
     pub fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
         let mut rows = Vec::new();
         self.visit_interfaces(collect(&mut rows))?;
+        if let Some((generic, family)) = &mut self.speeds {
+            // A driver that fails to answer leaves its interface's speed unknown, and no more.
+            let _ = generic.visit::<LinkSpeed>(&ethtool::dump_speeds(*family), |visit| {
+                let Visit::Row(speed) = visit else { return };
+                let position = rows.binary_search_by_key(&speed.interface, |row| row.ifindex);
+                if let Some(row) = position.ok().and_then(|position| rows.get_mut(position)) {
+                    row.set_speed(speed);
+                }
+            });
+        }
         Ok(rows)
     }
 
-    /// Shows all interfaces.
+    /// Shows all interfaces, without their speeds: one dump.
     pub fn visit_interfaces(
         &mut self,
         mut visitor: impl FnMut(Visit<Interface>),
@@ -62,9 +92,15 @@ impl<T: Transport> Tables<T> {
         visit.map_err(Error::reading)
     }
 
-    /// One interface.
+    /// One interface, with its speed.
     pub fn interface(&mut self, selector: impl Into<Selector>) -> Result<Interface, Error> {
-        self.one_link(&selector.into(), Interface::new)
+        let mut row = self.one_link(&selector.into(), Interface::new)?;
+        if let Some((generic, family)) = &mut self.speeds
+            && let Ok(speed) = generic.one::<LinkSpeed>(&ethtool::speed(*family, row.ifindex))
+        {
+            row.set_speed(speed);
+        }
+        Ok(row)
     }
 
     /// The index of an interface.
@@ -72,7 +108,8 @@ impl<T: Transport> Tables<T> {
         self.one_link(&selector.into(), |view, _| view.index)
     }
 
-    /// The IP interfaces of a family: one row for each interface and family.
+    /// The IP interfaces of a family: one row for each interface and family, in order of index and
+    /// family. One dump; without the times of neighbour discovery that [`IpInterface`] mentions.
     pub fn ip_interfaces(&mut self, family: Family) -> Result<Vec<IpInterface>, Error> {
         let mut rows = Vec::new();
         self.visit_ip_interfaces(family, collect(&mut rows))?;
@@ -160,8 +197,10 @@ impl<T: Transport> Tables<T> {
         visit.map_err(Error::reading)
     }
 
-    /// The groups that interfaces have joined. IPv4 groups need Linux 6.14; older kernels tell
-    /// them in `/proc/net/igmp`, which is read then.
+    /// The groups that interfaces have joined.
+    ///
+    /// Linux tells IPv4 groups by netlink from 6.14 on; before, they are read from
+    /// `/proc/net/igmp` of the calling thread's network namespace.
     pub fn multicast_addresses(&mut self, family: Family) -> Result<Vec<MulticastAddress>, Error> {
         let mut rows = Vec::new();
         for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|f| family.includes(*f)) {
@@ -169,6 +208,14 @@ impl<T: Transport> Tables<T> {
             let mut part = Vec::new();
             match self.visit_addresses(&request, MulticastAddress::new, collect(&mut part)) {
                 Ok(()) => rows.append(&mut part),
+                Err(Error::NotSupported(_)) if family == Family::Ipv4 => {
+                    let directory = self.directory()?;
+                    rows.extend(parameter::ipv4_groups()?.into_iter().filter_map(
+                        |(ifindex, group)| {
+                            MulticastAddress::ipv4(ifindex, directory.get(ifindex)?, group)
+                        },
+                    ));
+                }
                 // A kernel without IPv6 has no groups of it.
                 Err(Error::NotSupported(_)) if family == Family::Ipv6 => {}
                 Err(error) => return Err(error),

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use netlink::address::{Address, Role};
 use netlink::kernel::{
-    IFF_LOWER_UP, IFF_RUNNING, RT_SCOPE_HOST, RTM_F_CLONED, RTN_ANYCAST, RTN_LOCAL,
+    IFF_LOWER_UP, IFF_RUNNING, RT_SCOPE_HOST, RTM_F_CLONED, RTN_ANYCAST, RTN_LOCAL, RTPROT_KERNEL,
 };
 use netlink::link::{Ipv6Link, LinkView, Netconf};
 use netlink::route::RouteView;
@@ -202,6 +202,11 @@ impl Cache {
             (Read::RoutesOf(_), Event::Route(_, view)) => {
                 if view.flags & RTM_F_CLONED == 0 {
                     self.partial.push(Route::new(&view, &self.directory));
+                }
+            }
+            (Read::Routes, Event::Route(_, view)) => {
+                if view.flags & RTM_F_CLONED == 0 {
+                    self.routes.put(Route::new(&view, &self.directory), &mut self.changes);
                 }
             }
             (_, event) => self.handle(event),
@@ -609,8 +614,9 @@ impl Cache {
         let route = Route::new(view, &self.directory);
         let key = route.key();
         // Is the new one beside those of the same metric, or in their place? The same goes for
-        // IPv6, where the ways of a multipath route come one by one.
-        if self.routes.get(&key).is_none() {
+        // IPv6, where the ways of a multipath route come one by one. What the kernel makes itself
+        // is beside: it has a route to all groups by every interface.
+        if route.protocol.0 != RTPROT_KERNEL && self.routes.get(&key).is_none() {
             let rivals: Vec<u32> = self.rivals(&key).flat_map(ways).collect();
             if !rivals.is_empty() {
                 self.stale_routes.extend(rivals);
@@ -626,7 +632,7 @@ impl Cache {
         }
         let route = Route::new(view, &self.directory);
         let key = route.key();
-        if !self.routes.remove(&key, &mut self.changes) {
+        if !self.routes.remove(&key, &mut self.changes) && route.protocol.0 != RTPROT_KERNEL {
             // One way of several.
             let rivals: Vec<u32> = self.rivals(&key).flat_map(ways).collect();
             self.stale_routes.extend(rivals);

@@ -98,6 +98,10 @@ fn interfaces_agree_with_ip() {
             assert_eq!(again, *row, "JSON loses nothing");
         }
         let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+        // A veth pair claims ten gigabits; a bridge has no speed of its own but its ports'.
+        assert_eq!(row("cable0").transmit_link_speed, Some(10_000_000_000));
+        assert_eq!(row("cable0").receive_link_speed, row("cable0").transmit_link_speed);
+        assert_eq!(row("lo").transmit_link_speed, None);
         assert_eq!(row("lo").access_type, AccessType::Loopback);
         assert_eq!(row("tun0").access_type, AccessType::PointToPoint);
         assert_eq!(row("cable0").access_type, AccessType::Broadcast);
