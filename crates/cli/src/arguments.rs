@@ -10,7 +10,9 @@ use api::lease::Family;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
-/// Holds a host's network resources: today, the address leases of its interfaces.
+use crate::tables::options;
+
+/// Holds a host's network resources: the address leases of its interfaces, and their tables.
 ///
 /// Without a command: an overview of what is held, and of what is wrong.
 #[derive(Debug, Parser)]
@@ -65,6 +67,22 @@ pub(crate) enum Command {
     /// Address leases: what DHCP gave this host's interfaces
     #[command(subcommand)]
     Lease(Lease),
+
+    /// Interfaces, and IP on them: needs no daemon
+    #[command(subcommand)]
+    Interface(options::Interface),
+
+    /// Addresses of interfaces: needs no daemon
+    #[command(subcommand)]
+    Address(options::Address),
+
+    /// Routes: needs no daemon
+    #[command(subcommand)]
+    Route(options::Route),
+
+    /// Neighbours, and their link addresses: needs no daemon
+    #[command(subcommand)]
+    Neighbor(options::Neighbor),
 
     /// The daemon: runs it, and asks how it is doing
     #[command(subcommand)]

@@ -125,7 +125,7 @@ impl Change {
             Delta::Added { row } => Self::of(ChangeKind::Added, row),
             Delta::Removed { row } => Self::of(ChangeKind::Removed, row),
             Delta::Changed { row, members } => Self {
-                members: members.into_iter().map(str::to_owned).collect(),
+                members: row.told(&members).into_iter().map(str::to_owned).collect(),
                 ..Self::of(ChangeKind::Changed, row)
             },
         }

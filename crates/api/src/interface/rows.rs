@@ -2,7 +2,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tables::{
     AnycastAddress, Cache, Error, Family, Interface, IpInterface, MulticastAddress, Name, Neighbor,
-    Route, StackEntry, Tables, UnicastAddress,
+    Route, StackEntry, Tables, UnicastAddress, Weight,
 };
 
 use super::{Change, Rows, Table};
@@ -53,6 +53,12 @@ pub trait TableRow: tables::Row + Serialize + DeserializeOwned + Send + Sync + '
 
     /// Takes out what is not kept up to date by notifications.
     fn strip(&mut self) {}
+
+    /// Of the members of this row that changed, those that do not go on by themselves.
+    fn told(&self, members: &[&'static str]) -> Vec<&'static str> {
+        let told = |member: &&&str| self.weight(self, member) != Weight::Running;
+        members.iter().filter(told).copied().collect()
+    }
 }
 
 /// A `List...` call.
