@@ -5,9 +5,7 @@ Makes a network namespace without a name, N interfaces in it (veth pairs, each e
 IPv4, one IPv6 and one link-local address), waits until the kernel has settled, and runs each
 program in turns. Prints the medians, and their ratios to the floor of the same run.
 
-Needs root, iproute2, a C compiler, Python 3.9, and ours built for release:
-
-    cargo build --release -p iphelper-tables --example measure
+Needs root, iproute2, a C compiler, Python 3.9 and cargo.
 """
 
 import argparse
@@ -30,7 +28,7 @@ def arguments():
     parser.add_argument("--slow-rounds", type=int, default=3, help="turns of `ip` and the peers")
     parser.add_argument("--peers", action="store_true", help="build and run crates of others")
     parser.add_argument("--skip-slow", action="store_true", help="the floor and ours alone")
-    parser.add_argument("--measure", help="ours, if it is not in the usual target directory")
+    parser.add_argument("--measure", help="ours, built already (crates/tables/examples/measure.rs)")
     return parser.parse_args()
 
 
@@ -40,8 +38,9 @@ def build(options, directory):
         subprocess.run(["cc", "-O2", "-o", f"{directory}/{program}", f"{HERE}/{program}.c"], check=True)
     target = os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target")
     measure = options.measure or f"{target}/release/examples/measure"
-    if not os.access(measure, os.X_OK):
-        sys.exit(f"{measure} is missing: cargo build --release -p iphelper-tables --example measure")
+    if not options.measure:
+        ours = ["cargo", "build", "--quiet", "--release", "-p", "iphelper-tables", "--example", "measure"]
+        subprocess.run(ours, cwd=ROOT, check=True)
     programs = {
         "floor: links + addresses": ([f"{directory}/floor"], False),
         "ours: links + addresses, shown": ([measure, "list"], False),

@@ -61,8 +61,14 @@ pub fn interface(selector: impl Into<Selector>) -> Result<Interface, Error> {
     Tables::open()?.interface(selector)
 }
 
-/// IP on all interfaces, with all members: see [`Tables::ip_interfaces_with_times`].
+/// IP on all interfaces: see [`Tables::ip_interfaces`].
 pub fn ip_interfaces(family: Family) -> Result<Vec<IpInterface>, Error> {
+    Tables::open()?.ip_interfaces(family)
+}
+
+/// IP on all interfaces, with the times of neighbour discovery: see
+/// [`Tables::ip_interfaces_with_times`].
+pub fn ip_interfaces_with_times(family: Family) -> Result<Vec<IpInterface>, Error> {
     Tables::open()?.ip_interfaces_with_times(family)
 }
 

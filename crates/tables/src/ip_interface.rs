@@ -53,8 +53,9 @@ use crate::row::{Row, Weight, difference};
 /// routes to the networks of the interface's addresses.
 ///
 /// **Neighbour times.** The link dump lacks the base reachable time, and for IPv4 all three. The
-/// kernel has them in another table, whose dump would add a third to the time. So
-/// [`ip_interfaces`](crate::Tables::ip_interfaces) leaves them `None`, and
+/// kernel has them in another table (`RTM_GETNEIGHTBL`), whose dump nearly doubles the time. So
+/// [`ip_interfaces`](crate::Tables::ip_interfaces) leaves them `None`, as a
+/// [`Watch`](crate::Watch) does, to which the kernel would not tell their changes;
 /// [`ip_interfaces_with_times`](crate::Tables::ip_interfaces_with_times) and
 /// [`ip_interface`](crate::Tables::ip_interface) fill them in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,8 +26,6 @@ use crate::{
 pub struct Tables<T = Socket> {
     pub(crate) connection: Connection<T>,
     pub(crate) machine: Machine,
-    /// To read two tables at once.
-    pub(crate) second: Option<Connection<T>>,
     /// To ask for speeds, where the kernel can say them.
     speeds: Option<(Connection<T>, FamilyId)>,
 }
@@ -35,8 +33,7 @@ pub struct Tables<T = Socket> {
 impl Tables {
     /// Connects to the kernel, in the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        let mut tables = Self::new(Connection::open()?, Machine::local());
-        tables.second = Connection::open().ok();
+        let tables = Self::new(Connection::open()?, Machine::local());
         Ok(match Connection::open_generic() {
             Ok(generic) => tables.with_speeds(generic),
             // Nothing but speeds is missing without it.
@@ -48,7 +45,7 @@ impl Tables {
 impl<T: Transport> Tables<T> {
     /// Uses a connection, as the machine of this identity.
     pub fn new(connection: Connection<T>, machine: Machine) -> Self {
-        Self { connection, machine, second: None, speeds: None }
+        Self { connection, machine, speeds: None }
     }
 
     /// Asks for speeds by a connection to the families of generic netlink in the same network

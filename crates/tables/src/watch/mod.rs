@@ -1,5 +1,6 @@
 //! Changes of tables.
 
+mod apply;
 mod cache;
 mod change;
 mod kept;

@@ -1,4 +1,5 @@
 use netlink::kernel::*;
+use serde::{Deserialize, Serialize};
 
 /// Which tables to watch, and how closely.
 ///
@@ -13,7 +14,8 @@ pub struct Subscription {
 }
 
 /// A table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "named like their rows")]
 pub enum Table {
     Interface,

@@ -2,7 +2,7 @@ use netlink::address::{Address, Assignment};
 use netlink::kernel::*;
 use netlink::link::Settings;
 use netlink::timing::{self, NeighborTiming};
-use netlink::{Connection, Family, Transport, Visit, address};
+use netlink::{Family, Transport, Visit, address};
 use serde::{Deserialize, Serialize};
 
 use crate::ip_interface::{DEFAULT_METRIC_IPV6, FORWARDING_IPV4, REVERSE_PATH_FILTER, TAG};
@@ -123,45 +123,20 @@ impl<T: Transport> Tables<T> {
     }
 
     /// The IP interfaces of a family with all their members: those of
-    /// [`ip_interfaces`](Self::ip_interfaces), and the times of neighbour discovery.
-    ///
-    /// That is another table, which is read at the same time by a second thread, for as long as
-    /// this call lasts.
-    pub fn ip_interfaces_with_times(&mut self, family: Family) -> Result<Vec<IpInterface>, Error>
-    where
-        T: Send,
-    {
-        let (mut rows, times) = match self.second.take() {
-            Some(mut second) => {
-                let (rows, times) = std::thread::scope(|scope| {
-                    let other = std::thread::Builder::new()
-                        .name("neighbour times".into())
-                        .spawn_scoped(scope, || (read_times(&mut second, family), second));
-                    let rows = self.ip_interfaces(family);
-                    (rows, other.map(|other| other.join()))
-                });
-                let times = match times {
-                    Ok(Ok((times, second))) => {
-                        self.second = Some(second);
-                        times
-                    }
-                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                    // No thread to be had.
-                    Err(_) => read_times(&mut self.connection, family),
-                };
-                (rows?, times?)
-            }
-            None => (self.ip_interfaces(family)?, read_times(&mut self.connection, family)?),
-        };
-        for times in &times {
-            let key = |row: &IpInterface| (row.ifindex, row.family);
+    /// [`ip_interfaces`](Self::ip_interfaces), and the times of neighbour discovery, from a second
+    /// dump that takes almost as long. (The kernel serves the two one after the other, also when
+    /// asked by two sockets at once.)
+    pub fn ip_interfaces_with_times(&mut self, family: Family) -> Result<Vec<IpInterface>, Error> {
+        let mut rows = self.ip_interfaces(family)?;
+        let visit = self.connection.visit::<NeighborTiming>(&timing::dump(family), |visit| {
+            let Visit::Row(times) = visit else { return };
             let wanted = (times.interface.unwrap_or_default(), times.family);
-            if let Ok(position) = rows.binary_search_by_key(&wanted, key)
-                && let Some(row) = rows.get_mut(position)
-            {
-                row.set_times(times);
+            let position = rows.binary_search_by_key(&wanted, |row| (row.ifindex, row.family));
+            if let Some(row) = position.ok().and_then(|position| rows.get_mut(position)) {
+                row.set_times(&times);
             }
-        }
+        });
+        visit.map_err(Error::reading)?;
         Ok(rows)
     }
 
@@ -249,13 +224,6 @@ impl<T: Transport> Tables<T> {
         }
         Ok(())
     }
-}
-
-fn read_times<T: Transport>(
-    connection: &mut Connection<T>,
-    family: Family,
-) -> Result<Vec<NeighborTiming>, Error> {
-    connection.dump::<NeighborTiming>(&timing::dump(family)).map_err(Error::reading)
 }
 
 impl IpInterface {
