@@ -99,7 +99,7 @@ fn a_shell_is_inside_and_takes_its_programs_with_it() {
     assert!(line.ends_with("exit status: 3"), "{}", host.log());
     assert!(host.log().contains("10.77.0."), "{}", host.log());
     assert!(children(host.id()).is_empty(), "the daemon ends with the lab");
-    assert!(!running("sleep\01234\0"));
+    assert!(!running("sleep\x001234\x00"));
 }
 
 /// Whether a program of this command line runs anywhere.
