@@ -373,7 +373,8 @@ fn infiniband_addresses_are_whole() {
 
 /// Datagrams whose headers are mostly right, so that the bytes get past them.
 fn datagrams() -> impl Strategy<Value = Vec<u8>> {
-    let kinds = prop::sample::select(vec![2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 58, 62, 64, 80, 81]);
+    let kinds =
+        prop::sample::select(vec![2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 58, 62, 64, 80, 81]);
     let attributes = (0_u16..70, prop::collection::vec(any::<u8>(), 0..40))
         .prop_map(|(kind, payload)| attribute(kind, &payload));
     let payload = (

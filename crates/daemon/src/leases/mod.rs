@@ -17,7 +17,7 @@
 //!
 //! # Rules
 //!
-//! Every input to an engine is followed by a full drain of its outputs ([`Leases::drain`]) before
+//! Every input to an engine is followed by a full drain of its outputs (`drain`) before
 //! anything else happens to it. Results of effects are inputs like any other, and never handed in
 //! from inside a drain.
 

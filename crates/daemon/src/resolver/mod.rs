@@ -23,7 +23,7 @@ use crate::supervise::Watched;
 pub use file::ResolvConf;
 pub use programs::{Resolvconf, Resolved};
 
-/// What one interface contributes, with names that passed [`names::is_domain`].
+/// What one interface contributes, with names that passed `names::is_domain`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Servers {
     /// The interface's name.

@@ -2,7 +2,7 @@
 //!
 //! # Threads and owners
 //!
-//! - A [`Follower`] is a thread that keeps some of the tables and follows the kernel's
+//! - A `Follower` is a thread that keeps some of the tables and follows the kernel's
 //!   notifications. It is started by the first call that needs one of its tables, and ends when
 //!   nobody has asked or subscribed for a while: a daemon that nobody asks keeps no tables. Routes
 //!   and neighbours have followers of their own, because there may be very many of them.
