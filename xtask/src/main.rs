@@ -1,6 +1,6 @@
 //! Development tasks: `cargo xtask test`, `bench`, `fuzz`.
 //!
-//! No dependencies, so that the first thing a fresh checkout compiles is small. [`test`] lists the
+//! No dependencies, so that the first thing a fresh checkout compiles is small. [`mod@test`] lists the
 //! steps of the one command that decides whether a change is good; [`house`] holds the rules that
 //! no compiler checks; [`peers`] brings the programs the tests talk to; [`tally`] counts.
 
