@@ -68,7 +68,7 @@ impl Leases {
         let Some(name) = self.links.get(&index).map(|link| link.name.clone()) else { return };
         let (kind, text) = told(event);
         match event {
-            Event::StateChanged { .. } | Event::Discarded { .. } => {
+            Event::StateChanged { .. } | Event::Discarded { .. } | Event::OptionsIgnored { .. } => {
                 tracing::debug!("{name}: {text}")
             }
             Event::Acquired(_)
@@ -238,7 +238,9 @@ fn told(event: &Event) -> (EventKind, String) {
         Event::SameNetwork { gateway } => {
             (EventKind::SameNetwork, format!("back on the network of {gateway}"))
         }
-        Event::Discarded { reason } => (EventKind::Discarded, reason.clone()),
+        Event::Discarded { reason } | Event::OptionsIgnored { reason } => {
+            (EventKind::Discarded, reason.clone())
+        }
         Event::EffectFailed { reason } => (EventKind::EffectFailed, reason.clone()),
         _ => (EventKind::State, "something happened".to_owned()),
     }
@@ -246,4 +248,16 @@ fn told(event: &Event) -> (EventKind, String) {
 
 fn colons(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_options_are_named() {
+        let reason = "ACK from 192.0.2.1: option 1 has a wrong length".to_owned();
+        let told = told(&Event::OptionsIgnored { reason: reason.clone() });
+        assert_eq!(told, (EventKind::Discarded, reason));
+    }
 }
