@@ -103,6 +103,11 @@ impl Folder {
                 }
                 continue;
             };
+            // Opening a FIFO would wait for a writer.
+            if !path.metadata().is_ok_and(|found| found.is_file()) {
+                found.damaged.push(format!("{}: not a file", path.display()));
+                continue;
+            }
             match fs::read(&path) {
                 Ok(bytes) => match record::decode(&bytes, &interface, boot_id, clock) {
                     Ok(entry) => _ = found.entries.insert(interface, entry),
@@ -327,6 +332,26 @@ mod tests {
         assert!(found.damaged.is_empty());
         assert_eq!(found.entries.len(), 100);
         assert_eq!(found.entries["eth42"].record, entry("eth42").record);
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_alone() {
+        let folder = testing::Folder::new("store");
+        drop(start(open(&folder)));
+        let fifo = folder.path().join("leases/eth0.json");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        std::fs::create_dir(folder.path().join("leases/eth1.json")).unwrap();
+        let found = load(&folder);
+        assert!(found.entries.is_empty());
+        assert_eq!(found.damaged.len(), 2, "{:?}", found.damaged);
+        assert!(fifo.exists());
     }
 
     #[test]
