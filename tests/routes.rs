@@ -1,5 +1,7 @@
 //! Several interfaces, and what a server is not allowed to set.
 
+use std::net::Ipv4Addr;
+
 use iphelper_tests::Host;
 use iphelper_tests::servers::{SERVER, scripted, scripted_with};
 use lab::dhcp::{Behaviour, ServerConfig};
@@ -91,4 +93,48 @@ fn a_gateway_outside_the_subnet_is_reached_all_the_same() {
     assert_eq!(host.leased_address().unwrap().prefix_length, 32);
     let gateways: Vec<_> = host.default_routes().iter().map(|route| route.0.to_string()).collect();
     assert_eq!(gateways, ["169.254.1.1"]);
+}
+
+/// The MTU that counts is the one from before any lease, also when one lease follows another
+/// without a pause.
+#[test]
+fn an_mtu_is_put_back_after_two_leases() {
+    let lan = or_skip!(Lan::new());
+    // A server that says nothing about addresses it does not know: the old lease is in use until
+    // the new one takes its place.
+    let config = ServerConfig::new(SERVER).authoritative(false);
+    let config = config.option(OptionCode::INTERFACE_MTU, [5, 120]);
+    let server = or_skip!(scripted_with(&lan, config));
+    let mut host = or_skip!(Host::on(&lan));
+    let before = host.start_bound("");
+    let other = Ipv4Addr::new(10, 98, 0, 77);
+    server.server.with(|server| {
+        server.forget();
+        server.config_mut().pool = other..=other;
+    });
+    lan.set_carrier(&host.port, false).unwrap();
+    host.wait_state("stopped");
+    lan.set_carrier(&host.port, true).unwrap();
+    let after = host.wait_client("the other address", |client| {
+        client["address"] == other.to_string() && client["state"] == "bound"
+    });
+    host.settled(after);
+    assert_ne!(before["address"], other.to_string());
+    assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1400);
+    host.iph(&["lease", "release", "eth0"]).success();
+    assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1500);
+}
+
+#[test]
+fn another_metric_counts_from_the_next_lease() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("metric = 30");
+    host.reload("[[interface]]\nname = \"eth0\"\nmetric = 50");
+    host.wait_log("the reload", |log| log.contains("read again"));
+    assert_eq!(host.default_routes(), [(SERVER, 30)]);
+    host.iph(&["lease", "release", "eth0"]).success();
+    host.iph(&["lease", "acquire", "eth0"]).success();
+    assert_eq!(host.default_routes(), [(SERVER, 50)]);
 }

@@ -98,6 +98,29 @@ fn parameters_only() {
     assert_eq!(host.namespace.addresses("eth0").unwrap().len(), 1, "nothing is added");
 }
 
+/// A client made for one question goes with its answer, but not when a lease was asked for since.
+#[test]
+fn a_lease_outlives_a_question_for_parameters() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.namespace.add_address("eth0", Ipv4Addr::new(10, 98, 0, 50), 24).unwrap();
+    host.start("");
+    let mut connection = host.connect();
+    let question = std::thread::spawn(move || {
+        connection.call("Lease.Inform", json!({"interface": "eth0", "timeout": 1.5}))
+    });
+    host.capture.wait_for("INFORM", PATIENCE, |frame| frame.is(MessageType::Inform)).unwrap();
+    let refused = host.call("Lease.Renew", json!({"interface": "eth0"})).unwrap_err();
+    assert_eq!(refused.name, "NotManaged");
+    let _server = or_skip!(scripted(&lan));
+    let leased = host.call("Lease.Acquire", json!({"interface": "eth0"})).expect("a lease");
+    let unanswered = question.join().expect("the question's thread").unwrap_err();
+    assert_eq!(unanswered.name, "NoAnswer");
+    let client = host.client("eth0").expect("still managed");
+    assert_eq!(client["address"], leased["lease"]["address"]);
+    assert_eq!(client["state"], "bound");
+}
+
 #[test]
 fn link_local_until_one_answers() {
     let lan = or_skip!(Lan::new());

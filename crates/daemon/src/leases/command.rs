@@ -252,7 +252,10 @@ impl Leases {
         let Some(index) = link.map(|link| link.index) else {
             return Err(Error::NoSuchInterface { interface: interface() });
         };
-        let managed = self.interfaces.contains_key(&index);
+        let known = self.interfaces.get(&index);
+        // Made for one question, or told to end: not one that others can go by.
+        let leaving = known.is_some_and(|known| known.leaving.is_some());
+        let managed = known.is_some();
         if let (Asked::Inform(None), None) = (command, self.first_address(index)) {
             let reason = "it has no IPv4 address to ask for".to_owned();
             return Err(Error::Host { interface: interface(), reason });
@@ -273,7 +276,13 @@ impl Leases {
                 }
                 self.tell_link(index);
             }
-            Asked::Renew | Asked::Release if !managed => {
+            Asked::Acquire if leaving => {
+                if let Some(known) = self.interfaces.get_mut(&index) {
+                    known.leaving = None;
+                    known.on_command = true;
+                }
+            }
+            Asked::Renew | Asked::Release if !managed || leaving => {
                 let holder = self.holder(index);
                 return Err(Error::NotManaged { interface: interface(), holder });
             }
@@ -307,8 +316,14 @@ impl Leases {
         if let Some(pending) = self.pending.remove(&id) {
             self.answer(index, pending, result);
         }
-        let leaving = self.interfaces.get(&index).is_some_and(|known| known.leaving == Some(id));
-        if leaving {
+        let known = self.interfaces.get_mut(&index);
+        if let Some(known) = known.filter(|known| known.leaving == Some(id)) {
+            // Whoever else asks something of it has their answer first.
+            let other = self.pending.iter().find(|(_, pending)| pending.interface == index);
+            if let Some((other, _)) = other {
+                known.leaving = Some(*other);
+                return;
+            }
             let name = self.name(index);
             tracing::info!("{name} is not managed any more");
             self.forget_interface(index, &name);
@@ -379,7 +394,7 @@ impl Leases {
                 (None, true) => self.consider(index),
                 (Some(false), false) => self.stop_managing(index),
                 (Some(_), _) => {
-                    self.set_metric(index);
+                    self.use_configured_metric(index);
                     self.configure(index);
                 }
                 (None, false) => {}
@@ -399,11 +414,11 @@ impl Leases {
     }
 
     /// A metric that changed takes effect with the next lease; what is installed keeps its own.
-    fn set_metric(&mut self, index: u32) {
+    pub(super) fn use_configured_metric(&mut self, index: u32) {
         let Some(link) = self.links.get(&index) else { return };
         let metric = self.config.settings(&link.name).metric(index);
         if let Some(interface) = self.interfaces.get_mut(&index)
-            && interface.client.lease().is_none()
+            && interface.installed.is_empty()
         {
             interface.metric = metric;
         }

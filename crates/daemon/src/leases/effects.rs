@@ -12,7 +12,7 @@ use wire::dhcpv4::Message;
 use wire::udp::emit_ipv4_udp;
 
 use super::interface::Queue;
-use super::sockets::{CLIENT_PORT, SERVER_PORT, client_socket};
+use super::sockets::{CLIENT_PORT, SERVER_PORT, TYPE_OF_SERVICE, client_socket};
 use super::{Done, Leases, STORE_RETRY, Tag};
 use crate::clock;
 use crate::kernel::{Answer, Change};
@@ -21,8 +21,6 @@ use crate::store::Entry;
 
 /// RFC 2131 says nothing; 64 is the system's default (RFC 1700).
 const TIME_TO_LIVE: u8 = 64;
-/// CS6, network control, as systemd and dhcpcd send (RFC 4594 section 3.2).
-const TYPE_OF_SERVICE: u8 = 0xc0;
 /// How long a RELEASE may wait for the server's link address before the address it is sent from
 /// goes all the same. The kernel asks once a second.
 const LONGEST_HOLD: Duration = Duration::from_millis(1_500);
@@ -95,13 +93,14 @@ impl Leases {
             return socket.send_to(&bytes, to, Some(source), Some(index));
         }
         let socket = client_socket(source, index)?;
-        let _ = socket.set_type_of_service(TYPE_OF_SERVICE);
         socket.send_to(&bytes, to, Some(source), Some(index))?;
         if socket.unsent()? > 0 {
             let now = clock::now();
+            // What waits for an earlier packet waits for this one too, in order.
+            let effects = interface.held.take().map(|held| held.effects).unwrap_or_default();
             interface.held = Some(Box::new(Held {
                 socket,
-                effects: Queue::new(),
+                effects,
                 next_look_at: now + HOLD_STEP,
                 until_at: now + LONGEST_HOLD,
             }));
@@ -128,6 +127,9 @@ impl Leases {
 
     /// Has an effect carried out; its result becomes an input.
     pub(super) fn carry_out(&mut self, index: u32, id: EffectId, effect: Effect) {
+        if matches!(effect, Effect::AddAddress(_)) {
+            self.use_configured_metric(index);
+        }
         let Some(interface) = self.interfaces.get_mut(&index) else { return };
         if let Some(held) = &mut interface.held {
             return held.effects.push_back((id, effect));
@@ -179,7 +181,7 @@ impl Leases {
     }
 
     fn set_mtu(&mut self, tag: Tag, mtu: Option<u16>) {
-        let Some(link) = self.links.get(&tag.interface) else { return };
+        let Some(link) = self.links.get_mut(&tag.interface) else { return };
         let Some(interface) = self.interfaces.get_mut(&tag.interface) else { return };
         let wanted = match mtu {
             Some(mtu) => {
@@ -190,6 +192,9 @@ impl Leases {
         };
         // Nothing was changed, so nothing is put back: answered by way of an idle change.
         let mtu = wanted.unwrap_or(link.mtu);
+        // The next lease's MTU may come before the kernel's word of this change, and what is put
+        // back after it is not what this lease had.
+        link.mtu = mtu;
         self.change(tag, Change::mtu(tag.interface, mtu));
     }
 

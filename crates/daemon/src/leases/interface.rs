@@ -108,6 +108,10 @@ impl Interface {
 }
 
 impl Installed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.routes.is_empty()
+    }
+
     pub(super) fn add_address(&mut self, address: Ipv4Addr, expires_at: Option<Instant>) {
         self.remove_address(address);
         self.addresses.push((address, expires_at));

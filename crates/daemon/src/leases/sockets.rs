@@ -16,6 +16,9 @@ pub(super) const CLIENT_PORT: u16 = 68;
 /// Port of DHCP servers.
 pub(super) const SERVER_PORT: u16 = 67;
 
+/// CS6, network control, as systemd and dhcpcd send (RFC 4594 section 3.2).
+pub(super) const TYPE_OF_SERVICE: u8 = 0xc0;
+
 /// What is open.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
@@ -117,7 +120,10 @@ impl Sockets {
 
 /// A UDP socket on the client's port of one interface.
 pub(super) fn client_socket(source: Ipv4Addr, interface: u32) -> io::Result<udp::Socket> {
-    udp::Socket::bind(SocketAddrV4::new(source, CLIENT_PORT), Some(interface))
+    let socket = udp::Socket::bind(SocketAddrV4::new(source, CLIENT_PORT), Some(interface))?;
+    // Without it the packet leaves all the same.
+    let _ = socket.set_type_of_service(TYPE_OF_SERVICE);
+    Ok(socket)
 }
 
 fn close(socket: &mut Option<packet::Socket>, poller: &Poller, reaper: Option<&Reaper>) {
