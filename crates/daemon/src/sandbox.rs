@@ -54,8 +54,12 @@ pub fn restrict_files(state_dir: &Path, socket: &Path, choice: &Choice) {
     }
     let mut folders = vec![state_dir, Path::new("/dev/null"), Path::new("/proc/sys/net")];
     folders.extend(socket.parent());
-    if let Choice::File(file) = choice {
-        folders.extend(file.parent());
+    if let Choice::File(file) = choice
+        && let Some(folder) = file.parent()
+    {
+        // Only what is there can be allowed. If it cannot be made, writing tells.
+        let _ = std::fs::create_dir_all(folder);
+        folders.push(folder);
     }
     match restrict(&folders) {
         Ok(()) => {}

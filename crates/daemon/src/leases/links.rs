@@ -1,6 +1,6 @@
 //! Interfaces that come, change and go, and what others do to what is ours.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use dhcp::v4::{Command, CommandId, Input};
@@ -85,21 +85,21 @@ impl Leases {
         let now = clock::now();
         let mut missing = Vec::new();
         let expected = std::mem::take(&mut self.expected);
+        let addresses: HashSet<_> =
+            tables.addresses.iter().map(|row| (row.interface, row.address)).collect();
+        let routes: HashSet<_> =
+            tables.routes.iter().map(|row| (row.interface, row.route)).collect();
         for (index, interface) in &self.interfaces {
             let Some(expected) = expected.get(index) else { continue };
-            let there = |address| {
-                tables.addresses.iter().any(|row| row.interface == *index && row.address == address)
-            };
             for (address, _) in &expected.addresses {
-                if !there(*address) && interface.installed.expects(*address, now) {
+                let there = addresses.contains(&(*index, *address));
+                if !there && interface.installed.expects(*address, now) {
                     missing.push((*index, Input::AddressRemoved(*address)));
                 }
             }
             let still = |route: &&_| interface.installed.routes.contains(route);
             for route in expected.routes.iter().filter(still) {
-                let found =
-                    tables.routes.iter().any(|row| row.interface == *index && row.route == *route);
-                if !found {
+                if !routes.contains(&(*index, *route)) {
                     missing.push((*index, Input::RouteRemoved(*route)));
                 }
             }
