@@ -13,4 +13,5 @@ mod fake;
 mod ipconfig;
 mod lease;
 mod manual;
+mod tables;
 mod terminal;

@@ -5,14 +5,24 @@ use std::collections::BTreeSet;
 use crate::fake::{Said, iph};
 
 /// Every command a person may type, hidden ones aside.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 42] = [
     "iph",
+    "iph-address",
+    "iph-address-add",
+    "iph-address-delete",
+    "iph-address-list",
+    "iph-address-watch",
     "iph-completions",
     "iph-daemon",
     "iph-daemon-counters",
     "iph-daemon-reload",
     "iph-daemon-run",
     "iph-daemon-status",
+    "iph-interface",
+    "iph-interface-list",
+    "iph-interface-set",
+    "iph-interface-show",
+    "iph-interface-watch",
     "iph-ipconfig",
     "iph-lab",
     "iph-lab-run",
@@ -25,6 +35,19 @@ const COMMANDS: [&str; 19] = [
     "iph-lease-renew",
     "iph-lease-show",
     "iph-lease-watch",
+    "iph-neighbor",
+    "iph-neighbor-add",
+    "iph-neighbor-delete",
+    "iph-neighbor-flush",
+    "iph-neighbor-list",
+    "iph-neighbor-resolve",
+    "iph-neighbor-watch",
+    "iph-route",
+    "iph-route-add",
+    "iph-route-delete",
+    "iph-route-get",
+    "iph-route-list",
+    "iph-route-watch",
 ];
 
 #[test]
