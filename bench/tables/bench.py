@@ -55,7 +55,7 @@ def build(options, directory):
         programs["ip -j addr"] = (["ip", "-j", "addr"], True)
     if options.peers:
         manifest = f"{HERE}/peers/Cargo.toml"
-        peers = f"{directory}/peers"
+        peers = os.environ.get("CARGO_TARGET_DIR", f"{HERE}/peers/target")
         build = ["cargo", "build", "--quiet", "--release", "--manifest-path", manifest, "--target-dir", peers]
         subprocess.run(build, check=True)
         for peer in ("rtnetlink", "getifs", "nispor", "netdev"):

@@ -18,6 +18,11 @@ const MAXIMUM_BUFFER: usize = 4 * 1024 * 1024;
 /// 1 KiB of the socket's queue (212,992 bytes by default), and one too many is lost.
 const WINDOW: usize = 64;
 
+/// After how many torn readings [`Connection::gather`] takes what it gets, and how many readings
+/// make a table then.
+const GATHER_AFTER: u32 = 5;
+const GATHERED: u32 = 3;
+
 /// Requests and answers, one thread at a time, waiting for each answer.
 ///
 /// Notifications do not come this way: see [`Monitor`](crate::Monitor).
@@ -140,45 +145,60 @@ impl<T: Transport> Connection<T> {
     pub fn visit<R: Row>(
         &mut self,
         request: &Request,
+        visitor: impl for<'a> FnMut(Visit<R::View<'a>>),
+    ) -> Result<(), Error> {
+        self.read::<R>(request, visitor, false)
+    }
+
+    /// Reads a table that may change faster than it can be read: for callers who apply the
+    /// notifications since before this call to what it shows.
+    ///
+    /// Shows a consistent table if one of a few attempts yields it, as [`visit`](Self::visit) does;
+    /// else all rows of several readings, in order. Then a row may stand several times, of which
+    /// the last is the newest, and rows may be shown that are gone: the notifications say so. A row
+    /// that each of the readings missed would be missing; kernels that go through a table by index
+    /// never miss one.
+    pub fn gather<R: Row>(
+        &mut self,
+        request: &Request,
+        visitor: impl for<'a> FnMut(Visit<R::View<'a>>),
+    ) -> Result<(), Error> {
+        self.read::<R>(request, visitor, true)
+    }
+
+    fn read<R: Row>(
+        &mut self,
+        request: &Request,
         mut visitor: impl for<'a> FnMut(Visit<R::View<'a>>),
+        gather: bool,
     ) -> Result<(), Error> {
         let mut dump = Dump::new(request.clone(), self.sequence.wrapping_add(1));
         if let Some(attempts) = self.attempts {
             dump = dump.limit(attempts);
         }
-        let result = self.run::<R>(&mut dump, &mut visitor);
-        if result.is_err() {
-            self.drain();
-        }
-        result
-    }
-
-    /// Reads until one reading is good.
-    fn run<R: Row>(
-        &mut self,
-        dump: &mut Dump,
-        visitor: &mut impl for<'a> FnMut(Visit<R::View<'a>>),
-    ) -> Result<(), Error> {
         let deadline_at = Instant::now() + self.timeout;
+        let mut gathered = 0;
         loop {
+            if gather && dump.attempts() == GATHER_AFTER {
+                dump.tolerate();
+            }
             self.outgoing.clear();
             dump.request(&mut self.outgoing);
             self.sequence = dump.sequence();
             self.transport.send(&self.outgoing)?;
-            match self.attempt::<R>(dump, deadline_at, visitor)? {
-                Progress::Restart => visitor(Visit::Restart),
-                Progress::Done | Progress::More => return Ok(()),
+            match self.attempt::<R>(&mut dump, deadline_at, &mut visitor)? {
+                Progress::Restart => {
+                    gathered = 0;
+                    visitor(Visit::Restart);
+                }
+                Progress::Done | Progress::More => {
+                    gathered += u32::from(dump.is_torn());
+                    if !dump.is_torn() || gathered == GATHERED {
+                        return Ok(());
+                    }
+                }
             }
         }
-    }
-
-    /// Throws away the rest of a reading that was given up: the kernel refuses the next one
-    /// (`EBUSY`) until this one is received to its end.
-    fn drain(&mut self) {
-        let deadline_at = Instant::now() + self.timeout.max(Duration::from_secs(1));
-        while self.transport.receive(&mut self.buffer, Some(Duration::ZERO)).is_ok()
-            && Instant::now() < deadline_at
-        {}
     }
 
     /// Receives one reading of a table to its end.

@@ -26,6 +26,9 @@ pub struct Dump {
     /// This reading is no good, but has to be received to its end: the kernel serves one dump at a
     /// time on a socket.
     spoiled: bool,
+    /// The table changed during this reading; see [`tolerate`](Self::tolerate).
+    torn: bool,
+    tolerant: bool,
 }
 
 /// What to do next.
@@ -51,6 +54,8 @@ impl Dump {
             attempts: 0,
             limit: ATTEMPTS,
             spoiled: false,
+            torn: false,
+            tolerant: false,
         }
     }
 
@@ -66,7 +71,20 @@ impl Dump {
         self.sequence = self.sequence.wrapping_add(1);
         self.attempts += 1;
         self.spoiled = false;
+        self.torn = false;
         self.request.encode(self.sequence, 0, datagram);
+    }
+
+    /// From now on hands out the rows of torn readings as well, and takes such a reading for done.
+    /// [`is_torn`](Self::is_torn) tells then.
+    pub fn tolerate(&mut self) {
+        self.tolerant = true;
+    }
+
+    /// Whether the table changed during the attempt under way, or just done.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// The sequence number of the attempt under way.
@@ -95,7 +113,8 @@ impl Dump {
             if message.sequence != self.sequence {
                 continue;
             }
-            self.spoiled |= message.flags & NLM_F_DUMP_INTR != 0;
+            self.torn |= message.flags & NLM_F_DUMP_INTR != 0;
+            self.spoiled |= self.torn && !self.tolerant;
             match message.kind {
                 NLMSG_ERROR | NLMSG_DONE => {
                     message.outcome().transpose()?;

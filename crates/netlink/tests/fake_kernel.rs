@@ -176,6 +176,31 @@ fn a_dump_that_is_torn_every_time_is_an_error() {
 }
 
 #[test]
+fn a_table_that_never_rests_is_gathered() {
+    let torn = |sequence, last| send(&[row(NLM_F_DUMP_INTR, sequence, last), done(0, sequence)]);
+    let gather = |script: Vec<Act>| {
+        let mut kernel = Kernel::new(script);
+        let mut rows = Vec::new();
+        Connection::new(&mut kernel)
+            .gather::<Address>(&address::dump(Family::Ipv4, None), |visit| match visit {
+                iphelper_netlink::Visit::Row(row) => rows.push(row.address.to_string()),
+                iphelper_netlink::Visit::Restart => rows.clear(),
+            })
+            .unwrap();
+        (rows, kernel.requests.len())
+    };
+    // The first five are thrown away, the next three are one table.
+    let (rows, requests) = gather((1..=9).map(|n| torn(n, n as u8)).collect());
+    assert_eq!(rows, ["192.0.2.6", "192.0.2.7", "192.0.2.8"]);
+    assert_eq!(requests, 8);
+    // One that is whole is enough, and what was lost is not gathered.
+    let whole = send(&[row(0, 8, 8), done(0, 8)]);
+    let script = (1..=6).map(|n| torn(n, n as u8)).chain([Act::Overrun, torn(7, 7), whole]);
+    let (rows, requests) = gather(script.collect());
+    assert_eq!((rows, requests), (vec!["192.0.2.8".to_string()], 8));
+}
+
+#[test]
 fn what_was_lost_is_read_again() {
     for loss in [Act::Overrun, Act::Truncate(50_000)] {
         let (rows, kernel) = dump([

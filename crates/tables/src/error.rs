@@ -42,7 +42,8 @@ pub enum Error {
     #[error("{0}")]
     Refused(Failure),
 
-    /// The table changed during every attempt to read it. Worth trying again later.
+    /// The table changed during every attempt to read it. Worth trying again later; a
+    /// [`snapshot`](crate::snapshot) does not need it to rest.
     #[error("the tables changed during each of {attempts} attempts to read them")]
     Inconsistent {
         /// How often they were read.

@@ -29,10 +29,11 @@ const ROUNDS: u32 = 256;
 /// How many datagrams are taken before the changes get their turn, should the kernel never pause.
 const BATCH: usize = 100_000;
 
-/// Several tables as they were at one moment: no address without its interface, no route over one
+/// Several tables as they were at one moment, however fast they change: no address without its interface, no route over one
 /// that is gone. In the calling thread's network namespace.
 ///
-/// Each table alone is read faster by [`Tables`](crate::Tables), and is consistent in itself.
+/// Each table alone is read faster by [`Tables`](crate::Tables), and is consistent in itself; but
+/// it has to rest for as long as that takes.
 pub fn snapshot(subscription: Subscription) -> Result<Cache, Error> {
     Ok(Watch::open(subscription)?.into_cache())
 }
@@ -174,7 +175,7 @@ impl<T: Transport> Watch<T> {
         let here = Presence::Present;
         macro_rules! visit {
             ($row:ty, $event:expr) => {
-                connection.visit::<$row>(&request, |visit| match visit {
+                connection.gather::<$row>(&request, |visit| match visit {
                     Visit::Row(view) => cache.read(read, $event(view)),
                     Visit::Restart => cache.restart_read(read),
                 })

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use tables::{Family, Tables};
+use tables::{Family, Subscription, Table, Tables};
 
 use crate::{in_namespace, ip_batch, ip_try};
 
@@ -46,6 +46,9 @@ fn snapshots_under_churn_are_whole() {
                 for _ in 0..snapshots {
                     check(tables, &stable, interfaces);
                 }
+                for _ in 0..snapshots / 10 {
+                    check_whole(&stable, interfaces);
+                }
             }));
             stop.store(true, Ordering::Relaxed);
             if let Err(panic) = checked {
@@ -72,4 +75,18 @@ fn check(tables: &mut Tables, stable: &BTreeSet<String>, interfaces: usize) {
         .filter(|address| address.to_string().starts_with("10."))
         .collect();
     assert_eq!(ours.len(), interfaces / 2);
+}
+
+/// Tables of one moment: nothing in one that another knows nothing of.
+fn check_whole(stable: &BTreeSet<String>, interfaces: usize) {
+    let watched = [Table::Interface, Table::IpInterface, Table::UnicastAddress, Table::Route];
+    let cache = tables::snapshot(Subscription::to(watched)).unwrap();
+    let names: BTreeSet<String> = cache.interfaces().map(|row| row.name.to_string()).collect();
+    assert!(stable.is_subset(&names));
+    let known: BTreeSet<u32> = cache.interfaces().map(|row| row.ifindex).collect();
+    assert!(cache.ip_interfaces().all(|row| known.contains(&row.ifindex)));
+    assert!(cache.unicast_addresses().all(|row| known.contains(&row.ifindex)));
+    assert!(cache.routes().all(|row| row.interfaces().all(|ifindex| known.contains(&ifindex))));
+    let ours = cache.unicast_addresses().filter(|row| row.address.to_string().starts_with("10."));
+    assert_eq!(ours.count(), interfaces / 2);
 }
