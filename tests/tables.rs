@@ -347,6 +347,28 @@ fn the_daemon_lists_what_iph_lists() {
 }
 
 #[test]
+fn a_daemon_that_nobody_asks_keeps_no_tables() {
+    let namespace = or_skip!(network());
+    let (_state, mut daemon) = or_skip!(daemon(&namespace));
+    let pid = daemon.process().id();
+    let followers = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        names.filter(|name| name.as_ref().is_ok_and(|name| name == "tables\n")).count()
+    };
+    assert_eq!(followers(), 0);
+    // What needs no cache does not begin one.
+    let mut connection = Connection::open(daemon.socket()).unwrap();
+    connection.call("Interface.GetInterface", json!({"interface": "v1"})).unwrap();
+    assert_eq!(followers(), 0);
+    rows(&daemon, "ListInterfaces", json!({}));
+    rows(&daemon, "ListUnicastAddresses", json!({}));
+    assert_eq!(followers(), 1);
+    rows(&daemon, "ListRoutes", json!({}));
+    assert_eq!(followers(), 2);
+}
+
+#[test]
 fn a_monitor_follows_and_the_cache_has_what_was_acknowledged() {
     let namespace = or_skip!(network());
     let (_state, daemon) = or_skip!(daemon(&namespace));

@@ -29,6 +29,10 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
 ///
 /// Outside of strings JSON has none of these characters.
 pub(crate) fn escaped_json(json: &str) -> String {
+    // Nearly all there is, and there may be much of it.
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return json.to_owned();
+    }
     json.chars().fold(String::with_capacity(json.len() + 1), |mut safe, character| {
         match is_hostile(character) {
             true => {
