@@ -29,6 +29,8 @@ fn when_the_server_is_gone(kind: PeerKind) {
     host.wait_bare();
     host.wait_client("looking for servers again", |client| client["state"] == "selecting");
     host.wait_log("the end in the log", |line| line.contains("ran out"));
+    let log = host.log();
+    assert!(!log.contains("somebody removed"), "nobody is blamed: {log}");
 }
 
 #[test]

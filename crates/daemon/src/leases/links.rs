@@ -321,9 +321,12 @@ impl Leases {
     fn on_route_gone(&mut self, row: RouteRow) {
         let Some(interface) = self.interfaces.get(&row.interface) else { return };
         let is_up = self.links.get(&row.interface).is_some_and(|link| link.is_up);
-        let ours =
-            row.metric == interface.metric && interface.installed.routes.contains(&row.route);
-        if ours && is_up {
+        let installed = &interface.installed;
+        let ours = row.metric == interface.metric && installed.routes.contains(&row.route);
+        // The kernel takes the routes of an address that runs out along with it.
+        let now = clock::now();
+        let lives = installed.addresses.iter().any(|(address, _)| installed.expects(*address, now));
+        if ours && is_up && lives {
             let route = row.route;
             tracing::warn!(
                 "{}: somebody removed the route to {}/{}",

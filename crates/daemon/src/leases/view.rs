@@ -76,6 +76,8 @@ impl Leases {
             | Event::Released { .. }
             | Event::LinkLocal { .. }
             | Event::SameNetwork { .. } => tracing::info!("{name}: {text}"),
+            // Logged as the problem it is.
+            Event::Conflict { .. } => {}
             _ => tracing::warn!("{name}: {text}"),
         }
         match event {
@@ -225,8 +227,9 @@ fn told(event: &Event) -> (EventKind, String) {
             (EventKind::Conflict, format!("{hardware} uses {address} too; {end}"))
         }
         Event::NoAnswer { waited, tries } => {
+            let word = if *tries == 1 { "try" } else { "tries" };
             let text =
-                format!("no server answered within {:.1} s, {tries} tries", waited.as_secs_f64());
+                format!("no server answered within {:.1} s, {tries} {word}", waited.as_secs_f64());
             (EventKind::NoAnswer, text)
         }
         Event::LinkLocal { address } => {
