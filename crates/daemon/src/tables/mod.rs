@@ -48,18 +48,18 @@ impl Served {
     pub async fn rows<L: Listing>(&self, call: &L) -> Result<Vec<L::Row>, Error> {
         let filter = call.filter();
         if filter.statistics {
-            return blocking(move |tables| {
-                let mut rows = L::Row::read(tables, filter.family())?;
-                rows.retain(|row| row.is_wanted(&filter));
-                Ok(rows)
-            })
-            .await;
+            return read(filter).await;
         }
-        self.look(group_of(L::Row::TABLE), move |view| {
-            let wanted = L::Row::cached(view.cache).filter(|row| row.is_wanted(&filter));
-            wanted.map(stripped).collect()
-        })
-        .await
+        let wanted = filter.clone();
+        let kept = self.look(group_of(L::Row::TABLE), move |view| {
+            let rows = L::Row::cached(view.cache).filter(|row| row.is_wanted(&wanted));
+            rows.map(stripped).collect()
+        });
+        match kept.await {
+            // One table by itself is easier to catch than several together.
+            Err(Error::Inconsistent { .. }) => read(filter).await,
+            outcome => outcome,
+        }
     }
 
     /// Carries out a call that needs no cache.
@@ -140,6 +140,19 @@ impl Served {
 
 fn group_of(table: Table) -> usize {
     GROUPS.iter().position(|tables| tables.contains(&table)).unwrap_or(0)
+}
+
+/// Reads a table from the kernel.
+async fn read<R: TableRow>(filter: Filter) -> Result<Vec<R>, Error> {
+    blocking(move |tables| {
+        let mut rows = R::read(tables, filter.family())?;
+        rows.retain(|row| row.is_wanted(&filter));
+        if !filter.statistics {
+            rows.iter_mut().for_each(R::strip);
+        }
+        Ok(rows)
+    })
+    .await
 }
 
 fn stripped<R: TableRow>(row: &R) -> R {
