@@ -80,11 +80,20 @@ fn run(session: &mut Session, command: Option<Command>) -> Result<Exit, Failure>
 }
 
 /// The command line; called by the name of `ipconfig`, it is that command's.
+///
+/// What follows `ipconfig` is read as Windows reads it, but for `--json`, which stands anywhere.
 fn words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let program = words.next().unwrap_or_else(|| "iph".into());
     let is_ipconfig = Path::new(&program).file_name() == Some(OsStr::new("ipconfig"));
     let command = is_ipconfig.then(|| OsString::from("ipconfig"));
-    [program].into_iter().chain(command).chain(words).collect()
+    let mut words: Vec<_> = [program].into_iter().chain(command).chain(words).collect();
+    let ipconfig = words.iter().position(|word| word == "ipconfig").unwrap_or(words.len());
+    let json = words.iter().skip(ipconfig).position(|word| word == "--json");
+    if let Some(after) = json {
+        let json = words.remove(ipconfig + after);
+        words.insert(1, json);
+    }
+    words
 }
 
 #[cfg(test)]
@@ -102,5 +111,12 @@ mod tests {
         let arguments = Arguments::try_parse_from(said("ipconfig /renew eth*")).unwrap();
         let Some(Command::Ipconfig { words }) = arguments.command else { panic!() };
         assert_eq!(words, ["/renew", "eth*"]);
+    }
+
+    #[test]
+    fn json_stands_anywhere_after_ipconfig() {
+        assert_eq!(said("iph ipconfig /renew --json"), ["iph", "--json", "ipconfig", "/renew"]);
+        assert_eq!(said("ipconfig --json"), ["ipconfig", "--json", "ipconfig"]);
+        assert_eq!(said("iph lease list --json"), ["iph", "lease", "list", "--json"]);
     }
 }
