@@ -414,14 +414,19 @@ impl Leases {
     }
 
     /// A metric that changed takes effect with the next lease; what is installed keeps its own.
-    pub(super) fn use_configured_metric(&mut self, index: u32) {
-        let Some(link) = self.links.get(&index) else { return };
-        let metric = self.config.settings(&link.name).metric(index);
+    fn use_configured_metric(&mut self, index: u32) {
+        let Some(metric) = self.configured_metric(index) else { return };
         if let Some(interface) = self.interfaces.get_mut(&index)
             && interface.installed.is_empty()
         {
             interface.metric = metric;
         }
+    }
+
+    /// The metric that the configuration gives an interface.
+    pub(super) fn configured_metric(&self, index: u32) -> Option<u32> {
+        let link = self.links.get(&index)?;
+        Some(self.config.settings(&link.name).metric(index))
     }
 
     fn names(&self) -> Vec<(u32, String)> {

@@ -17,7 +17,7 @@ use super::{Done, Leases, STORE_RETRY, Tag};
 use crate::clock;
 use crate::kernel::{Answer, Change};
 use crate::resolver::Servers;
-use crate::store::Entry;
+use crate::store::{Entry, InstalledWith};
 
 /// RFC 2131 says nothing; 64 is the system's default (RFC 1700).
 const TIME_TO_LIVE: u8 = 64;
@@ -127,14 +127,15 @@ impl Leases {
 
     /// Has an effect carried out; its result becomes an input.
     pub(super) fn carry_out(&mut self, index: u32, id: EffectId, effect: Effect) {
-        if matches!(effect, Effect::AddAddress(_)) {
-            self.use_configured_metric(index);
-        }
+        let configured = self.configured_metric(index);
         let Some(interface) = self.interfaces.get_mut(&index) else { return };
         if let Some(held) = &mut interface.held {
             return held.effects.push_back((id, effect));
         }
         let tag = Tag { interface: index, client: interface.number, effect: Some(id) };
+        if let (Effect::AddAddress(address), Some(configured)) = (&effect, configured) {
+            interface.settle_metric(address.address, configured);
+        }
         let metric = interface.metric;
         let now = clock::now();
         match effect {
@@ -217,6 +218,7 @@ impl Leases {
             record: (*record).clone(),
             on_command: interface.on_command,
             mtu_before: interface.mtu_before,
+            installed: Some(InstalledWith { index: tag.interface, metric: interface.metric }),
         };
         interface.unsaved = Some(record);
         self.early_or(Early::Write(tag, Box::new(entry)));

@@ -29,6 +29,9 @@ pub(super) struct Interface {
     pub(super) deadline_at: Option<Instant>,
     /// What we have put into the kernel, or are about to.
     pub(super) installed: Installed,
+    /// The leased address that an earlier daemon may have left in the kernel, and the metric of
+    /// the routes beside it, until the next address is installed.
+    pub(super) left_behind: Option<(Ipv4Addr, u32)>,
     /// The MTU it had before a server set one.
     pub(super) mtu_before: Option<u32>,
     /// Name servers as last handed to the resolver.
@@ -71,11 +74,23 @@ impl Interface {
             sockets: Sockets::default(),
             deadline_at: None,
             installed: Installed::default(),
+            left_behind: None,
             mtu_before: None,
             resolver: None,
             unsaved: None,
             leaving: None,
             held: None,
+        }
+    }
+
+    /// Settles the metric, before `address` is installed: a metric that changed takes effect with
+    /// the next lease; what is installed keeps its own, also across a restart, because a route of
+    /// another metric is another route and would stay beside the new one.
+    pub(super) fn settle_metric(&mut self, address: Ipv4Addr, configured: u32) {
+        match self.left_behind.take_if(|(left, _)| *left == address) {
+            Some((_, metric)) => self.metric = metric,
+            None if self.installed.is_empty() => self.metric = configured,
+            None => {}
         }
     }
 
@@ -91,6 +106,8 @@ impl Interface {
             record,
             on_command: self.on_command,
             mtu_before: self.mtu_before,
+            // The kernel has removed everything with the interface.
+            installed: None,
         }
     }
 
@@ -143,3 +160,46 @@ impl Installed {
 
 /// Effects in the order they were asked for.
 pub(super) type Queue = VecDeque<(v4::EffectId, v4::Effect)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn interface(left_behind: Option<(Ipv4Addr, u32)>) -> Interface {
+        let link = LinkRow {
+            index: 2,
+            name: "eth0".into(),
+            hardware_type: wire::HardwareType(1),
+            hardware: [2, 0, 0, 0, 0, 9].into(),
+            broadcast: [0xff; 6].into(),
+            mtu: 1_500,
+            is_up: true,
+            is_loopback: false,
+        };
+        let folder = testing::Folder::new("interface");
+        let identity = Identity::discover(folder.path());
+        let mut interface = Interface::new(&link, &Settings::default(), &identity, 1);
+        interface.left_behind = left_behind;
+        interface
+    }
+
+    #[test]
+    fn what_an_earlier_daemon_installed_keeps_its_metric() {
+        let (left, other) = (Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(10, 0, 0, 6));
+        let mut restored = interface(Some((left, 1_026)));
+        restored.settle_metric(left, 70);
+        assert_eq!(restored.metric, 1_026);
+        // Installed by now: another reload changes nothing, another lease everything.
+        restored.installed.add_address(left, None);
+        restored.settle_metric(left, 70);
+        assert_eq!(restored.metric, 1_026);
+        restored.installed.remove_address(left);
+        restored.settle_metric(left, 70);
+        assert_eq!(restored.metric, 70);
+
+        let mut moved = interface(Some((left, 1_026)));
+        moved.settle_metric(other, 70);
+        assert_eq!(moved.metric, 70);
+    }
+}

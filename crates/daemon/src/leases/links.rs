@@ -200,11 +200,16 @@ impl Leases {
         let settings = self.config.settings(&link.name);
         self.clients += 1;
         let mut interface = Interface::new(link, settings, &self.identity, self.clients);
-        if let Some(Entry { record, on_command, mtu_before, .. }) = self.entries.remove(&link.name)
-        {
+        if let Some(entry) = self.entries.remove(&link.name) {
+            let now = clock::now();
+            interface.left_behind = entry.left_behind(index, now);
+            if let Some((_, metric)) = interface.left_behind {
+                interface.metric = metric;
+            }
+            let Entry { record, on_command, mtu_before, .. } = entry;
             interface.on_command = on_command;
             interface.mtu_before = mtu_before;
-            interface.client.handle(Input::Restore(Box::new(record)), clock::now());
+            interface.client.handle(Input::Restore(Box::new(record)), now);
         }
         tracing::debug!("{} is managed", link.name);
         self.interfaces.insert(index, interface);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-pub use record::Entry;
+pub use record::{Entry, InstalledWith};
 
 use crate::clock::Clock;
 use crate::supervise::Watched;

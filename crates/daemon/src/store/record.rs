@@ -31,6 +31,28 @@ pub struct Entry {
     pub on_command: bool,
     /// The MTU it had before a server set one.
     pub mtu_before: Option<u32>,
+    /// How the lease was put into the kernel. Cleared when it is loaded after another boot.
+    pub installed: Option<InstalledWith>,
+}
+
+/// How a lease was put into the kernel: routes are found again by nothing less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstalledWith {
+    /// The interface's index: another one of the same name has none of the routes.
+    pub index: u32,
+    /// The metric of the routes.
+    pub metric: u32,
+}
+
+impl Entry {
+    /// The address an earlier daemon may have left in the kernel on the interface of this index,
+    /// and the metric of the routes beside it.
+    pub fn left_behind(&self, index: u32, now: Instant) -> Option<(Ipv4Addr, u32)> {
+        let installed = self.installed.filter(|installed| installed.index == index)?;
+        let lease = self.record.lease.as_ref().filter(|_| !self.record.released)?;
+        let lives = lease.expires_at.is_none_or(|at| at > now);
+        lives.then_some((lease.address, installed.metric))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +70,9 @@ struct Stored {
     on_command: bool,
     released: bool,
     mtu_before: Option<u32>,
+    /// Not in files of daemons that did not know it.
+    #[serde(default)]
+    installed: Option<InstalledWith>,
     saved_at: Time,
     boot_id: String,
     lease: Option<StoredLease>,
@@ -101,6 +126,7 @@ pub(super) fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
         on_command: entry.on_command,
         released: entry.record.released,
         mtu_before: entry.mtu_before,
+        installed: entry.installed,
         saved_at: clock.wall.into(),
         boot_id: boot_id.to_owned(),
         lease: entry.record.lease.as_ref().map(|lease| stored_lease(lease, clock)),
@@ -143,6 +169,7 @@ pub(super) fn decode(
         },
         on_command: stored.on_command,
         mtu_before: stored.mtu_before,
+        installed: stored.installed.filter(|_| same_boot),
     })
 }
 
@@ -319,6 +346,7 @@ pub(super) mod tests {
             },
             on_command: true,
             mtu_before: Some(1_500),
+            installed: Some(InstalledWith { index: 2, metric: 1_026 }),
         }
     }
 
@@ -362,6 +390,35 @@ pub(super) mod tests {
         assert!(decode(&written, "eth0", "boot-1", clock()).unwrap().record.released);
         assert!(!decode(&written, "eth0", "boot-2", clock()).unwrap().record.released);
         assert!(!decode(&written, "eth0", "", clock()).unwrap().record.released);
+    }
+
+    #[test]
+    fn what_is_left_in_the_kernel_is_known_within_a_boot() {
+        let now = clock().boot;
+        let address = Ipv4Addr::new(10, 0, 0, 5);
+        let written = encode(&entry("eth0"), "boot-1", clock());
+        let read = decode(&written, "eth0", "boot-1", clock()).unwrap();
+        assert_eq!(read.left_behind(2, now), Some((address, 1_026)));
+        assert_eq!(read.left_behind(3, now), None);
+        assert_eq!(read.left_behind(2, expiry(&read)), None);
+        let mut released = read;
+        released.record.released = true;
+        assert_eq!(released.left_behind(2, now), None);
+        let read = decode(&written, "eth0", "boot-2", clock()).unwrap();
+        assert_eq!(read.left_behind(2, now), None);
+    }
+
+    #[test]
+    fn a_file_from_before_the_metric_was_kept_is_read() {
+        let text = String::from_utf8(encode(&entry("eth0"), "boot-1", clock())).unwrap();
+        let file: File<'_> = serde_json::from_str(&text).unwrap();
+        let mut record: serde_json::Value = serde_json::from_str(file.record.get()).unwrap();
+        assert!(record.as_object_mut().unwrap().remove("installed").is_some());
+        let record = record.to_string();
+        let sum = checksum(record.as_bytes());
+        let old = format!("{{\"schema\": 1, \"checksum\": \"{sum}\", \"record\": {record}}}");
+        let read = decode(old.as_bytes(), "eth0", "boot-1", clock()).unwrap();
+        assert_eq!(read, Entry { installed: None, ..entry("eth0") });
     }
 
     #[test]
