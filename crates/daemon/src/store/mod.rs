@@ -84,7 +84,7 @@ impl Folder {
     }
 
     /// Reads everything. A file that cannot be used is set aside under a name of its own, and
-    /// never stands in the way of the rest.
+    /// never stands in the way of the rest; one whose lease ended long ago is removed.
     pub fn load(&self, boot_id: &str, clock: Clock) -> Found {
         let mut found = Found::default();
         let folder = match fs::read_dir(&self.leases) {
@@ -109,10 +109,21 @@ impl Folder {
                 continue;
             }
             match fs::read(&path) {
-                Ok(bytes) => match record::decode(&bytes, &interface, boot_id, clock) {
-                    Ok(entry) => _ = found.entries.insert(interface, entry),
-                    Err(reason) => found.damaged.push(set_aside(&path, &reason)),
-                },
+                Ok(bytes) => {
+                    let restored = record::parse(&bytes, &interface).and_then(|stored| {
+                        let is_kept = !stored.is_obsolete(boot_id, clock);
+                        is_kept.then(|| stored.restore(boot_id, clock)).transpose()
+                    });
+                    match restored {
+                        Ok(Some(entry)) => _ = found.entries.insert(interface, entry),
+                        Ok(None) => {
+                            tracing::debug!("{interface}: its lease ended long ago; forgotten");
+                            // A file that stays is read again next time, and no worse.
+                            let _ = fs::remove_file(&path);
+                        }
+                        Err(reason) => found.damaged.push(set_aside(&path, &reason)),
+                    }
+                }
                 Err(error) => found.damaged.push(format!("{}: {error}", path.display())),
             }
         }
@@ -405,6 +416,24 @@ mod tests {
         assert_eq!(outcomes.recv_timeout(within).unwrap(), (2, Ok(())));
         drop(store);
         assert_eq!(load(&folder).entries.len(), 1);
+    }
+
+    #[test]
+    fn what_ended_long_ago_is_removed() {
+        let folder = testing::Folder::new("store");
+        let (store, _outcomes) = start(open(&folder));
+        let random = Entry { on_command: false, mtu_before: None, ..entry("veth12") };
+        store.write(1, random);
+        store.write(2, entry("eth0"));
+        drop(store);
+        let mut later = Clock::read();
+        later.wall += Duration::from_secs(30 * 86_400);
+        let found = open(&folder).load("another boot", later);
+        assert_eq!(found.entries.keys().collect::<Vec<_>>(), ["eth0"]);
+        assert!(found.damaged.is_empty());
+        let leases = folder.path().join("leases");
+        assert!(!leases.join("veth12.json").exists());
+        assert!(leases.join("eth0.json").exists());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use api::Time;
 use dhcp::v4::{Lease, Record, Route};
@@ -19,6 +19,8 @@ use crate::clock::Clock;
 
 /// The layout below. Files of any other are set aside.
 const SCHEMA: u32 = 1;
+/// How long after the end of its lease a record may still bring the same address back.
+const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 86_400);
 
 /// What is kept for one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +66,7 @@ struct File<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(super) struct Stored {
     interface: String,
     hardware_address: HardwareAddress,
     on_command: bool,
@@ -139,12 +141,7 @@ pub(super) fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
 }
 
 /// Reads the file of `interface`, or says what is wrong with it.
-pub(super) fn decode(
-    bytes: &[u8],
-    interface: &str,
-    boot_id: &str,
-    clock: Clock,
-) -> Result<Entry, String> {
+pub(super) fn parse(bytes: &[u8], interface: &str) -> Result<Stored, String> {
     let file: File<'_> =
         serde_json::from_slice(bytes).map_err(|error| format!("not a record: {error}"))?;
     if file.schema != SCHEMA {
@@ -158,19 +155,51 @@ pub(super) fn decode(
     if stored.interface != interface {
         return Err(format!("it is {}'s", stored.interface.escape_debug()));
     }
-    let same_boot = !boot_id.is_empty() && stored.boot_id == boot_id;
-    let lease = stored.lease.map(|lease| restored_lease(lease, same_boot, clock)).transpose()?;
-    Ok(Entry {
-        interface: stored.interface,
-        record: Record {
-            hardware: stored.hardware_address,
-            lease,
-            released: stored.released && same_boot,
-        },
-        on_command: stored.on_command,
-        mtu_before: stored.mtu_before,
-        installed: stored.installed.filter(|_| same_boot),
-    })
+    Ok(stored)
+}
+
+impl Stored {
+    /// What it says in this boot.
+    pub(super) fn restore(self, boot_id: &str, clock: Clock) -> Result<Entry, String> {
+        let same_boot = self.is_of(boot_id);
+        let lease = self.lease.map(|lease| restored_lease(lease, same_boot, clock)).transpose()?;
+        Ok(Entry {
+            interface: self.interface,
+            record: Record {
+                hardware: self.hardware_address,
+                lease,
+                released: self.released && same_boot,
+            },
+            on_command: self.on_command,
+            mtu_before: self.mtu_before,
+            installed: self.installed.filter(|_| same_boot),
+        })
+    }
+
+    /// Whether nothing is lost with it: its lease ended long ago, and it holds no decision of a
+    /// person and no MTU to put back. Interfaces with random names would leave files for ever.
+    pub(super) fn is_obsolete(&self, boot_id: &str, clock: Clock) -> bool {
+        let same_boot = self.is_of(boot_id);
+        if self.on_command || (same_boot && (self.released || self.mtu_before.is_some())) {
+            return false;
+        }
+        match &self.lease {
+            Some(lease) if same_boot => {
+                let expires_at = lease.boot_clock.expires_at;
+                expires_at.is_some_and(|at| at + KEPT_AFTER_END < clock.boot)
+            }
+            Some(lease) => lease.expires_at.is_some_and(|at| is_long_past(at, clock)),
+            None => is_long_past(self.saved_at, clock),
+        }
+    }
+
+    fn is_of(&self, boot_id: &str) -> bool {
+        !boot_id.is_empty() && self.boot_id == boot_id
+    }
+}
+
+fn is_long_past(time: Time, clock: Clock) -> bool {
+    clock.wall.duration_since(time.into()).is_ok_and(|ago| ago > KEPT_AFTER_END)
 }
 
 fn stored_lease(lease: &Lease, clock: Clock) -> StoredLease {
@@ -301,8 +330,6 @@ fn checksum(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn clock() -> Clock {
@@ -348,6 +375,10 @@ pub(super) mod tests {
             mtu_before: Some(1_500),
             installed: Some(InstalledWith { index: 2, metric: 1_026 }),
         }
+    }
+
+    fn decode(bytes: &[u8], interface: &str, boot_id: &str, clock: Clock) -> Result<Entry, String> {
+        parse(bytes, interface)?.restore(boot_id, clock)
     }
 
     fn expiry(entry: &Entry) -> Instant {
@@ -419,6 +450,45 @@ pub(super) mod tests {
         let old = format!("{{\"schema\": 1, \"checksum\": \"{sum}\", \"record\": {record}}}");
         let read = decode(old.as_bytes(), "eth0", "boot-1", clock()).unwrap();
         assert_eq!(read, Entry { installed: None, ..entry("eth0") });
+    }
+
+    #[test]
+    fn a_record_is_obsolete_long_after_its_lease() {
+        let later = |days: u64| {
+            // The lease ends 2,600 s from `clock()`.
+            let passed = Duration::from_secs(2_600 + days * 86_400);
+            Clock { boot: clock().boot + passed, wall: clock().wall + passed }
+        };
+        let is_obsolete = |entry: &Entry, boot_id: &str, clock_now: Clock| {
+            let written = encode(entry, "boot-1", clock());
+            parse(&written, "eth0").unwrap().is_obsolete(boot_id, clock_now)
+        };
+        let plain = Entry { on_command: false, mtu_before: None, ..entry("eth0") };
+        for boot_id in ["boot-1", "boot-2"] {
+            assert!(!is_obsolete(&plain, boot_id, clock()), "{boot_id}");
+            assert!(!is_obsolete(&plain, boot_id, later(6)), "{boot_id}");
+            assert!(is_obsolete(&plain, boot_id, later(8)), "{boot_id}");
+        }
+        // Another boot's clock says nothing, and a wrong wall clock keeps the file.
+        let young = Clock { boot: Instant::from_secs(3), ..later(8) };
+        assert!(is_obsolete(&plain, "boot-2", young));
+        let unset = Clock { boot: Instant::from_secs(3), wall: SystemTime::UNIX_EPOCH };
+        assert!(!is_obsolete(&plain, "boot-2", unset));
+
+        assert!(!is_obsolete(&Entry { on_command: true, ..plain.clone() }, "boot-2", later(8)));
+        let mtu = Entry { mtu_before: Some(1_500), ..plain.clone() };
+        assert!(!is_obsolete(&mtu, "boot-1", later(8)));
+        assert!(is_obsolete(&mtu, "boot-2", later(8)));
+        let mut released = plain.clone();
+        released.record.released = true;
+        assert!(!is_obsolete(&released, "boot-1", later(8)));
+        assert!(is_obsolete(&released, "boot-2", later(8)));
+        let mut for_ever = plain.clone();
+        for_ever.record.lease.as_mut().unwrap().expires_at = None;
+        assert!(!is_obsolete(&for_ever, "boot-2", later(8)));
+        let mut empty = plain;
+        empty.record.lease = None;
+        assert!(is_obsolete(&empty, "boot-2", later(8)));
     }
 
     #[test]
