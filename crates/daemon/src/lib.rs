@@ -21,6 +21,7 @@ pub mod leases;
 pub mod log;
 mod names;
 mod options;
+mod patience;
 pub mod problems;
 pub mod resolver;
 mod run;

@@ -16,6 +16,7 @@ use dhcp::v4;
 
 use crate::access::{Access, Caller};
 use crate::leases::{Completed, Handle};
+use crate::patience;
 use crate::tables::Served;
 
 /// The socket, and what goes with it.
@@ -33,7 +34,7 @@ impl Endpoint {
     /// The socket handed over by the service manager, or else one at `path`.
     ///
     /// One left behind by a dead daemon is replaced. One that a living daemon serves is not: that
-    /// is an error of kind `AddrInUse`.
+    /// is an error of kind `AddrInUse`, after a second in which it might have been ending.
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(listener) = sys::fds::activation()?.into_iter().next() {
             return Ok(Self { listener: listener.into(), _lock: None, path: None });
@@ -41,11 +42,7 @@ impl Endpoint {
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
         }
-        let lock = lock(path)?;
-        // Also without the lock's word for it: somebody else's server may listen there.
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::from(io::ErrorKind::AddrInUse));
-        }
+        let lock = patience::until_free(|| claim(path))?;
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -66,14 +63,14 @@ impl Drop for Endpoint {
 }
 
 /// Two daemons that start at the same time must not both find the socket stale.
-fn lock(path: &Path) -> io::Result<File> {
+fn claim(path: &Path) -> io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = File::options().create(true).append(true).open(name)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
-        Err(error) => Err(error.into()),
+    let lock = patience::lock(Path::new(&name))?;
+    // Also without the lock's word for it: somebody else's server may listen there.
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+        Err(_) => Ok(lock),
     }
 }
 

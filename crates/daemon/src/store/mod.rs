@@ -18,6 +18,7 @@ use std::thread::{self, JoinHandle};
 pub use record::{Entry, InstalledWith};
 
 use crate::clock::Clock;
+use crate::patience;
 use crate::supervise::Watched;
 
 /// Files are flushed one by one up to this many, and all with one syncfs(2) beyond.
@@ -58,7 +59,8 @@ pub struct Found {
 }
 
 impl Folder {
-    /// Opens the folder, making it if need be, and locks it.
+    /// Opens the folder, making it if need be, and locks it. Waits up to a second for a daemon that
+    /// is just ending.
     ///
     /// [`StoreError::Unusable`] comes with a folder all the same: it may be readable, or become
     /// writable again.
@@ -70,13 +72,9 @@ impl Folder {
             return (Self { leases, _lock: None }, Some(error));
         }
         let path = state_dir.join("lock");
-        let locked = File::options().create(true).append(true).open(&path).and_then(|file| {
-            rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-            Ok(file)
-        });
-        match locked {
+        match patience::until_free(|| patience::lock(&path)) {
             Ok(file) => (Self { leases, _lock: Some(file) }, None),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 (Self { leases, _lock: None }, Some(StoreError::InUse(state_dir.to_owned())))
             }
             Err(error) => (Self { leases, _lock: None }, Some(unusable(&path, error))),
