@@ -84,7 +84,11 @@ impl Reply {
             self.message.options.rebinding_time(),
             sent.at,
         )?;
-        self.parameters(config, address, server, terms)
+        let lease = self.parameters(config, address, server, terms)?;
+        if address == lease.server || !names_one_host(address, lease.prefix_length) {
+            return Err(Discard::BadAddress);
+        }
+        Ok(lease)
     }
 
     /// The answer to INFORM: a lease without terms for the caller's own address.
@@ -267,6 +271,15 @@ fn class_prefix(address: Ipv4Addr) -> u8 {
 fn subnet_broadcast(address: Ipv4Addr, prefix_length: u8) -> Option<Ipv4Addr> {
     // RFC 3021: a /31 has no broadcast address.
     (prefix_length <= 30).then(|| Ipv4Addr::from_bits(address.to_bits() | !mask(prefix_length)))
+}
+
+/// Whether the address is neither that of its subnet nor that of all hosts in it (RFC 1122
+/// 3.2.1.3). A /31 has two hosts (RFC 3021) and a /32 one.
+fn names_one_host(address: Ipv4Addr, prefix_length: u8) -> bool {
+    match subnet_broadcast(address, prefix_length) {
+        Some(broadcast) => address != broadcast && address != network(address, prefix_length),
+        None => true,
+    }
 }
 
 /// RFC 3442: "If the DHCP server returns both a Classless Static Routes option and a Router

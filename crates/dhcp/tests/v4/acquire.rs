@@ -180,12 +180,19 @@ fn the_window_collects_and_the_wanted_address_wins() {
 #[test]
 fn offers_that_no_host_can_use_are_dropped_by_name() {
     type Change = fn(&mut dhcpv4::Message);
-    let cases: [(Discard, Change); 15] = [
+    let cases: [(Discard, Change); 19] = [
         (Discard::BadAddress, |m| m.yiaddr = NOBODY),
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::BROADCAST),
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::LOCALHOST),
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::new(224, 0, 0, 5)),
         (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::new(0, 1, 2, 3)),
+        (Discard::BadAddress, |m| m.yiaddr = SERVER),
+        (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::new(192, 0, 2, 0)),
+        (Discard::BadAddress, |m| m.yiaddr = Ipv4Addr::new(192, 0, 2, 255)),
+        (Discard::BadAddress, |m| {
+            m.options.set_subnet_mask(30);
+            m.yiaddr = Ipv4Addr::new(192, 0, 2, 103);
+        }),
         (Discard::LeaseTooShort, |m| {
             m.options.set_lease_time(0);
         }),

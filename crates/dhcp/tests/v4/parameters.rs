@@ -157,6 +157,17 @@ fn a_missing_or_useless_mask_gives_way_to_the_class() {
 }
 
 #[test]
+fn short_subnets_have_no_address_to_spare() {
+    // ADDRESS is the first of its /31; RFC 3021 gives it to a host.
+    for prefix_length in [31, 32] {
+        let (lease, _) = bound(plain(), |ack| {
+            ack.options.set_subnet_mask(prefix_length);
+        });
+        assert_eq!((lease.address, lease.prefix_length), (ADDRESS, prefix_length));
+    }
+}
+
+#[test]
 fn name_servers_no_host_can_have_are_left_out() {
     let (lease, _) = bound(plain(), |ack| {
         ack.options.set_dns_servers(&[
