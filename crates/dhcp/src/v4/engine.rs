@@ -15,6 +15,7 @@ use super::input::{Input, Link};
 use super::lease::{Lease, Record, State};
 use super::link_local::LinkLocal;
 use super::message::{self, Kind};
+use super::offer;
 use super::output::{ArpListen, DhcpListen, Effect, Event, Listen, Output, Transmit};
 use super::state::{Binding, Phase, earliest};
 use super::timers::Sent;
@@ -418,7 +419,7 @@ impl Client {
         if let Some(kind) = kind {
             self.counters.count_received(kind);
         }
-        let ignored = describe(message.options.malformed());
+        let ignored = describe(&offer::ignored(&message.options));
         match (self.on_reply(message, now), kind) {
             (Err(reason), _) => self.discard(reason, source, kind),
             (Ok(()), Some(kind)) if !ignored.is_empty() => {

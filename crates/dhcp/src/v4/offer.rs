@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use engine::Instant;
-use wire::dhcpv4::{self, Message, MessageType, Op, OptionCode};
+use wire::dhcpv4::{self, Malformed, Message, MessageType, Op, OptionCode, Reason};
 
 use super::config::Config;
 use super::counters::Discard;
@@ -17,6 +17,9 @@ use super::timers::Sent;
 /// must not be able to have us ask several times a second. A shorter one is not stretched, for
 /// that would be using an address past its term.
 const SHORTEST_LEASE: u32 = 2;
+/// RFC 791 3.1: "All hosts must be prepared to accept datagrams of up to 576 octets". RFC 2132 5.1
+/// allows 68, with which a server could cripple the interface.
+const SMALLEST_MTU: u16 = 576;
 /// The most routes taken from one lease; a message has room for hundreds.
 const MAX_ROUTES: usize = 128;
 
@@ -172,13 +175,22 @@ impl Reply {
                 false => Vec::new(),
             },
             ntp: when(config.use_ntp, options.ntp_servers()),
-            mtu: options.mtu().filter(|_| config.use_mtu),
+            mtu: options.mtu().filter(|mtu| config.use_mtu && *mtu >= SMALLEST_MTU),
             host_name: options.host_name().filter(|_| config.use_host_name).map(str::to_owned),
             captive_portal: options.captive_portal().map(str::to_owned),
             options: options.iter().map(|(code, data)| (code.0, data.to_vec())).collect(),
             gateway: None,
         })
     }
+}
+
+/// The options of a message that are not used, and why.
+pub(super) fn ignored(options: &dhcpv4::Options) -> Vec<Malformed> {
+    let mut ignored = options.malformed().to_vec();
+    if options.mtu().is_some_and(|mtu| mtu < SMALLEST_MTU) {
+        ignored.push(Malformed { code: OptionCode::INTERFACE_MTU, reason: Reason::Range });
+    }
+    ignored
 }
 
 /// An offer that can be taken.

@@ -239,3 +239,20 @@ fn one_bad_option_does_not_lose_the_others() {
     let reason = "ACK from 192.0.2.1: interface-mtu option has a value out of range".to_owned();
     assert!(events(&host.receive(&ack)).contains(&Event::OptionsIgnored { reason }));
 }
+
+#[test]
+fn an_mtu_too_small_for_ipv4_is_ignored_by_name() {
+    for (mtu, used) in [(68, None), (575, None), (576, Some(576)), (1_279, Some(1_279))] {
+        let (mut host, outputs) = Host::started(plain());
+        let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+        let mut ack = ack(&request);
+        ack.options.set_mtu(mtu);
+        let outputs = host.receive(&ack);
+        assert_eq!(host.client.lease().expect("bound").mtu, used);
+        let set = effects(&outputs).contains(&Effect::SetMtu(Some(mtu)));
+        assert_eq!(set, used.is_some(), "{mtu}");
+        let reason = "ACK from 192.0.2.1: interface-mtu option has a value out of range".to_owned();
+        let told = events(&outputs).contains(&Event::OptionsIgnored { reason });
+        assert_eq!(told, used.is_none(), "{mtu}");
+    }
+}
