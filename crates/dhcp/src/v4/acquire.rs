@@ -23,6 +23,9 @@ const REQUEST_TRANSMISSIONS: u32 = 3;
 /// How often a REQUEST for the previous address is sent. A server of another network that does
 /// not know the client keeps silent (RFC 2131 4.3.2), and until we give up there is no address.
 const REBOOT_TRANSMISSIONS: u32 = 2;
+/// How soon after a refusal a command may have servers asked again: however many commands come, a
+/// server that refuses gets no more than this.
+const SOONEST_AFTER_REFUSAL: Duration = Duration::from_secs(2);
 /// The most offers kept while collecting.
 const MAX_OFFERS: usize = 16;
 /// RFC 8925 3.4: "MIN_V6ONLY_WAIT [...] 300 seconds".
@@ -60,7 +63,7 @@ impl Client {
     /// Waits, then looks for servers.
     pub(super) fn init(&mut self, now: Instant, delay: Duration) {
         let start_at = now + delay;
-        self.set_phase(Phase::Init(Init { start_at }));
+        self.set_phase(Phase::Init(Init { start_at, obstacle: None, soonest_at: None }));
     }
 
     fn reboot(&mut self, address: Ipv4Addr, now: Instant) {
@@ -201,16 +204,22 @@ impl Client {
     }
 
     /// Asks again at once because somebody has begun to wait, unless that would be sooner than the
-    /// first retransmission.
+    /// first retransmission, or too soon after a refusal.
     pub(super) fn hurry(&mut self, now: Instant) {
         /// 4 seconds less the jitter (RFC 2131 4.1).
         const SOONEST: Duration = Duration::from_secs(3);
-        if let Phase::Selecting(selecting) = &mut self.phase
-            && let Some(last) = selecting.exchange.last_sent_at()
-            && selecting.offers.is_empty()
-        {
-            selecting.backoff = Backoff::standard();
-            selecting.retransmit_at = selecting.retransmit_at.min((last + SOONEST).max(now));
+        match &mut self.phase {
+            Phase::Selecting(selecting) if selecting.offers.is_empty() => {
+                if let Some(last) = selecting.exchange.last_sent_at() {
+                    let soonest_at = (last + SOONEST).max(now);
+                    selecting.backoff = Backoff::standard();
+                    selecting.retransmit_at = selecting.retransmit_at.min(soonest_at);
+                }
+            }
+            Phase::Init(Init { start_at, soonest_at: Some(soonest_at), .. }) => {
+                *start_at = (*start_at).min((*soonest_at).max(now));
+            }
+            _ => {}
         }
     }
 
@@ -404,8 +413,12 @@ impl Client {
             on_disk |= self.drop_binding().is_some();
         }
         self.obstacle(&failure);
-        let delay = refusal_delay(self.refusals, &mut self.rng);
-        self.init(now, delay);
+        let start_at = now + refusal_delay(self.refusals, &mut self.rng);
+        self.set_phase(Phase::Init(Init {
+            start_at,
+            obstacle: Some(Box::new(failure)),
+            soonest_at: Some(now + SOONEST_AFTER_REFUSAL),
+        }));
         if on_disk {
             // The next start is not to ask for it again.
             self.persist_quietly();

@@ -21,7 +21,7 @@ pub(super) struct Pending {
     /// [`Client::asked`] when it came.
     asked_before: u32,
     pub(super) wait: Wait,
-    /// What the client ran into since; the answer if the deadline comes first.
+    /// What the client ran into since, or was waiting because of when it came; the answer if the deadline comes first.
     obstacle: Option<Box<Failure>>,
 }
 
@@ -118,7 +118,7 @@ impl Client {
         }
     }
 
-    fn want_lease(&mut self, pending: Pending, now: Instant) {
+    fn want_lease(&mut self, mut pending: Pending, now: Instant) {
         if self.link.is_some_and(|link| !link.up) {
             // It is taken up when the link is.
             if matches!(self.phase, Phase::Released) {
@@ -129,6 +129,9 @@ impl Client {
         if let Phase::Ipv6Only(ipv6_only) = &self.phase {
             let wait = ipv6_only.until_at - now;
             return self.reply(pending.id, Err(Failure::Ipv6Only { wait }));
+        }
+        if let Phase::Init(init) = &self.phase {
+            pending.obstacle.clone_from(&init.obstacle);
         }
         self.commands.push(pending);
         self.start_if_idle(now);

@@ -12,7 +12,7 @@ use super::engine::Client;
 use super::lease::Lease;
 use super::message::Kind;
 use super::output::{Event, Failure};
-use super::state::{Phase, Probing};
+use super::state::{Init, Phase, Probing};
 use super::timers::Exchange;
 
 /// RFC 2131 3.1 (5): "The client SHOULD wait a minimum of ten seconds before restarting the
@@ -119,7 +119,11 @@ impl Client {
             MAX_CONFLICTS.. => RATE_LIMIT_INTERVAL,
             _ => DECLINE_WAIT,
         };
-        self.init(now, wait);
+        self.set_phase(Phase::Init(Init {
+            start_at: now + wait,
+            obstacle: Some(Box::new(failure)),
+            soonest_at: None,
+        }));
         self.persist_quietly();
     }
 

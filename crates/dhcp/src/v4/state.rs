@@ -8,6 +8,7 @@ use wire::HardwareAddress;
 use super::acd::Acd;
 use super::lease::{Lease, State};
 use super::offer::Offer;
+use super::output::Failure;
 use super::timers::{Backoff, Exchange, Sent};
 
 /// The state together with what only it needs. Large ones are boxed: most clients of a large host
@@ -32,6 +33,10 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Init {
     pub(super) start_at: Instant,
+    /// What it waits because of, for commands that come meanwhile.
+    pub(super) obstacle: Option<Box<Failure>>,
+    /// A command may bring the start forward to this.
+    pub(super) soonest_at: Option<Instant>,
 }
 
 /// DISCOVER is out.

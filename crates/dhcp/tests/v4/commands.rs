@@ -5,6 +5,7 @@ use core::net::Ipv4Addr;
 use dhcp::v4::*;
 use engine::Engine as _;
 use wire::dhcpv4::{Message, MessageType, OptionCode};
+use wire::{HardwareType, arp};
 
 use crate::harness::*;
 
@@ -228,6 +229,72 @@ fn acquire_hurries_a_client_that_has_slowed_down_but_not_a_penance() {
     let (_, outputs) = host.command(Command::Acquire, 30);
     let outputs = [outputs, host.advance(seconds(3.1))].concat();
     assert_eq!(kinds(&outputs), [MessageType::Discover]);
+}
+
+/// Refused `times` in a row.
+fn refused(times: u32) -> Host {
+    let (mut host, mut outputs) = Host::started(plain());
+    for _ in 0..times {
+        while dhcp(&outputs).is_empty() {
+            outputs = host.next();
+        }
+        let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+        outputs = host.receive(&nak(&request, SERVER));
+    }
+    assert_eq!(host.client.state(), State::Init);
+    host
+}
+
+/// Strict detection found the address taken.
+fn declined() -> Host {
+    let config = Config { conflict_detection: ConflictDetection::Strict, ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&ack(&request));
+    host.arp(&arp::Packet::announcement(HardwareType::ETHERNET, hardware(9), ADDRESS));
+    assert_eq!(host.client.state(), State::Init);
+    host
+}
+
+#[test]
+fn a_command_during_a_penance_learns_what_it_is_for() {
+    let refusal = Failure::Refused { server: SERVER, message: Some("wrong network".to_owned()) };
+    let conflict = Failure::Conflict { address: ADDRESS, hardware: hardware(9) };
+    type Case = (fn() -> Host, Failure, f64);
+    let cases: [Case; 2] = [(|| refused(6), refusal, 2.0), (declined, conflict, 10.0)];
+    for (host, failure, asked_after) in cases {
+        for command in [Command::Acquire, Command::Renew] {
+            let mut host = host();
+            let began_at = host.now;
+            let (id, outputs) = host.command(command, 1);
+            assert_eq!(outputs, []);
+            let outputs = host.advance(seconds(1.0));
+            assert_eq!(replies(&outputs), [(id, Err(failure.clone()))]);
+            // Only the wait after a refusal is cut short.
+            let mut outputs = Vec::new();
+            while dhcp(&outputs).is_empty() {
+                outputs = host.next();
+            }
+            assert_eq!(host.now - began_at, seconds(asked_after), "{failure}");
+        }
+    }
+}
+
+#[test]
+fn commands_make_no_storm_of_a_server_that_refuses() {
+    let mut host = refused(6);
+    let end = host.now + seconds(60.0);
+    let mut discovers = 0;
+    while host.now < end {
+        let (_, mut outputs) = host.command(Command::Acquire, 30);
+        outputs.extend(host.advance(seconds(0.1)));
+        for discover in dhcp(&outputs) {
+            discovers += 1;
+            let request = dhcp(&host.receive(&offer(&discover))).remove(0);
+            host.receive(&nak(&request, SERVER));
+        }
+    }
+    assert!((20..=30).contains(&discovers), "{discovers}");
 }
 
 #[test]
