@@ -176,6 +176,20 @@ impl<T: Transport> Connection<T> {
         if let Some(attempts) = self.attempts {
             dump = dump.limit(attempts);
         }
+        let result = self.run::<R>(&mut dump, &mut visitor, gather);
+        if result.is_err() {
+            self.drain();
+        }
+        result
+    }
+
+    /// Reads until one reading is good, or enough were gathered.
+    fn run<R: Row>(
+        &mut self,
+        dump: &mut Dump,
+        visitor: &mut impl for<'a> FnMut(Visit<R::View<'a>>),
+        gather: bool,
+    ) -> Result<(), Error> {
         let deadline_at = Instant::now() + self.timeout;
         let mut gathered = 0;
         loop {
@@ -186,7 +200,7 @@ impl<T: Transport> Connection<T> {
             dump.request(&mut self.outgoing);
             self.sequence = dump.sequence();
             self.transport.send(&self.outgoing)?;
-            match self.attempt::<R>(&mut dump, deadline_at, &mut visitor)? {
+            match self.attempt::<R>(dump, deadline_at, visitor)? {
                 Progress::Restart => {
                     gathered = 0;
                     visitor(Visit::Restart);
@@ -199,6 +213,15 @@ impl<T: Transport> Connection<T> {
                 }
             }
         }
+    }
+
+    /// Throws away the rest of a reading that was given up: the kernel refuses the next one
+    /// (`EBUSY`) until this one is received to its end.
+    fn drain(&mut self) {
+        let deadline_at = Instant::now() + self.timeout.max(Duration::from_secs(1));
+        while self.transport.receive(&mut self.buffer, Some(Duration::ZERO)).is_ok()
+            && Instant::now() < deadline_at
+        {}
     }
 
     /// Receives one reading of a table to its end.
