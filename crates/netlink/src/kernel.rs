@@ -1,5 +1,6 @@
 //! The kernel's numbers, under the kernel's names (`linux/netlink.h`, `linux/rtnetlink.h`,
-//! `linux/if_link.h`, `linux/if_addr.h`, `linux/neighbour.h`).
+//! `linux/if_link.h`, `linux/if_addr.h`, `linux/neighbour.h`, `linux/sock_diag.h`,
+//! `linux/inet_diag.h`, `net/tcp_states.h`).
 #![expect(missing_docs, reason = "the names are the kernel's, and documented there")]
 
 pub const AF_UNSPEC: u8 = 0;
@@ -258,6 +259,40 @@ pub const NTF_SELF: u8 = 0x02;
 pub const NTF_MASTER: u8 = 0x04;
 pub const NTF_PROXY: u8 = 0x08;
 pub const NTF_ROUTER: u8 = 0x80;
+
+pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
+pub const SOCK_DESTROY: u16 = 21;
+
+pub const IPPROTO_TCP: u32 = 6;
+pub const IPPROTO_UDP: u32 = 17;
+pub const IPPROTO_UDPLITE: u32 = 136;
+pub const IPPROTO_MPTCP: u32 = 262;
+
+pub const TCP_ESTABLISHED: u8 = 1;
+pub const TCP_SYN_SENT: u8 = 2;
+pub const TCP_SYN_RECV: u8 = 3;
+pub const TCP_FIN_WAIT1: u8 = 4;
+pub const TCP_FIN_WAIT2: u8 = 5;
+pub const TCP_TIME_WAIT: u8 = 6;
+pub const TCP_CLOSE: u8 = 7;
+pub const TCP_CLOSE_WAIT: u8 = 8;
+pub const TCP_LAST_ACK: u8 = 9;
+pub const TCP_LISTEN: u8 = 10;
+pub const TCP_CLOSING: u8 = 11;
+pub const TCP_NEW_SYN_RECV: u8 = 12;
+pub const TCP_BOUND_INACTIVE: u8 = 13;
+
+pub const INET_DIAG_REQ_BYTECODE: u16 = 1;
+pub const INET_DIAG_REQ_SK_BPF_STORAGES: u16 = 2;
+pub const INET_DIAG_REQ_PROTOCOL: u16 = 3;
+pub const INET_DIAG_BC_S_GE: u8 = 2;
+pub const INET_DIAG_BC_S_LE: u8 = 3;
+pub const INET_DIAG_SKV6ONLY: u16 = 11;
+pub const INET_DIAG_SK_BPF_STORAGES: u16 = 20;
+pub const INET_DIAG_CGROUP_ID: u16 = 21;
+pub const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
+pub const SK_DIAG_BPF_STORAGE: u16 = 1;
+pub const SK_DIAG_BPF_STORAGE_MAP_VALUE: u16 = 3;
 
 pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;

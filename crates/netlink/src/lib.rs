@@ -7,7 +7,8 @@
 //!   together. Lengths are checked; nothing panics and nothing loops on any input.
 //! - **Rows**: [`link`], [`address`], [`route`] and [`neighbor`] each have a view that borrows from
 //!   the datagram, a row that owns, and the requests that read and change the table. Unknown
-//!   attributes and kinds are left out; one odd attribute never loses a row.
+//!   attributes and kinds are left out; one odd attribute never loses a row. Beside rtnetlink there
+//!   are [`ethtool`] for speeds and [`inet_diag`] for sockets.
 //! - **Machines**: [`Dump`] makes a snapshot that is never torn, [`Events`] turns notifications
 //!   into typed changes and says when some were lost.
 //! - **Glue**: [`Connection`] and [`Monitor`] drive these over a [`Transport`]: a real socket with
@@ -22,6 +23,7 @@ mod dump;
 mod error;
 pub mod ethtool;
 mod events;
+pub mod inet_diag;
 pub mod kernel;
 pub mod link;
 mod message;

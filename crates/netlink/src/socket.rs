@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use sys::netlink::{NETLINK_GENERIC, NETLINK_ROUTE, Socket};
+use sys::netlink::{NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_SOCK_DIAG, Socket};
 
 use crate::{Connection, Monitor, Received, Transport};
 
@@ -35,6 +35,11 @@ impl Connection<Socket> {
     /// Opens a connection to the families of generic netlink, in the same way.
     pub fn open_generic() -> io::Result<Self> {
         Ok(Self::new(Socket::open(NETLINK_GENERIC)?))
+    }
+
+    /// Opens a connection to the tables of sockets, in the same way.
+    pub fn open_sock_diag() -> io::Result<Self> {
+        Ok(Self::new(Socket::open(NETLINK_SOCK_DIAG)?))
     }
 }
 
