@@ -14,6 +14,7 @@
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
 //! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
+//! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
 //! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
 //! | [`hostname`] | the name of this host |
 
@@ -31,6 +32,8 @@ pub mod packet;
 pub mod process;
 pub mod random;
 mod reaper;
+pub mod seccomp;
+pub mod signals;
 mod socket;
 pub mod timer;
 pub mod udp;

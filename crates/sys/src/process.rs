@@ -3,16 +3,16 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use crate::mount;
 use crate::namespace::{self, Kinds, RootMap};
 use crate::socket::{self, check};
 
-pub use libc::{SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1, SIGUSR2};
+pub use libc::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 
 /// What a [`Command`] can ask of its child before the program starts. The requests are carried out
 /// in the order they were made.
@@ -23,6 +23,9 @@ pub trait CommandExt {
 
     /// Starts the child in a network namespace.
     fn in_network(&mut self, namespace: OwnedFd) -> &mut Self;
+
+    /// Starts the child in a mount namespace. Its working directory is the root there.
+    fn in_mounts(&mut self, namespace: OwnedFd) -> &mut Self;
 
     /// Starts the child in new namespaces. With [`Kinds::USER`] among them the child is root there,
     /// whoever starts it.
@@ -37,6 +40,9 @@ pub trait CommandExt {
     /// Makes the child lead a process group of its own, so that a terminal's Ctrl-C does not reach
     /// it.
     fn own_process_group(&mut self) -> &mut Self;
+
+    /// Starts the child in a control group, whose opened `cgroup.procs` this is.
+    fn in_control_group(&mut self, processes: OwnedFd) -> &mut Self;
 }
 
 impl CommandExt for Command {
@@ -62,6 +68,12 @@ impl CommandExt for Command {
     fn in_network(&mut self, namespace: OwnedFd) -> &mut Self {
         let request = move || namespace::enter(namespace.as_fd(), Kinds::NETWORK);
         // SAFETY: as above.
+        unsafe { self.pre_exec(request) }
+    }
+
+    fn in_mounts(&mut self, namespace: OwnedFd) -> &mut Self {
+        let request = move || namespace::enter(namespace.as_fd(), Kinds::MOUNT);
+        // SAFETY: as above; a forked child shares its root and working directory with nobody.
         unsafe { self.pre_exec(request) }
     }
 
@@ -95,6 +107,17 @@ impl CommandExt for Command {
     fn own_process_group(&mut self) -> &mut Self {
         self.process_group(0)
     }
+
+    fn in_control_group(&mut self, processes: OwnedFd) -> &mut Self {
+        let request = move || {
+            // 0 is whoever writes (cgroups(7)).
+            // SAFETY: write(2) reads one byte from a literal.
+            let written = unsafe { libc::write(processes.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+            check(written as libc::c_int).map(drop)
+        };
+        // SAFETY: as above.
+        unsafe { self.pre_exec(request) }
+    }
 }
 
 /// A process that cannot be confused with a later one of the same number (`pidfd_open(2)`).
@@ -116,6 +139,18 @@ impl PidFd {
         Ok(Self { fd })
     }
 
+    /// Refers to the process that a thread belongs to.
+    pub fn of_thread(thread: u32) -> io::Result<Self> {
+        Self::open(thread).or_else(|error| {
+            // Not the first thread of its process, which the flag for threads would take only since
+            // Linux 6.9: the process shares its descriptors with all of them, so it serves as well.
+            match error.raw_os_error() {
+                Some(libc::EINVAL | libc::ENOENT) => Self::open(process_of(thread)?),
+                _ => Err(error),
+            }
+        })
+    }
+
     /// Sends a signal (`pidfd_send_signal(2)`).
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         let none = std::ptr::null::<libc::siginfo_t>();
@@ -125,6 +160,18 @@ impl PidFd {
         };
         check(result as libc::c_int)?;
         Ok(())
+    }
+
+    /// A copy of a descriptor of the process's, close-on-exec (`pidfd_getfd(2)`).
+    ///
+    /// Needs the right to trace the process (`ptrace(2)`). `EBADF` if it has none of that number.
+    pub fn descriptor(&self, number: i32) -> io::Result<OwnedFd> {
+        let fd = self.fd.as_raw_fd();
+        // SAFETY: pidfd_getfd(2) takes no pointers.
+        let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, fd, number, 0) };
+        let copy = check(copy as libc::c_int)?;
+        // SAFETY: pidfd_getfd(2) made this descriptor just now, and nothing else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
     }
 
     /// Waits until the process has ended, and returns whether it has. Does not reap it.
@@ -149,6 +196,74 @@ pub fn signal(pid: u32, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) takes no pointers.
     check(unsafe { libc::kill(pid, signal) })?;
     Ok(())
+}
+
+/// The process that a thread belongs to, from `/proc/THREAD/status`.
+fn process_of(thread: u32) -> io::Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status"))?;
+    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let number = number.and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// Reads another process's memory at `address` into all of `buffer` (`process_vm_readv(2)`).
+///
+/// Needs the right to trace the process (`ptrace(2)`). `EFAULT` if less is readable.
+pub fn read_memory(process: u32, address: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let fault = || io::Error::from_raw_os_error(libc::EFAULT);
+    let length = buffer.len();
+    let here = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: length };
+    let base = usize::try_from(address).map_err(|_| fault())?;
+    let there = libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: length };
+    let pid = process as libc::pid_t;
+    // SAFETY: process_vm_readv(2) writes at most `length` bytes into the slice; the other pointer
+    // is the other process's, and only compared against its mappings.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
+    match usize::try_from(read) {
+        Ok(read) if read == length => Ok(()),
+        Ok(_) => Err(fault()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes this process the parent of descendants whose own parents end (`PR_SET_CHILD_SUBREAPER`):
+/// it can wait for them, and stays their ancestor in the eyes of `ptrace(2)`'s restrictions.
+pub fn adopt_orphans() -> io::Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+}
+
+/// `prctl(2)` for operations that take one number.
+pub(crate) fn prctl(operation: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
+    // The kernel looks at all of each argument, and wants those it does not use to be zero.
+    let unused: libc::c_ulong = 0;
+    // SAFETY: the operations this is used for take a number.
+    check(unsafe { libc::prctl(operation, value, unused, unused, unused) })?;
+    Ok(())
+}
+
+/// What waiting for children came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaped {
+    /// This one had ended, and is gone now.
+    Child(u32, ExitStatus),
+    /// Children are left, all running.
+    Running,
+    /// No child is left.
+    None,
+}
+
+/// Waits for any child that has ended, without blocking (`waitpid(2)`).
+///
+/// Not beside [`std::process::Child::wait`], from which it takes the status.
+pub fn reap_any() -> io::Result<Reaped> {
+    let mut status = 0;
+    // SAFETY: waitpid(2) writes one status.
+    match check(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }) {
+        Ok(0) => Ok(Reaped::Running),
+        Ok(pid) => Ok(Reaped::Child(pid as u32, ExitStatus::from_raw(status))),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(Reaped::None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The effective user.
@@ -189,4 +304,41 @@ pub fn die_with(parent: u32) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_descriptors_of_a_process() {
+        let text = *b"remember";
+        let mut read = [0; 8];
+        let (here, address) = (std::process::id(), text.as_ptr() as u64);
+        read_memory(here, address, &mut read).unwrap();
+        assert_eq!(read, text);
+        let error = read_memory(here, 0, &mut read).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EFAULT));
+        assert!(read_memory(0, address, &mut read).is_err());
+
+        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let process = PidFd::open(here).unwrap();
+        let copy = process.descriptor(one.as_raw_fd()).unwrap();
+        assert_ne!(copy.as_raw_fd(), one.as_raw_fd());
+        let error = process.descriptor(i32::MAX).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn the_process_of_a_thread() {
+        let thread = || {
+            // SAFETY: gettid(2) has no preconditions and cannot fail.
+            let thread = unsafe { libc::gettid() } as u32;
+            (thread, process_of(thread).unwrap(), PidFd::of_thread(thread).is_ok())
+        };
+        let (thread, process, found) = std::thread::spawn(thread).join().unwrap();
+        assert_ne!(thread, process);
+        assert_eq!((process, found), (std::process::id(), true));
+        assert!(PidFd::of_thread(0).is_err());
+    }
 }
