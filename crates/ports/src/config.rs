@@ -1,0 +1,24 @@
+use core::ops::RangeInclusive;
+
+/// Limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Ports that one user without privilege may hold by runtime reservations.
+    pub runtime_ports: u32,
+    /// Runtime reservations that one user without privilege may hold.
+    pub runtime_reservations: u32,
+    /// Where blocks for whoever wants any are looked for first: the ports the kernel picks from
+    /// by itself (`net.ipv4.ip_local_port_range`), because nobody expects a fixed service there.
+    pub dynamic_ports: RangeInclusive<u16>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            runtime_ports: 1_024,
+            runtime_reservations: 64,
+            // The kernel's own default (ip-sysctl.rst).
+            dynamic_ports: 32_768..=60_999,
+        }
+    }
+}
