@@ -11,6 +11,7 @@ use zlink::idl::{Field, Interface, Type};
 
 use crate::{Empty, Method, Time, Timeout, daemon, lease, service};
 
+mod ports;
 mod tables;
 
 fn interface(idl: &'static str) -> Interface<'static> {

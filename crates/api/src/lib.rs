@@ -1,8 +1,8 @@
 //! The Varlink contract of iphelperd, in Rust.
 //!
-//! The contract itself is the IDL under `varlink/`; the modules [`interface`], [`lease`] and
-//! [`daemon`] mirror it type for type, and a test compares the two so that they cannot drift. Around
-//! them:
+//! The contract itself is the IDL under `varlink/`; the modules [`interface`], [`lease`], [`ports`]
+//! and [`daemon`] mirror it type for type, and a test compares the two so that they cannot drift.
+//! Around them:
 //!
 //! - [`protocol`]: messages on the wire, without I/O.
 //! - [`service`]: `org.varlink.service`, which every Varlink service answers.
@@ -19,6 +19,7 @@ pub mod interface;
 pub mod lease;
 mod open_enum;
 mod pattern;
+pub mod ports;
 mod prefix;
 pub mod protocol;
 pub mod server;

@@ -1,0 +1,140 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Holder, Reservation, Who};
+
+/// The interface's errors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", content = "parameters")]
+#[non_exhaustive]
+pub enum Error {
+    /// Start or count is 0, or the block passes 65535; or another argument is out of its range.
+    #[error("{parameter}: {reason}")]
+    #[serde(rename = "org.iphelper.PortReservation.InvalidParameter")]
+    InvalidParameter {
+        /// The parameter's name.
+        parameter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A port of the block is in use, or the block overlaps a reservation.
+    #[error("port {port} {}", taken(holder.as_deref(), reservation.as_deref()))]
+    #[serde(rename = "org.iphelper.PortReservation.SharingViolation")]
+    SharingViolation {
+        /// The first port in the way.
+        port: u16,
+        /// The socket that sits on it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<Box<Holder>>,
+        /// The reservation that it belongs to.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reservation: Option<Box<Reservation>>,
+    },
+
+    /// There is no reservation of exactly this block, or none of any kind.
+    #[error("there is no such reservation")]
+    #[serde(rename = "org.iphelper.PortReservation.NotFound")]
+    NotFound {},
+
+    /// No reservation has this token, or it was deleted.
+    #[error("no reservation has this token")]
+    #[serde(rename = "org.iphelper.PortReservation.InvalidToken")]
+    InvalidToken {},
+
+    /// The descriptor cannot be associated.
+    #[error("the socket cannot be associated: {reason}")]
+    #[serde(rename = "org.iphelper.PortReservation.SocketNotSupported")]
+    SocketNotSupported {
+        /// What it is, and what it would have to be.
+        reason: String,
+    },
+
+    /// The caller holds as much by runtime reservations as one user may.
+    #[error("one user may hold {limit} {what}, and {held} are held")]
+    #[serde(rename = "org.iphelper.PortReservation.QuotaExceeded")]
+    QuotaExceeded {
+        /// Of what: `ports by runtime reservations`, `runtime reservations`.
+        what: String,
+        /// How many one user may hold.
+        limit: u32,
+        /// How many this one does.
+        held: u32,
+    },
+
+    /// No free block of that many ports.
+    #[error("no block of {number_of_ports} ports is free")]
+    #[serde(rename = "org.iphelper.PortReservation.NoFreeBlock")]
+    NoFreeBlock {
+        /// How many were asked for.
+        number_of_ports: u16,
+    },
+
+    /// The present way of enforcing cannot do that.
+    #[error("not possible while the guard's level is {level}: {reason}")]
+    #[serde(rename = "org.iphelper.PortReservation.GuardTooWeak")]
+    GuardTooWeak {
+        /// The level: see [`Guard::level`](super::Guard::level).
+        level: super::GuardLevel,
+        /// What it cannot do, and what would help.
+        reason: String,
+    },
+
+    /// The kernel or the disk refused what the reservation needs; nothing was changed.
+    #[error("the reservation could not be put in force: {reason}")]
+    #[serde(rename = "org.iphelper.PortReservation.Host")]
+    Host {
+        /// What was refused, and why.
+        reason: String,
+    },
+
+    /// The daemon is ending.
+    #[error("the daemon is ending")]
+    #[serde(rename = "org.iphelper.PortReservation.Cancelled")]
+    Cancelled {},
+
+    /// The caller may not do that.
+    #[error("access denied: {needed} needed")]
+    #[serde(rename = "org.iphelper.PortReservation.AccessDenied")]
+    AccessDenied {
+        /// What would do.
+        needed: String,
+    },
+}
+
+fn taken(holder: Option<&Holder>, reservation: Option<&Reservation>) -> String {
+    match (holder, reservation) {
+        (Some(holder), _) => {
+            let state = &holder.state;
+            match &holder.who {
+                Some(who) => format!("is in use ({state}) by {}", name(who)),
+                None => format!("is in use ({state})"),
+            }
+        }
+        (None, Some(reservation)) => {
+            let Reservation { protocol, start_port, number_of_ports, owner, purpose, .. } =
+                reservation;
+            let last = start_port.saturating_add(number_of_ports.saturating_sub(1));
+            let purpose = match purpose {
+                Some(purpose) => format!(" for {purpose:?}"),
+                None => String::new(),
+            };
+            format!("is reserved: {protocol} {start_port}-{last} of {}{purpose}", name(owner))
+        }
+        (None, None) => "is in use".to_owned(),
+    }
+}
+
+/// The most telling of what is known. Names may be anybody's, so they are escaped.
+fn name(who: &Who) -> String {
+    let user = match &who.user {
+        Some(user) => format!("user {}", user.escape_debug()),
+        None => format!("uid {}", who.uid),
+    };
+    match (&who.program, who.pid, &who.unit) {
+        (Some(program), Some(pid), _) => format!("{} ({pid}), {user}", program.escape_debug()),
+        (Some(program), None, _) => format!("{}, {user}", program.escape_debug()),
+        (None, Some(pid), _) => format!("process {pid}, {user}"),
+        (None, None, Some(unit)) => format!("{}, {user}", unit.escape_debug()),
+        (None, None, None) => user,
+    }
+}

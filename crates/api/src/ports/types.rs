@@ -1,0 +1,242 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Id, Token};
+use crate::Time;
+use crate::open_enum::open_enum;
+
+/// Whose ports: each protocol has its own 65,535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP, and what rides on it (MPTCP).
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The protocol as the interface spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How long a reservation lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Until deleted, over restarts of the daemon and of the machine.
+    Persistent,
+    /// Until the last descriptor of the socket that acquired it is closed.
+    Runtime,
+}
+
+/// How a stranger's bind fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// With `EACCES`, as on Windows.
+    AccessDenied,
+    /// With `EADDRINUSE`: programs that try one port after another go on to the next.
+    AddressInUse,
+    /// With `EPERM`.
+    NotPermitted,
+}
+
+/// A process or a user, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Who {
+    /// User.
+    pub uid: u32,
+    /// The user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Its name as in `/proc/PID/comm`; anything a process may call itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// systemd unit or scope, from the control group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Control group, as a path below the hierarchy's root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+}
+
+impl Who {
+    /// A user of whom only the number is known.
+    pub fn user(uid: u32) -> Self {
+        Self { uid, ..Self::default() }
+    }
+}
+
+/// A reserved block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Names it for good.
+    pub id: Id,
+    /// Whose ports.
+    pub protocol: Protocol,
+    /// The first of them.
+    pub start_port: u16,
+    /// How many.
+    pub number_of_ports: u16,
+    /// How long it lasts.
+    pub kind: Kind,
+    /// Opens it to a socket; absent for somebody else's runtime reservation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+    /// Whose it is.
+    pub owner: Who,
+    /// What it is for, in the owner's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// Since when.
+    pub created_at: Time,
+    /// Until when, if not for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// How a stranger's bind fails.
+    pub refusal: Refusal,
+    /// Strangers are reported and not refused.
+    pub dry_run: bool,
+    /// Sockets with a grant may bind below 1024 without `CAP_NET_BIND_SERVICE`.
+    pub low_ports: bool,
+    /// Programs of these users bind without a token.
+    pub users: Vec<u32>,
+    /// Programs in these control groups, or below, bind without a token: paths below the
+    /// hierarchy's root, or systemd units.
+    pub cgroups: Vec<String>,
+    /// Binds refused, or that would have been in a dry run, since it was put in force.
+    pub denials: u64,
+}
+
+/// A socket that sits on a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// Local address.
+    pub address: std::net::IpAddr,
+    /// As ss(8) has it: `listen`, `established`, `time-wait`, `bound`, `unconnected`, ...
+    pub state: String,
+    /// Inode of the socket; absent where there is no socket any more, as in `time-wait`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// Whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<Who>,
+    /// The reservation the port belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Id>,
+    /// The socket was let in by the reservation.
+    pub granted: bool,
+}
+
+/// A bind that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denial {
+    /// When.
+    pub time: Time,
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// The port asked for.
+    pub port: u16,
+    /// Who asked.
+    pub who: Who,
+    /// The reservation that the port belongs to.
+    pub reservation: Id,
+    /// Its first port.
+    pub start_port: u16,
+    /// How many it has.
+    pub number_of_ports: u16,
+    /// Reported and not refused.
+    pub dry_run: bool,
+    /// How many before it went unreported because there were too many.
+    pub suppressed: u64,
+}
+
+open_enum! {
+    /// What happened.
+    pub enum EventKind {
+        /// The reservation is there: at the start of a subscription.
+        State = "state",
+        /// A persistent reservation was made.
+        Created = "created",
+        /// A persistent reservation was deleted.
+        Deleted = "deleted",
+        /// A runtime reservation was made.
+        Acquired = "acquired",
+        /// A runtime reservation ended, by its socket or on command.
+        Released = "released",
+        /// A persistent reservation reached its end.
+        Expired = "expired",
+        /// Who may use it changed.
+        Changed = "changed",
+        /// This subscriber was too slow and missed events; "state" events follow for every
+        /// reservation there is, as at the start. Concerns none.
+        Resync = "resync",
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What.
+    pub kind: EventKind,
+    /// When.
+    pub time: Time,
+    /// One sentence for a person.
+    pub text: String,
+    /// The reservation after the event, or before its end; a runtime reservation's without its
+    /// token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Reservation>,
+}
+
+open_enum! {
+    /// How well reservations are enforced.
+    pub enum GuardLevel {
+        /// By the kernel, in every respect.
+        Full = "full",
+        /// By the kernel, in most respects.
+        Reduced = "reduced",
+        /// By sockets of the daemon that sit on the ports.
+        Placeholders = "placeholders",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+/// How reservations are enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// How well.
+    pub level: GuardLevel,
+    /// There is something to enforce.
+    pub needed: bool,
+    /// Path of the control group where the programs are attached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// It is the root of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covers_all: Option<bool>,
+    /// Where the programs are pinned, so that they outlive the daemon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
+    /// What this level cannot do, a sentence each, with what would help.
+    pub limits: Vec<String>,
+}
