@@ -4,6 +4,7 @@
 //!
 //! - `options`, [`config`]: what it is told.
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
+//! - [`ports`]: the one task that owns all port reservations.
 //! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
 //! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`server`], [`access`]: the API, and who may change things.
@@ -22,6 +23,7 @@ pub mod log;
 mod names;
 mod options;
 mod patience;
+pub mod ports;
 pub mod problems;
 pub mod resolver;
 mod run;
