@@ -1,6 +1,6 @@
 //! Who is at the other end of a unix socket, and what users and groups are called.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -94,10 +94,36 @@ pub fn user_id(name: &str) -> io::Result<Option<u32>> {
     })
 }
 
+/// The name of the user of this number, if there is one (`getpwuid_r(3)`).
+pub fn user_name(number: u32) -> io::Result<Option<String>> {
+    with_buffer(|buffer| {
+        // SAFETY: passwd is plain data (numbers and pointers) for which all zeroes is valid.
+        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+        let mut found = std::ptr::null_mut();
+        // SAFETY: getpwuid_r(3) writes one passwd, the result pointer and at most `buffer.len()`
+        // bytes of text.
+        let code = unsafe {
+            libc::getpwuid_r(
+                number,
+                &raw mut entry,
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        let name = (!found.is_null() && !entry.pw_name.is_null()).then(|| {
+            // SAFETY: the call filled the entry in, whose name is terminated text in the buffer.
+            let name = unsafe { CStr::from_ptr(entry.pw_name) };
+            name.to_string_lossy().into_owned()
+        });
+        (code, name)
+    })
+}
+
 /// Repeats a look-up with a larger buffer as long as it answers `ERANGE`.
-fn with_buffer(
-    mut look_up: impl FnMut(&mut [u8]) -> (libc::c_int, Option<u32>),
-) -> io::Result<Option<u32>> {
+fn with_buffer<T>(
+    mut look_up: impl FnMut(&mut [u8]) -> (libc::c_int, Option<T>),
+) -> io::Result<Option<T>> {
     let mut buffer = vec![0_u8; 1024];
     loop {
         match look_up(&mut buffer) {
@@ -147,6 +173,8 @@ mod tests {
         assert_eq!(group_id("no such group").unwrap(), None);
         assert_eq!(user_id("no such user").unwrap(), None);
         assert!(group_id("a\0b").is_err());
+        assert_eq!(user_name(0).unwrap().as_deref(), Some("root"));
+        assert_eq!(user_name(u32::MAX - 7).unwrap(), None);
     }
 
     #[test]
