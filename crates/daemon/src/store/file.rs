@@ -43,7 +43,7 @@ pub(super) fn interface_of(path: &Path) -> Option<String> {
 }
 
 /// Writes the bytes beside `path`, and flushes them if asked to.
-pub(super) fn write_new(path: &Path, bytes: &[u8], flush: bool) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8], flush: bool) -> io::Result<()> {
     let new = new_name(path);
     let result = File::create(&new).and_then(|mut file| {
         file.write_all(bytes)?;
@@ -57,7 +57,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8], flush: bool) -> io::Result<()
 }
 
 /// Puts what [`write_new`] wrote in place of the old file.
-pub(super) fn put_in_place(path: &Path) -> io::Result<()> {
+pub(crate) fn put_in_place(path: &Path) -> io::Result<()> {
     fs::rename(new_name(path), path)
 }
 

@@ -5,7 +5,7 @@
 //! only the last is made, files are flushed together, then renamed into place, and the directory is
 //! flushed once. A write is answered only when it would survive a power failure.
 
-mod file;
+pub(crate) mod file;
 mod record;
 
 use std::collections::BTreeMap;
