@@ -1,0 +1,218 @@
+//! `net.ipv4.ip_local_reserved_ports`: the ports that the kernel never picks by itself, for sockets
+//! that bind to port 0 or connect without binding.
+//!
+//! The list belongs to everybody, and the last writer wins. What others want there is never lost
+//! and never taken out; of what is ours everything can be taken out again, also by a daemon that
+//! starts after this one was killed.
+//!
+//! # How the file behaves
+//!
+//! - Only the first read(2) gives data, as much as its buffer takes (`proc_do_large_bitmap` of the
+//!   kernel's `kernel/sysctl.c`).
+//! - A write at offset 0 replaces the set; one at any other offset adds to it. So ports are added
+//!   without touching what is there, and nobody else's write can fall in between.
+//! - One write takes less than a page. What is longer goes in pieces, and while they are written the
+//!   list is incomplete. That concerns removals alone, of lists longer than [`PIECE`].
+
+mod port_set;
+mod record;
+mod watch;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+pub use port_set::{NoPorts, PortSet};
+pub use watch::{Rechecks, Watch};
+
+use record::{Found, Record};
+
+/// Where the kernel has it, for the network namespace of the thread that opens it.
+pub const FILE: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+/// Longer than any list can be: every second port is 196,608 bytes.
+const LONGEST: usize = 256 * 1024;
+/// What is written at once: the kernel takes somewhat less than 4,096 bytes.
+const PIECE: usize = 4_000;
+
+/// The list, and what is known of its authors.
+///
+/// Whose a port is: the last list that somebody else wrote is theirs. One that contains all of ours
+/// was read from here and added to, so that ours stay ours; one that lacks some was written afresh,
+/// and all of it is theirs, also where it names ports of ours.
+#[derive(Debug)]
+pub struct ReservedPorts {
+    file: PathBuf,
+    record: Record,
+    /// What we believe others want there.
+    foreign: PortSet,
+    /// What we want there, as last written.
+    ours: PortSet,
+    /// What we were about to want when the daemon was killed: it may be there, or part of it.
+    pending: Option<PortSet>,
+}
+
+impl ReservedPorts {
+    /// Knows what an earlier daemon put there, if `record` is of this boot and of the network
+    /// namespace with this cookie. Changes nothing.
+    pub fn open(record: PathBuf, boot_id: &str, network: u64) -> Self {
+        Self::at(FILE.into(), record, boot_id, network)
+    }
+
+    fn at(file: PathBuf, record: PathBuf, boot_id: &str, network: u64) -> Self {
+        let record = Record::new(record, boot_id, network);
+        let found = record.read().unwrap_or_default();
+        let Found { foreign, ours, pending } = found;
+        Self { file, record, foreign, ours, pending }
+    }
+
+    /// Makes exactly these ours, beside what others want.
+    ///
+    /// An error before the kernel's list was touched leaves everything as it was; ports may be
+    /// there too many after one later, but never too few.
+    pub fn set(&mut self, wanted: &PortSet) -> io::Result<()> {
+        let current = read(&self.file)?;
+        self.observe(&current);
+        let surplus = self.contribution().difference(wanted);
+        if self.pending.is_none() && *wanted == self.ours && wanted.is_subset(&current) {
+            return Ok(());
+        }
+        let before = self.pending.clone();
+        let both = before.as_ref().map_or_else(|| wanted.clone(), |before| before.union(wanted));
+        self.pending = Some(both);
+        if let Err(error) = self.remember() {
+            if !wanted.is_subset(&current) {
+                self.pending = before;
+                return Err(error);
+            }
+            // Nothing is added: what the record does not know can only be gone already.
+            self.warn(&error);
+        }
+        let missing = wanted.difference(&current);
+        if !surplus.is_empty() {
+            replace(&self.file, &current.difference(&surplus).union(wanted))?;
+        } else if !missing.is_empty() {
+            add(&self.file, &missing)?;
+        }
+        self.ours = wanted.clone();
+        self.pending = None;
+        self.remember().unwrap_or_else(|error| self.warn(&error));
+        Ok(())
+    }
+
+    /// Puts ours back if somebody else's write has removed them, and remembers what others want.
+    /// Returns whether it had to.
+    pub fn merge(&mut self) -> io::Result<bool> {
+        let current = read(&self.file)?;
+        let before = self.foreign.clone();
+        self.observe(&current);
+        let missing = self.ours.difference(&current);
+        if self.foreign != before {
+            self.remember().unwrap_or_else(|error| self.warn(&error));
+        }
+        if !missing.is_empty() {
+            add(&self.file, &missing)?;
+        }
+        Ok(!missing.is_empty())
+    }
+
+    /// What others want there, as of the last look.
+    pub fn foreign(&self) -> &PortSet {
+        &self.foreign
+    }
+
+    /// What we want there.
+    pub fn ours(&self) -> &PortSet {
+        &self.ours
+    }
+
+    /// What is there because of us alone.
+    fn contribution(&self) -> PortSet {
+        let ours = self.pending.iter().fold(self.ours.clone(), |ours, more| ours.union(more));
+        ours.difference(&self.foreign)
+    }
+
+    /// Finds out from the list as it is what others want.
+    fn observe(&mut self, current: &PortSet) {
+        let contribution = self.contribution();
+        let all = self.foreign.union(&contribution);
+        let untouched = *current == self.foreign.union(&self.ours)
+            // A write of ours that was cut short: all or part of it is there.
+            || self.pending.is_some() && current.is_subset(&all);
+        if untouched {
+            return;
+        }
+        let was_read_here = !contribution.is_empty() && contribution.is_subset(current);
+        self.foreign = match was_read_here {
+            true => current.difference(&contribution),
+            false => current.clone(),
+        };
+    }
+
+    fn remember(&self) -> io::Result<()> {
+        if self.ours.is_empty() && self.pending.as_ref().is_none_or(PortSet::is_empty) {
+            return self.record.remove();
+        }
+        self.record.write(&self.foreign, &self.ours, self.pending.as_ref())
+    }
+
+    /// The next daemon may take something of ours for somebody else's, which nobody notices but who
+    /// reads the list.
+    fn warn(&self, error: &io::Error) {
+        tracing::warn!("{}: {error}", self.record.path().display());
+    }
+}
+
+/// Reads the list, in one read.
+fn read(path: &Path) -> io::Result<PortSet> {
+    let mut bytes = vec![0; LONGEST];
+    let length = File::open(path)?.read(&mut bytes)?;
+    let text = bytes.get(..length).filter(|text| text.len() < LONGEST);
+    let text = text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("too long");
+    text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Adds ports to the list, and touches no others.
+fn add(path: &Path, ports: &PortSet) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    pieces(ports).iter().try_for_each(|piece| write(&file, piece, 1))
+}
+
+/// Makes the list these ports.
+fn replace(path: &Path, ports: &PortSet) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let pieces = pieces(ports);
+    // The empty list is a line without ports: a write of nothing does nothing.
+    write(&file, pieces.first().map_or("\n", String::as_str), 0)?;
+    pieces.iter().skip(1).try_for_each(|piece| write(&file, piece, 1))
+}
+
+/// Writes one piece. The kernel takes all of it, or what it did not take is missing.
+fn write(file: &File, piece: &str, offset: u64) -> io::Result<()> {
+    match file.write_at(piece.as_bytes(), offset)? {
+        taken if taken == piece.len() => Ok(()),
+        taken => Err(io::Error::new(
+            io::ErrorKind::WriteZero,
+            format!("the kernel took {taken} of {} bytes", piece.len()),
+        )),
+    }
+}
+
+/// The set as texts that the kernel takes whole.
+fn pieces(ports: &PortSet) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    for range in ports.ranges() {
+        let part = PortSet::from_iter([range]).to_string();
+        match pieces.last_mut() {
+            Some(piece) if piece.len() + 1 + part.len() <= PIECE => {
+                piece.push(',');
+                piece.push_str(&part);
+            }
+            _ => pieces.push(part),
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests;

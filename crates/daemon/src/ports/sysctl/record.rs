@@ -1,0 +1,130 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::PortSet;
+use crate::store::file;
+
+/// The file that tells the next daemon what this one wrote.
+///
+/// It is replaced whole but not flushed to the disk: what it tells of does not survive the machine
+/// either.
+#[derive(Debug)]
+pub(super) struct Record {
+    path: PathBuf,
+    boot_id: String,
+    network: u64,
+}
+
+/// What the file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) foreign: PortSet,
+    pub(super) ours: PortSet,
+    pub(super) pending: Option<PortSet>,
+}
+
+/// The file: sets as the kernel writes them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    boot_id: String,
+    /// The network namespace's cookie, which is used once in a boot.
+    network: u64,
+    foreign: String,
+    ours: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<String>,
+}
+
+impl Record {
+    pub(super) fn new(path: PathBuf, boot_id: &str, network: u64) -> Self {
+        Self { path, boot_id: boot_id.to_owned(), network }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `None` if there is nothing of this boot and namespace: then nothing in the list is ours.
+    pub(super) fn read(&self) -> Option<Found> {
+        let bytes = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            read => read,
+        };
+        let written: Result<Written, _> = bytes
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        let found = written.and_then(|written| {
+            if (&written.boot_id, written.network) != (&self.boot_id, self.network) {
+                return Ok(None);
+            }
+            let set = |text: &str| text.parse::<PortSet>().map_err(|error| error.to_string());
+            Ok(Some(Found {
+                foreign: set(&written.foreign)?,
+                ours: set(&written.ours)?,
+                pending: written.pending.as_deref().map(set).transpose()?,
+            }))
+        });
+        found.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: {error}: nothing in the list is known as ours",
+                self.path.display()
+            );
+            None
+        })
+    }
+
+    pub(super) fn write(
+        &self,
+        foreign: &PortSet,
+        ours: &PortSet,
+        pending: Option<&PortSet>,
+    ) -> io::Result<()> {
+        let written = Written {
+            boot_id: self.boot_id.clone(),
+            network: self.network,
+            foreign: foreign.to_string(),
+            ours: ours.to_string(),
+            pending: pending.map(PortSet::to_string),
+        };
+        let bytes = serde_json::to_vec(&written)?;
+        file::write_new(&self.path, &bytes, false)?;
+        file::put_in_place(&self.path)
+    }
+
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn a_record_is_of_one_boot_and_one_namespace() {
+        let folder = Folder::new("record");
+        let path = folder.path().join("reserved-ports.json");
+        let record = |boot, network| Record::new(path.clone(), boot, network);
+        assert_eq!(record("a", 1).read(), None);
+        record("a", 1).remove().unwrap();
+        let [foreign, ours, pending] = ["1-3", "7", "7-8"].map(|text| text.parse().unwrap());
+        record("a", 1).write(&foreign, &ours, Some(&pending)).unwrap();
+        let found = Found { foreign, ours, pending: Some(pending) };
+        assert_eq!(record("a", 1).read(), Some(found));
+        assert_eq!(record("b", 1).read(), None);
+        assert_eq!(record("a", 2).read(), None);
+        for damage in ["", "{", "{}", r#"{"boot_id":"a","network":1,"foreign":"x","ours":""}"#] {
+            fs::write(&path, damage).unwrap();
+            assert_eq!(record("a", 1).read(), None, "{damage}");
+        }
+        record("a", 1).remove().unwrap();
+        assert!(!path.exists());
+    }
+}
