@@ -35,6 +35,20 @@ pub fn sysfs(on: &Path) -> io::Result<()> {
     mount(Some(c"sysfs"), &path(on)?, Some(c"sysfs"), flags, None)
 }
 
+/// Mounts a new BPF file system, in which BPF objects can be pinned, on a directory. They are
+/// unpinned when its last mount is gone. Needs `CAP_SYS_ADMIN` in the first user namespace.
+pub fn bpf(on: &Path) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    mount(Some(c"bpf"), &path(on)?, Some(c"bpf"), flags, Some(c"mode=0700"))
+}
+
+/// Mounts version 2 of control groups on a directory: the same tree wherever it is mounted,
+/// beginning at the root of the calling thread's control group namespace.
+pub fn cgroup2(on: &Path) -> io::Result<()> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    mount(Some(c"cgroup2"), &path(on)?, Some(c"cgroup2"), flags, None)
+}
+
 /// Takes the topmost mount off a directory, at the latest when its last user is gone.
 pub fn unmount(from: &Path) -> io::Result<()> {
     let from = path(from)?;

@@ -10,6 +10,7 @@ use std::ops::BitOr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use crate::mount;
 use crate::socket::{self, check};
 
 /// Which kinds of namespace to leave or enter.
@@ -70,6 +71,11 @@ pub fn current_network() -> io::Result<OwnedFd> {
     open("/proc/thread-self/ns/net")
 }
 
+/// The calling thread's mount namespace. It and its mounts live at least as long as the descriptor.
+pub fn current_mounts() -> io::Result<OwnedFd> {
+    open("/proc/thread-self/ns/mnt")
+}
+
 /// Opens a namespace by path: `/run/netns/NAME`, `/proc/PID/ns/net`.
 pub fn open(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
     Ok(File::open(path)?.into())
@@ -128,6 +134,22 @@ pub fn in_network<T: Send>(fd: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) 
     on_thread(|| enter(fd, Kinds::NETWORK), work)
 }
 
+/// Runs `work` on a new thread in a new mount namespace, a copy of the present one whose mounts
+/// nobody else sees, and waits for it.
+///
+/// The namespace ends with the work, unless the work handed out a descriptor of it
+/// ([`current_mounts`]) or left processes in it. Panics go on in the caller.
+pub fn in_new_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    on_thread(|| unshare(Kinds::MOUNT).and_then(|()| mount::make_all_private()), work)
+}
+
+/// Runs `work` on a new thread in the mount namespace `fd` stands for, and waits for it. Its
+/// working directory is the root. Panics go on in the caller.
+pub fn in_mounts<T: Send>(fd: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    // A thread that shares root and working directory with others cannot enter: setns(2).
+    on_thread(|| unshare(Kinds(libc::CLONE_FS)).and_then(|()| enter(fd, Kinds::MOUNT)), work)
+}
+
 fn on_thread<T: Send>(
     moving: impl FnOnce() -> io::Result<()> + Send,
     work: impl FnOnce() -> T + Send,
@@ -143,7 +165,7 @@ fn on_thread<T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::is_root;
+    use crate::process::{CommandExt as _, is_root};
 
     #[test]
     fn a_new_network_is_another_one() {
@@ -162,6 +184,29 @@ mod tests {
                 .unwrap()
                 .unwrap();
         assert_eq!(interfaces.lines().count(), 3, "two headings and the loopback: {interfaces}");
+    }
+
+    #[test]
+    fn mounts_stay_where_they_were_made() {
+        if !is_root() {
+            eprintln!("SKIPPED: mounts_stay_where_they_were_made: needs root");
+            return;
+        }
+        let directory = std::env::temp_dir().join(format!("iphelper-ns-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let there = in_new_mounts(|| {
+            mount::tmpfs(&directory, "size=4096").unwrap();
+            std::fs::write(directory.join("file"), "text").unwrap();
+            current_mounts().unwrap()
+        })
+        .unwrap();
+        let look = || std::fs::read_to_string(directory.join("file"));
+        assert_eq!(in_mounts(there.as_fd(), look).unwrap().unwrap(), "text");
+        assert!(look().is_err(), "the tmpfs leaked");
+        let mut cat = std::process::Command::new("cat");
+        cat.arg(directory.join("file")).in_mounts(there);
+        assert_eq!(cat.output().unwrap().stdout, b"text");
+        std::fs::remove_dir(&directory).unwrap();
     }
 
     #[test]
