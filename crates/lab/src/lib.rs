@@ -7,13 +7,15 @@
 //! - [`dhcp`] is a DHCP server that misbehaves on request, [`Peer`] runs those of others.
 //! - [`Link`] is a cable that loses, delays, doubles and reorders; [`Emulator`] is the same without
 //!   I/O. [`Capture`] records what passes an interface.
-//! - [`Process`] and [`Daemon`] run programs inside, [`StateDir`] holds their files.
+//! - [`Process`] and [`Daemon`] run programs inside, [`StateDir`] holds their files, [`Mounts`] what
+//!   they pin in the kernel, [`Cgroup`] is a control group to run them in.
 //! - [`story`] is `iph lab`: it runs the daemon through a lease's life, and checks each step
 //!   against the kernel and the wire.
 //!
 //! Needs root, or a user namespace ([`become_root`]).
 
 mod capture;
+mod cgroup;
 mod daemon;
 pub mod dhcp;
 mod emulator;
@@ -22,6 +24,7 @@ pub mod frame;
 mod interfaces;
 mod lan;
 mod link;
+mod mounts;
 mod namespace;
 mod peer;
 mod process;
@@ -33,11 +36,13 @@ mod wait;
 mod worker;
 
 pub use capture::Capture;
+pub use cgroup::Cgroup;
 pub use daemon::{Daemon, Program, built};
 pub use emulator::{Emulator, Impairment};
 pub use error::{Error, Result};
 pub use lan::{Lan, Port};
 pub use link::{Direction, Link};
+pub use mounts::Mounts;
 pub use namespace::{Namespace, become_root};
 pub use peer::{Peer, PeerConfig, PeerKind};
 pub use process::Process;

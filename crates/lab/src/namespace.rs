@@ -1,11 +1,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command};
-use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use sys::namespace;
 use sys::process::CommandExt as _;
 
+use crate::Mounts;
 use crate::error::{Context as _, Error, Result};
 
 /// A network namespace without a name.
@@ -16,6 +17,7 @@ use crate::error::{Context as _, Error, Result};
 pub struct Namespace {
     fd: OwnedFd,
     connection: Mutex<Connection>,
+    mounts: Option<Arc<Mounts>>,
 }
 
 /// Requests to the kernel, in one namespace.
@@ -48,7 +50,17 @@ impl Namespace {
         let connection = namespace::in_network(fd.as_fd(), Connection::open)
             .context("entering a network namespace")?
             .context("netlink")?;
-        Ok(Self { fd, connection: Mutex::new(connection) })
+        Ok(Self { fd, connection: Mutex::new(connection), mounts: None })
+    }
+
+    /// Programs started inside from now on find these mounts there. More namespaces may share them.
+    pub fn set_mounts(&mut self, mounts: Arc<Mounts>) {
+        self.mounts = Some(mounts);
+    }
+
+    /// The mounts that programs find inside, if they are not those of this process.
+    pub fn mounts(&self) -> Option<&Arc<Mounts>> {
+        self.mounts.as_ref()
     }
 
     pub(crate) fn with_connection<T>(&self, work: impl FnOnce(&mut Connection) -> T) -> T {
@@ -65,7 +77,11 @@ impl Namespace {
     /// Starts a program inside, which is killed when this process ends, however that happens.
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let name = command.get_program().to_string_lossy().into_owned();
-        command.in_network(self.descriptor()?).die_with_parent();
+        command.in_network(self.descriptor()?);
+        if let Some(mounts) = &self.mounts {
+            command.in_mounts(mounts.descriptor()?);
+        }
+        command.die_with_parent();
         spawn_from_lasting_thread(command).context(name)
     }
 
