@@ -1,7 +1,8 @@
 //! Capabilities (`capabilities(7)`): asking for them and giving them up.
 //!
 //! They belong to a *thread*. A program drops them before it starts any other, so that every later
-//! thread is born without.
+//! thread is born without. One that is to keep more than the rest is started before, and drops the
+//! others itself.
 
 use std::io;
 
@@ -12,12 +13,16 @@ use crate::socket::check;
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Capability {
+    /// Read files and search directories whatever their mode is.
+    DacReadSearch = 2,
     /// Bind to ports below 1024.
     NetBindService = 10,
     /// Configure the network.
     NetAdmin = 12,
     /// Raw and packet sockets.
     NetRaw = 13,
+    /// Look into other processes: their descriptors and namespaces.
+    SysPtrace = 19,
     /// Mounts, namespaces and much else.
     SysAdmin = 21,
     /// Load BPF programs.

@@ -11,6 +11,7 @@
 //! | [`packet`], [`bpf`] | link-layer sockets with classic BPF filters |
 //! | [`frame`] | whole frames, for forwarders and captures |
 //! | [`udp`] | UDP with the interface and addresses of each datagram |
+//! | [`inet`] | what a socket is that somebody else made |
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
 //! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
@@ -25,6 +26,7 @@ pub mod credentials;
 pub mod fds;
 pub mod frame;
 pub mod hostname;
+pub mod inet;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
