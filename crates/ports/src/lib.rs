@@ -4,13 +4,25 @@
 //! *persistent*, until somebody deletes it, or *runtime*, for the life of one socket. Its **token**
 //! opens it: whoever sends a socket together with the token gets that socket a grant. Windows calls
 //! the same things `CreatePersistentTcpPortReservation` and `SIO_ACQUIRE_PORT_RESERVATION`.
+//!
+//! [`Manager`] keeps the contract of [`engine::Engine`]. In reading order: `manager` takes the
+//! inputs and fires the timers; `ledger` has the reservations and the rules that no two have
+//! anything in common; `commands` checks what is asked for; `transaction` lists the steps each
+//! takes, in an order that a crash anywhere between does no harm to; `steps` carries them out and
+//! takes them back.
 
 mod block;
+mod commands;
 mod config;
+pub mod guard;
 mod input;
+mod ledger;
+mod manager;
 mod output;
 mod reservation;
+mod steps;
 mod token;
+mod transaction;
 
 pub use block::{Block, InvalidBlock};
 pub use config::Config;
@@ -18,6 +30,7 @@ pub use input::{
     Admitted, Caller, Command, CommandId, Done, EffectId, EffectResult, Input, Refused, Terms,
     Wanted,
 };
+pub use manager::Manager;
 pub use output::{Effect, Event, Failure, Limited, Outcome, Output};
 pub use reservation::{Kind, Owner, Protocol, Refusal, Reservation};
 pub use token::{Id, Token};

@@ -1,0 +1,157 @@
+use crate::ledger::{FIRST_OPEN_PORT, Stage};
+use crate::manager::Manager;
+use crate::transaction::{
+    ACQUIRE, CHANGE, CREATE, END, KILL_AND_END, Purpose, Search, Step, Transaction,
+};
+use crate::{
+    Admitted, Block, Caller, Command, CommandId, Failure, Id, Kind, Limited, Protocol, Refusal,
+    Reservation, Terms, Token, Wanted,
+};
+
+/// How often somebody else may be faster at blocks that looked free.
+const TRIES: u8 = 8;
+
+/// A command whose turn has not come.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: CommandId,
+    pub(crate) command: Command,
+}
+
+impl Manager {
+    /// Checks a command, and says what it takes.
+    pub(crate) fn begin(
+        &mut self,
+        command: CommandId,
+        wanted: Command,
+    ) -> Result<Transaction, Failure> {
+        match wanted {
+            Command::Create { protocol, block, terms } => {
+                let id = self.add(protocol, block, Kind::Persistent, *terms)?;
+                Ok(Transaction::new(Purpose::Make { command }, Some(id), CREATE))
+            }
+            Command::Delete { protocol, block, kill } => {
+                let id = self.find(protocol, block).ok_or(Failure::NotFound)?.id;
+                let steps = if kill { KILL_AND_END } else { END };
+                Ok(Transaction::new(Purpose::End { command }, Some(id), steps))
+            }
+            Command::Acquire { caller, protocol, wanted, terms } => {
+                self.check_quota(caller, wanted.count())?;
+                match wanted {
+                    Wanted::Block(block) => {
+                        if block.start() < FIRST_OPEN_PORT && !caller.is_privileged {
+                            let needed = "uid 0, for ports below 1024,";
+                            return Err(Failure::AccessDenied { needed });
+                        }
+                        let id = self.add(protocol, block, Kind::Runtime, *terms)?;
+                        Ok(Transaction::new(Purpose::Make { command }, Some(id), ACQUIRE))
+                    }
+                    Wanted::Any(count) => {
+                        let (count, terms, tries) = (count.get(), *terms, TRIES);
+                        Ok(search(Search { command, protocol, count, terms, tries }))
+                    }
+                }
+            }
+            Command::Release { caller, token } => {
+                let id = self.releasable(caller, token)?;
+                Ok(Transaction::new(Purpose::End { command }, Some(id), END))
+            }
+            Command::Admit { protocol, block, whom } => {
+                self.change(command, protocol, block, |admitted| {
+                    admitted.users.extend(&whom.users);
+                    admitted.cgroups.extend(whom.cgroups.iter().cloned());
+                })
+            }
+            Command::Expel { protocol, block, whom } => {
+                self.change(command, protocol, block, |admitted| {
+                    admitted.users.retain(|user| !whom.users.contains(user));
+                    admitted.cgroups.retain(|cgroup| !whom.cgroups.contains(cgroup));
+                })
+            }
+        }
+    }
+
+    /// Adds a reservation that is to come into force.
+    pub(crate) fn add(
+        &mut self,
+        protocol: Protocol,
+        block: Block,
+        kind: Kind,
+        terms: Terms,
+    ) -> Result<Id, Failure> {
+        if let Some((port, with)) = self.ledger.overlap(protocol, block) {
+            return Err(Failure::Overlap { port, with: Box::new(with.clone()) });
+        }
+        let (id, token) = self.draw();
+        let reservation = Reservation {
+            id,
+            token,
+            protocol,
+            block,
+            kind,
+            owner: terms.owner,
+            purpose: terms.purpose,
+            created_at: terms.created_at,
+            expires_at: terms.expires_at,
+            refusal: terms.refusal.unwrap_or(Refusal::default_for(block)),
+            dry_run: terms.dry_run,
+            low_ports: terms.low_ports,
+            admitted: terms.admitted,
+        };
+        self.ledger.add(reservation, Stage::Making);
+        Ok(id)
+    }
+
+    /// A new id and a new token.
+    fn draw(&mut self) -> (Id, Token) {
+        loop {
+            let (id, token) = (Id::draw(&mut self.rng), Token::draw(&mut self.rng));
+            if !self.ledger.knows(id, token) {
+                return (id, token);
+            }
+        }
+    }
+
+    fn check_quota(&self, caller: Caller, count: u16) -> Result<(), Failure> {
+        if caller.is_privileged {
+            return Ok(());
+        }
+        let (reservations, ports) = self.ledger.held_by(caller.uid);
+        let limits = [
+            (Limited::Reservations, self.config.runtime_reservations, reservations, 1),
+            (Limited::Ports, self.config.runtime_ports, ports, u32::from(count)),
+        ];
+        let over = limits.into_iter().find(|(_, limit, held, more)| held + more > *limit);
+        match over {
+            Some((what, limit, held, _)) => Err(Failure::QuotaExceeded { what, limit, held }),
+            None => Ok(()),
+        }
+    }
+
+    fn releasable(&self, caller: Caller, token: Token) -> Result<Id, Failure> {
+        let found = self.open(token, caller)?;
+        match found.kind {
+            Kind::Runtime => Ok(found.id),
+            Kind::Persistent => Err(Failure::InvalidToken),
+        }
+    }
+
+    fn change(
+        &self,
+        command: CommandId,
+        protocol: Protocol,
+        block: Block,
+        change: impl FnOnce(&mut Admitted),
+    ) -> Result<Transaction, Failure> {
+        let mut after = Box::new(self.find(protocol, block).ok_or(Failure::NotFound)?.clone());
+        change(&mut after.admitted);
+        let id = after.id;
+        Ok(Transaction::new(Purpose::Change { command, after }, Some(id), CHANGE))
+    }
+}
+
+/// Looks for a block, and then takes it as if it had been asked for.
+pub(crate) fn search(search: Search) -> Transaction {
+    let steps: Vec<Step> = [Step::Survey].iter().chain(ACQUIRE).copied().collect();
+    Transaction::new(Purpose::MakeAny(Box::new(search)), None, &steps)
+}
