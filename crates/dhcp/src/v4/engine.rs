@@ -338,14 +338,17 @@ impl Client {
         };
         let message = Box::new(message::build(kind, sent, &self.config, &link, &mut self.rng));
         self.counters.count_sent(kind.message_type());
-        if !matches!(kind, Kind::Decline { .. } | Kind::Release { .. }) {
+        let is_answered = !matches!(kind, Kind::Decline { .. } | Kind::Release { .. });
+        if is_answered {
             self.asked = self.asked.saturating_add(1);
+            self.update_listen();
         }
-        self.update_listen();
         self.output(Output::Send(match server {
             Some(destination) => Transmit::Unicast { source, destination, message },
             None => Transmit::Broadcast { source, message },
         }));
+        // Who closes a socket waits; a packet that nobody answers need not.
+        self.update_listen();
     }
 
     pub(super) fn send_arp(&mut self, packet: arp::Packet, to: Option<HardwareAddress>) {
