@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(whole.0.iter().all(|message| message.len() <= LIMIT && !message.contains(&0)));
 
     let mut connection = Connection::new();
-    connection.receive(bytes);
+    connection.receive(bytes, Vec::new());
     while let Ok(Some(_)) = connection.poll_request() {
         // As a server that refuses everything would.
         let _ = connection.reply(&());

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod interface;
 pub mod lease;
 mod open_enum;
+mod passing;
 mod pattern;
 pub mod ports;
 mod prefix;

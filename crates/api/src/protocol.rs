@@ -3,6 +3,9 @@
 //! A message is one JSON object followed by a NUL byte. A caller sends [`Call`]s; each is answered
 //! in order by one [`Reply`], or by several of which all but the last say `continues`. See
 //! <https://varlink.org/Method-Call>.
+//!
+//! Descriptors are passed as sd-varlink does: with the first byte of their message (`SCM_RIGHTS`,
+//! unix(7)), whose parameters name them by their index. A message that has some is sent on its own.
 
 use std::borrow::Cow;
 
@@ -14,6 +17,9 @@ pub const LONGEST_CALL: usize = 1 << 20;
 
 /// Longest message a client takes, in bytes.
 pub const LONGEST_REPLY: usize = 16 << 20;
+
+/// Most descriptors that one message may be sent with.
+pub const MOST_DESCRIPTORS: usize = 16;
 
 /// A buffer that grew past this is given back once it is empty, so that an idle connection costs
 /// next to nothing.
@@ -33,6 +39,10 @@ pub enum Error {
     /// The other side sent something that is no message.
     #[error("malformed message")]
     Malformed(#[source] serde_json::Error),
+
+    /// A message with more descriptors than is taken.
+    #[error("a message has more than {MOST_DESCRIPTORS} descriptors")]
+    TooManyDescriptors,
 
     /// The other side replied where no reply was due, or went on where one was to be the last.
     #[error("a reply that nobody asked for")]

@@ -20,8 +20,8 @@ fn drain(connection: &mut Connection) -> Vec<serde_json::Value> {
 #[test]
 fn the_next_call_waits_for_the_answer_to_the_one_before() {
     let mut connection = Connection::new();
-    connection.receive(b"{\"method\":\"org.iphelper.Lease.List\",\"more\":true}\0");
-    connection.receive(b"{\"method\":\"org.iphelper.Daemon.Reload\"}\0");
+    connection.receive(b"{\"method\":\"org.iphelper.Lease.List\",\"more\":true}\0", Vec::new());
+    connection.receive(b"{\"method\":\"org.iphelper.Daemon.Reload\"}\0", Vec::new());
     let first = Request {
         call: Call::Lease(lease::Call::List(lease::List::default())),
         more: true,
@@ -56,7 +56,7 @@ fn a_client_that_does_not_read_is_not_answered_without_bound() {
     let mut connection = Connection::new();
     let call = b"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"org.iphelper.Lease\"}}\0";
     for _ in 0..5000 {
-        connection.receive(call);
+        connection.receive(call, Vec::new());
         assert_eq!(connection.poll_request().unwrap(), None);
     }
     assert!(connection.outgoing().len() < 128 << 10, "{}", connection.outgoing().len());
@@ -90,7 +90,7 @@ fn each_part_of_a_large_reply_is_encoded_once() {
     let encoded = Cell::new(0);
     let reply: Vec<Counted<'_>> = (0..30_000).map(|_| Counted(&encoded)).collect();
     let mut connection = Connection::new();
-    connection.receive(b"{\"method\":\"org.iphelper.Daemon.Counters\"}\0");
+    connection.receive(b"{\"method\":\"org.iphelper.Daemon.Counters\"}\0", Vec::new());
     assert!(connection.poll_request().unwrap().is_some());
     connection.reply(&reply).unwrap();
     assert!(connection.outgoing().len() > 1_200_000, "{}", connection.outgoing().len());
@@ -104,7 +104,7 @@ proptest! {
     ) {
         let mut connection = Connection::new();
         for piece in &pieces {
-            connection.receive(piece);
+            connection.receive(piece, Vec::new());
             if connection.poll_request().is_err() {
                 break;
             }
@@ -125,7 +125,7 @@ proptest! {
         let mut connection = Connection::new();
         let mut answers = 0;
         for piece in stream.chunks(size) {
-            connection.receive(piece);
+            connection.receive(piece, Vec::new());
             while connection.poll_request().unwrap().is_some() {
                 connection.reply(&iphelper_api::Empty {}).unwrap();
             }

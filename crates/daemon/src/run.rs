@@ -17,6 +17,7 @@ use crate::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::identity::Identity;
 use crate::leases::{Handle, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
+use crate::ports::Ports;
 use crate::problems::Problems;
 use crate::resolver::Choice;
 use crate::server::{Endpoint, Service};
@@ -161,7 +162,9 @@ async fn serve_all(
 ) -> Result<(), RunError> {
     let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;
     let statistics = Arc::new(Statistics::default());
-    let service = Arc::new(Service::new(handle.clone(), access, statistics.clone()));
+    let (mut ports, reservations) = Ports::new();
+    tokio::spawn(async move { ports.run().await });
+    let service = Arc::new(Service::new(handle.clone(), reservations, access, statistics.clone()));
     let (ending, mut end) = watch::channel(());
     let server = serve(listener, service, Limits::default(), statistics, async move {
         // The sender's end is the word.

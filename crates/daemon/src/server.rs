@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -10,14 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::lease::{self, Error, Family};
-use api::server::{Handler, Statistics, Subscription, TableSubscription};
+use api::ports as reserved;
+use api::server::{Handler, PortHandler, Statistics, Subscription, TableSubscription};
 use api::{daemon, interface};
 use dhcp::v4;
 
 use crate::access::{Access, Caller};
 use crate::leases::{Completed, Handle};
-use crate::patience;
+use crate::ports::Following;
 use crate::tables::Served;
+use crate::{patience, ports};
 
 /// The socket, and what goes with it.
 #[derive(Debug)]
@@ -78,20 +81,27 @@ fn claim(path: &Path) -> io::Result<File> {
 #[derive(Debug)]
 pub struct Service {
     leases: Handle,
+    ports: ports::Handle,
     tables: Served,
     access: Arc<Access>,
     statistics: Arc<Statistics>,
 }
 
 impl Service {
-    /// A service over these leases.
-    pub fn new(leases: Handle, access: Arc<Access>, statistics: Arc<Statistics>) -> Self {
-        Self { leases, tables: Served::default(), access, statistics }
+    /// A service over these leases and port reservations.
+    pub fn new(
+        leases: Handle,
+        ports: ports::Handle,
+        access: Arc<Access>,
+        statistics: Arc<Statistics>,
+    ) -> Self {
+        Self { leases, ports, tables: Served::default(), access, statistics }
     }
 }
 
 impl Handler for Service {
     type Peer = Caller;
+    type Ports = ports::Handle;
 
     fn accept(&self, stream: &tokio::net::UnixStream) -> io::Result<Caller> {
         Caller::of(stream)
@@ -99,6 +109,10 @@ impl Handler for Service {
 
     fn may_change(&self, caller: &Caller) -> Result<(), String> {
         self.access.may_change(caller)
+    }
+
+    fn ports(&self) -> &ports::Handle {
+        &self.ports
     }
 
     async fn list(&self, _: &Caller, call: lease::List) -> Result<Vec<lease::Lease>, Error> {
@@ -159,7 +173,11 @@ impl Handler for Service {
         Ok(lease::InformReply { lease })
     }
 
-    async fn subscribe(&self, _: &Caller, call: &lease::Monitor) -> Result<Subscription, Error> {
+    async fn subscribe(
+        &self,
+        _: &Caller,
+        call: &lease::Monitor,
+    ) -> Result<Subscription<lease::Event>, Error> {
         let cancelled = || Error::Cancelled { interface: String::new() };
         let subscribed = self.leases.subscribe(call.interface.clone()).await;
         subscribed.ok_or_else(cancelled)
@@ -221,6 +239,115 @@ impl Handler for Service {
             hint: error.hint,
         })
     }
+}
+
+/// The calls themselves are the handle's own methods, by the same names.
+impl PortHandler<Caller> for ports::Handle {
+    async fn create(
+        &self,
+        caller: &Caller,
+        call: reserved::Create,
+    ) -> Result<reserved::Reservation, reserved::Error> {
+        self.create(caller, call).await
+    }
+
+    async fn lookup(
+        &self,
+        caller: &Caller,
+        call: reserved::Lookup,
+    ) -> Result<reserved::Reservation, reserved::Error> {
+        self.lookup(caller, call).await
+    }
+
+    async fn delete(
+        &self,
+        caller: &Caller,
+        call: reserved::Delete,
+    ) -> Result<reserved::DeleteReply, reserved::Error> {
+        self.delete(caller, call).await
+    }
+
+    async fn list(
+        &self,
+        caller: &Caller,
+        call: reserved::List,
+    ) -> Result<Vec<reserved::Reservation>, reserved::Error> {
+        self.list(caller, call).await
+    }
+
+    async fn associate(
+        &self,
+        caller: &Caller,
+        call: reserved::Associate,
+        socket: OwnedFd,
+    ) -> Result<reserved::Reservation, reserved::Error> {
+        self.associate(caller, call, socket).await
+    }
+
+    async fn acquire(
+        &self,
+        caller: &Caller,
+        call: reserved::Acquire,
+        socket: OwnedFd,
+    ) -> Result<reserved::Reservation, reserved::Error> {
+        self.acquire(caller, call, socket).await
+    }
+
+    async fn release(
+        &self,
+        caller: &Caller,
+        call: reserved::Release,
+    ) -> Result<(), reserved::Error> {
+        self.release(caller, call).await
+    }
+
+    async fn grant(
+        &self,
+        caller: &Caller,
+        call: reserved::Grant,
+    ) -> Result<reserved::Reservation, reserved::Error> {
+        self.grant(caller, call).await
+    }
+
+    async fn revoke(
+        &self,
+        caller: &Caller,
+        call: reserved::Revoke,
+    ) -> Result<reserved::Reservation, reserved::Error> {
+        self.revoke(caller, call).await
+    }
+
+    async fn holders(
+        &self,
+        caller: &Caller,
+        call: reserved::Holders,
+    ) -> Result<Vec<reserved::Holder>, reserved::Error> {
+        self.holders(caller, call).await
+    }
+
+    async fn subscribe_to_denials(
+        &self,
+        _: &Caller,
+        call: &reserved::Denials,
+    ) -> Result<Subscription<reserved::Denial>, reserved::Error> {
+        subscription(self.denials(call.recent()).await)
+    }
+
+    async fn subscribe(
+        &self,
+        _: &Caller,
+    ) -> Result<Subscription<reserved::Event>, reserved::Error> {
+        subscription(self.monitor().await)
+    }
+
+    async fn status(&self, _: &Caller) -> Result<reserved::StatusReply, reserved::Error> {
+        self.status().await.ok_or(reserved::Error::Cancelled {})
+    }
+}
+
+fn subscription<T>(following: Option<Following<T>>) -> Result<Subscription<T>, reserved::Error> {
+    let Following { before, next } = following.ok_or(reserved::Error::Cancelled {})?;
+    Ok(Subscription { snapshot: before, events: next })
 }
 
 fn served(family: Option<Family>) -> Result<(), Error> {

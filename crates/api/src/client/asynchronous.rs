@@ -2,15 +2,17 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::{CallError, Error, Received, decode_reply, encode_call, is_answer};
-use crate::Method;
 use crate::protocol::{self, Decoder, LONGEST_REPLY};
+use crate::{Method, passing};
 
 /// A connection to the daemon, for a tokio runtime with I/O and time enabled.
 ///
@@ -53,9 +55,21 @@ impl AsyncClient {
         &mut self,
         parameters: &M,
     ) -> Result<M::Reply, CallError<M::Error>> {
+        self.call_with(parameters, &[]).await
+    }
+
+    /// Calls a method with descriptors, whose parameters name them by their index, and returns its
+    /// reply.
+    ///
+    /// At most [`protocol::MOST_DESCRIPTORS`]; they stay open here.
+    pub async fn call_with<M: Method>(
+        &mut self,
+        parameters: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<M::Reply, CallError<M::Error>> {
         let deadline = deadline(self.timeout);
         self.begin()?;
-        within(deadline, self.send(parameters, false)).await??;
+        within(deadline, self.send(parameters, descriptors, false)).await??;
         let received = within(deadline, self.read_reply::<M>()).await?;
         self.broken = !is_answer(&received);
         let received = received?;
@@ -76,7 +90,7 @@ impl AsyncClient {
     {
         let deadline = deadline(self.timeout);
         self.begin()?;
-        within(deadline, self.send(parameters, true)).await??;
+        within(deadline, self.send(parameters, &[], true)).await??;
         let mut replies = Vec::new();
         loop {
             let received = within(deadline, self.read_reply::<M>()).await?;
@@ -99,7 +113,7 @@ impl AsyncClient {
     {
         let deadline = deadline(self.timeout);
         self.begin()?;
-        within(deadline, self.send(parameters, true)).await??;
+        within(deadline, self.send(parameters, &[], true)).await??;
         Ok(AsyncReplies { client: self, ended: false, method: PhantomData })
     }
 
@@ -112,13 +126,22 @@ impl AsyncClient {
         }
     }
 
-    async fn send<M: Method>(&mut self, parameters: &M, more: bool) -> Result<(), Error> {
-        let bytes = encode_call(parameters, more)?;
+    async fn send<M: Method>(
+        &mut self,
+        parameters: &M,
+        mut descriptors: &[BorrowedFd<'_>],
+        more: bool,
+    ) -> Result<(), Error> {
+        let bytes = encode_call(parameters, descriptors, more)?;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             self.stream.writable().await.map_err(Error::Io)?;
-            match self.stream.try_write(rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            let send = || passing::send(&self.stream, rest, descriptors);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Ok(written) => {
+                    rest = rest.get(written..).unwrap_or_default();
+                    descriptors = &[];
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(Error::talking(error)),
             }

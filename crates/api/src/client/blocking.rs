@@ -1,6 +1,6 @@
 //! The client that blocks.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{CallError, Error, Received, decode_reply, encode_call, is_answer};
-use crate::Method;
 use crate::protocol::{self, Decoder, LONGEST_REPLY};
+use crate::{Method, passing};
 
 /// A connection to the daemon.
 ///
@@ -56,8 +56,20 @@ impl Client {
 
     /// Calls a method and returns its reply.
     pub fn call<M: Method>(&mut self, parameters: &M) -> Result<M::Reply, CallError<M::Error>> {
+        self.call_with(parameters, &[])
+    }
+
+    /// Calls a method with descriptors, whose parameters name them by their index, and returns its
+    /// reply.
+    ///
+    /// At most [`protocol::MOST_DESCRIPTORS`]; they stay open here.
+    pub fn call_with<M: Method>(
+        &mut self,
+        parameters: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<M::Reply, CallError<M::Error>> {
         let deadline = self.deadline();
-        self.send(parameters, false, deadline)?;
+        self.send(parameters, descriptors, false, deadline)?;
         let received = self.receive::<M>(deadline)?;
         if received.continues {
             self.broken = true;
@@ -72,7 +84,7 @@ impl Client {
         M: Method,
     {
         let deadline = self.deadline();
-        self.send(parameters, true, deadline)?;
+        self.send(parameters, &[], true, deadline)?;
         let mut replies = Vec::new();
         loop {
             let received = self.receive::<M>(deadline)?;
@@ -88,7 +100,7 @@ impl Client {
     /// The timeout bounds the sending; from then on there is none until
     /// [`Replies::set_timeout`].
     pub fn stream<M: Method>(mut self, parameters: &M) -> Result<Replies<M>, CallError<M::Error>> {
-        self.send(parameters, true, self.deadline())?;
+        self.send(parameters, &[], true, self.deadline())?;
         self.timeout = None;
         Ok(Replies { client: self, ended: false, method: PhantomData })
     }
@@ -100,6 +112,7 @@ impl Client {
     fn send<M>(
         &mut self,
         parameters: &M,
+        descriptors: &[BorrowedFd<'_>],
         more: bool,
         deadline: Option<Instant>,
     ) -> Result<(), Error>
@@ -109,17 +122,25 @@ impl Client {
         if self.broken {
             return Err(Error::Broken);
         }
-        let bytes = encode_call(parameters, more)?;
-        let result = self.write(&bytes, deadline);
+        let bytes = encode_call(parameters, descriptors, more)?;
+        let result = self.write(&bytes, descriptors, deadline);
         self.broken = result.is_err();
         result
     }
 
-    fn write(&mut self, mut bytes: &[u8], deadline: Option<Instant>) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        mut bytes: &[u8],
+        mut descriptors: &[BorrowedFd<'_>],
+        deadline: Option<Instant>,
+    ) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.stream.set_write_timeout(remaining(deadline)?).map_err(Error::Io)?;
-            match self.stream.write(bytes) {
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            match passing::send(&self.stream, bytes, descriptors) {
+                Ok(written) => {
+                    bytes = bytes.get(written..).unwrap_or_default();
+                    descriptors = &[];
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Error::talking(error)),
             }

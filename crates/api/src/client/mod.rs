@@ -7,6 +7,7 @@ mod asynchronous;
 mod blocking;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
@@ -15,6 +16,7 @@ use serde_json::value::RawValue;
 pub use asynchronous::{AsyncClient, AsyncReplies};
 pub use blocking::{Client, Replies};
 
+use crate::protocol::MOST_DESCRIPTORS;
 use crate::{Method, protocol, service};
 
 /// The daemon could not be asked, or its answer not be had.
@@ -124,7 +126,14 @@ where
     }
 }
 
-fn encode_call<M: Method>(parameters: &M, more: bool) -> Result<Vec<u8>, Error> {
+fn encode_call<M: Method>(
+    parameters: &M,
+    descriptors: &[BorrowedFd<'_>],
+    more: bool,
+) -> Result<Vec<u8>, Error> {
+    if descriptors.len() > MOST_DESCRIPTORS {
+        return Err(protocol::Error::TooManyDescriptors.into());
+    }
     let mut bytes = Vec::new();
     protocol::encode(&protocol::CallOut { method: M::NAME, parameters, more }, &mut bytes)?;
     Ok(bytes)

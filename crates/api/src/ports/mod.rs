@@ -224,7 +224,12 @@ pub struct Denials {
 
 impl Denials {
     /// The most of the recent past that is told.
-    pub const MOST: u32 = 1000;
+    pub const MOST: usize = 1000;
+
+    /// How many of the recent past are to be told first.
+    pub fn recent(&self) -> usize {
+        self.recent.map_or(0, |recent| (recent as usize).min(Self::MOST))
+    }
 }
 
 /// Reply of `Denials`.

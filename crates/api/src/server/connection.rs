@@ -1,9 +1,12 @@
 //! One connection of the service, without I/O.
 
+use std::os::fd::OwnedFd;
+
 use serde::Serialize;
 
-use crate::protocol::{Decoder, Error, LONGEST_CALL, Outgoing, ReplyOut, parse};
-use crate::{daemon, interface, lease, protocol, service};
+use super::passed::Passed;
+use crate::protocol::{Decoder, Error, LONGEST_CALL, MOST_DESCRIPTORS, Outgoing, ReplyOut, parse};
+use crate::{daemon, interface, lease, ports, protocol, service};
 
 /// Once that many bytes wait to be written, nothing more is asked for or queued until they are
 /// gone. One message may exceed it.
@@ -16,6 +19,8 @@ pub enum Call {
     Interface(interface::Call),
     /// Of `org.iphelper.Lease`.
     Lease(lease::Call),
+    /// Of `org.iphelper.PortReservation`.
+    Ports(ports::Call),
     /// Of `org.iphelper.Daemon`.
     Daemon(daemon::Call),
 }
@@ -36,7 +41,7 @@ pub struct Request {
 /// The owner's loop is:
 ///
 /// 1. Give what was read to [`receive`](Self::receive), as long as
-///    [`wants_bytes`](Self::wants_bytes).
+///    [`wants_bytes`](Self::wants_bytes), and the descriptors that came with it.
 /// 2. Take the next call from [`poll_request`](Self::poll_request) and answer it: any number of
 ///    [`reply_and_continue`](Self::reply_and_continue) if it was made with `more`, then one
 ///    [`reply`](Self::reply) or [`fail`](Self::fail).
@@ -47,9 +52,18 @@ pub struct Request {
 /// last reply. `org.varlink.service`, unknown methods and bad parameters are answered inside. What
 /// is queued is never dropped; ask [`has_room`](Self::has_room) before queuing another message of
 /// a stream, and memory stays bounded by a buffer and one message.
+///
+/// Descriptors belong to the call that the last byte they came with is of. They wait until that
+/// call is handed out, and are closed with its last reply if nobody has
+/// [taken](Self::take_descriptors) them.
 #[derive(Debug)]
 pub struct Connection {
     decoder: Decoder,
+    /// Bytes received since the beginning.
+    received: u64,
+    passed: Passed,
+    /// Those of the call handed out last.
+    descriptors: Vec<OwnedFd>,
     outgoing: Outgoing,
     answering: Option<Answering>,
 }
@@ -63,17 +77,27 @@ struct Answering {
 impl Connection {
     /// A connection on which nothing has happened yet.
     pub fn new() -> Self {
-        Self { decoder: Decoder::new(LONGEST_CALL), outgoing: Outgoing::default(), answering: None }
+        Self {
+            decoder: Decoder::new(LONGEST_CALL),
+            received: 0,
+            passed: Passed::default(),
+            descriptors: Vec::new(),
+            outgoing: Outgoing::default(),
+            answering: None,
+        }
     }
 
-    /// Takes bytes the client sent.
-    pub fn receive(&mut self, bytes: &[u8]) {
+    /// Takes bytes the client sent, and the descriptors that one read returned with them.
+    pub fn receive(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) {
         self.decoder.push(bytes);
+        self.received += bytes.len() as u64;
+        self.passed.push(self.received, descriptors);
     }
 
-    /// Whether more may be read: false while the client is ahead of us by the longest message.
+    /// Whether more may be read: false while the client is ahead of us by the longest message, or
+    /// by as many descriptors as one may have.
     pub fn wants_bytes(&self) -> bool {
-        !self.decoder.is_full()
+        !self.decoder.is_full() && self.passed.count() < MOST_DESCRIPTORS
     }
 
     /// Returns the next call to answer, or `None` when bytes have to come or go first.
@@ -81,12 +105,20 @@ impl Connection {
     /// On an error the client does not speak Varlink: write what is queued and close.
     pub fn poll_request(&mut self) -> Result<Option<Request>, Error> {
         while self.answering.is_none() && self.has_room() {
-            let Some(message) = self.decoder.next_message()? else { return Ok(None) };
+            let Some(message) = self.decoder.next_message()? else {
+                // All that wait are of a message whose end has not come.
+                return match self.passed.count() > MOST_DESCRIPTORS {
+                    true => Err(Error::TooManyDescriptors),
+                    false => Ok(None),
+                };
+            };
             let call: protocol::Call<'_> = parse(message)?;
             let oneway = call.oneway.unwrap_or(false);
             let more = call.more.unwrap_or(false);
             let asked = resolve(&call);
+            let end = self.received - self.decoder.buffered() as u64;
 
+            self.descriptors = self.passed.take(end);
             self.answering = Some(Answering { oneway });
             match asked {
                 Ok(Asked::Ours(call)) => return Ok(Some(Request { call, more, oneway })),
@@ -96,6 +128,11 @@ impl Connection {
             }
         }
         Ok(None)
+    }
+
+    /// The descriptors that were passed with the call handed out last, in the client's order.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
     }
 
     /// Whether another message of a stream may be queued.
@@ -111,14 +148,14 @@ impl Connection {
     /// Queues the last reply to the call being answered.
     pub fn reply<T: Serialize>(&mut self, parameters: &T) -> Result<(), Error> {
         self.queue(&ReplyOut { parameters, continues: false })?;
-        self.answering = None;
+        self.answered();
         Ok(())
     }
 
     /// Ends the call being answered with an error of its interface, or of [`service`].
     pub fn fail<E: Serialize + std::error::Error>(&mut self, error: &E) -> Result<(), Error> {
         self.queue(error)?;
-        self.answering = None;
+        self.answered();
         Ok(())
     }
 
@@ -130,6 +167,11 @@ impl Connection {
     /// The first `written` bytes of [`outgoing`](Self::outgoing) went out.
     pub fn sent(&mut self, written: usize) {
         self.outgoing.advance(written);
+    }
+
+    fn answered(&mut self) {
+        self.answering = None;
+        self.descriptors.clear();
     }
 
     fn queue<T: Serialize>(&mut self, message: &T) -> Result<(), Error> {
@@ -177,6 +219,13 @@ fn resolve(call: &protocol::Call<'_>) -> Result<Asked, service::Error> {
             }
             Ok(Asked::Ours(Call::Lease(ours)))
         }
+        ports::INTERFACE => {
+            let ours = ports::Call::parse(method, call.parameters)?;
+            if matches!(ours, ports::Call::Denials(_) | ports::Call::Monitor(_)) && !streams {
+                return Err(service::Error::ExpectedMore {});
+            }
+            Ok(Asked::Ours(Call::Ports(ours)))
+        }
         daemon::INTERFACE => {
             let ours = daemon::Call::parse(method, call.parameters)?;
             Ok(Asked::Ours(Call::Daemon(ours)))
@@ -214,9 +263,10 @@ fn description(
 }
 
 /// Every interface served, with its description.
-const DESCRIPTIONS: [(&str, &str); 4] = [
+const DESCRIPTIONS: [(&str, &str); 5] = [
     (daemon::INTERFACE, daemon::IDL),
     (interface::INTERFACE, interface::IDL),
     (lease::INTERFACE, lease::IDL),
+    (ports::INTERFACE, ports::IDL),
     (service::INTERFACE, service::IDL),
 ];

@@ -1,22 +1,23 @@
 //! What the server loop asks of the program it serves for.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 
-use crate::{daemon, interface, lease};
+use crate::{daemon, interface, lease, ports};
 
 /// A subscriber's view: what there is, and what happens from then on, with no gap between.
 #[derive(Debug)]
-pub struct Subscription {
-    /// One event of kind `state` for each client there is.
-    pub snapshot: Vec<Arc<lease::Event>>,
-    /// Every event after the snapshot, of whatever interface: the server loop picks the ones
-    /// asked for. A subscriber that falls behind by more than the channel holds is resynchronised.
-    /// The channel's end ends the call with `Cancelled`.
-    pub events: broadcast::Receiver<Arc<lease::Event>>,
+pub struct Subscription<E> {
+    /// What there is: for monitors, one event of kind `state` for each object.
+    pub snapshot: Vec<Arc<E>>,
+    /// Every event after the snapshot, whatever it concerns: the server loop picks the ones asked
+    /// for. A subscriber that falls behind by more than the channel holds is resynchronised, or
+    /// told how much it missed. The channel's end ends the call with `Cancelled`.
+    pub events: broadcast::Receiver<Arc<E>>,
 }
 
 /// A subscriber's view of tables.
@@ -37,6 +38,9 @@ pub trait Handler: Send + Sync + 'static {
     /// What is known of a caller, found out once.
     type Peer: Send + Sync;
 
+    /// What answers the calls of `org.iphelper.PortReservation`.
+    type Ports: PortHandler<Self::Peer>;
+
     /// Finds out who connected: the credentials of a Unix socket do not change. On an error the
     /// connection is closed.
     fn accept(&self, stream: &UnixStream) -> io::Result<Self::Peer>;
@@ -44,6 +48,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether the caller may change anything; the error says what would do, such as
     /// `membership of group iphelper`. Asked before every call that changes something.
     fn may_change(&self, peer: &Self::Peer) -> Result<(), String>;
+
+    /// What answers the calls of `org.iphelper.PortReservation`.
+    fn ports(&self) -> &Self::Ports;
 
     /// Every client that matches, in the order to show. None is answered with `NotManaged`.
     fn list(
@@ -87,7 +94,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         peer: &Self::Peer,
         call: &lease::Monitor,
-    ) -> impl Future<Output = Result<Subscription, lease::Error>> + Send;
+    ) -> impl Future<Output = Result<Subscription<lease::Event>, lease::Error>> + Send;
 
     /// The rows of a table that are asked for, in one state of it.
     fn rows<L: interface::Listing>(
@@ -124,4 +131,104 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Reads the configuration again.
     fn reload(&self, peer: &Self::Peer) -> impl Future<Output = Result<(), daemon::Error>> + Send;
+}
+
+/// Answers the calls of `org.iphelper.PortReservation`; `Peer` is [`Handler::Peer`].
+///
+/// Create, Delete, Grant and Revoke come from callers who [may change](Handler::may_change) things.
+/// Who may associate, acquire and release is decided here.
+pub trait PortHandler<Peer>: Send + Sync + 'static {
+    /// Reserves a block for good; done when it is enforced and on disk.
+    fn create(
+        &self,
+        peer: &Peer,
+        call: ports::Create,
+    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+
+    /// The persistent reservation of exactly this block.
+    fn lookup(
+        &self,
+        peer: &Peer,
+        call: ports::Lookup,
+    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+
+    /// Ends the persistent reservation of exactly this block.
+    fn delete(
+        &self,
+        peer: &Peer,
+        call: ports::Delete,
+    ) -> impl Future<Output = Result<ports::DeleteReply, ports::Error>> + Send;
+
+    /// The reservations asked for, by protocol and port. None is answered with `NotFound`.
+    fn list(
+        &self,
+        peer: &Peer,
+        call: ports::List,
+    ) -> impl Future<Output = Result<Vec<ports::Reservation>, ports::Error>> + Send;
+
+    /// Lets a socket into the block of that token.
+    fn associate(
+        &self,
+        peer: &Peer,
+        call: ports::Associate,
+        socket: OwnedFd,
+    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+
+    /// Reserves a block for the life of a socket, and lets the socket in.
+    fn acquire(
+        &self,
+        peer: &Peer,
+        call: ports::Acquire,
+        socket: OwnedFd,
+    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+
+    /// Ends the runtime reservation of that token.
+    fn release(
+        &self,
+        peer: &Peer,
+        call: ports::Release,
+    ) -> impl Future<Output = Result<(), ports::Error>> + Send;
+
+    /// Lets programs in without a token.
+    fn grant(
+        &self,
+        peer: &Peer,
+        call: ports::Grant,
+    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+
+    /// Takes back what [`grant`](Self::grant) gave.
+    fn revoke(
+        &self,
+        peer: &Peer,
+        call: ports::Revoke,
+    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+
+    /// The sockets on the ports asked for, by protocol and port. None is answered with `NotFound`.
+    fn holders(
+        &self,
+        peer: &Peer,
+        call: ports::Holders,
+    ) -> impl Future<Output = Result<Vec<ports::Holder>, ports::Error>> + Send;
+
+    /// Subscribes to refused binds. The snapshot has at most
+    /// [`call.recent()`](ports::Denials::recent) of the past, oldest first.
+    fn subscribe_to_denials(
+        &self,
+        peer: &Peer,
+        call: &ports::Denials,
+    ) -> impl Future<Output = Result<Subscription<ports::Denial>, ports::Error>> + Send;
+
+    /// Subscribes to changes of reservations; asked again when the subscriber was too slow.
+    ///
+    /// Everybody gets the same events, so they carry no tokens of runtime reservations.
+    fn subscribe(
+        &self,
+        peer: &Peer,
+    ) -> impl Future<Output = Result<Subscription<ports::Event>, ports::Error>> + Send;
+
+    /// How reservations are enforced now.
+    fn status(
+        &self,
+        peer: &Peer,
+    ) -> impl Future<Output = Result<ports::StatusReply, ports::Error>> + Send;
 }

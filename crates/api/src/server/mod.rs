@@ -8,7 +8,16 @@ mod connection;
 #[cfg(feature = "tokio")]
 mod conversation;
 #[cfg(feature = "tokio")]
+mod feed;
+#[cfg(feature = "tokio")]
 mod handler;
+#[cfg(feature = "tokio")]
+mod leases;
+#[cfg(feature = "tokio")]
+mod line;
+mod passed;
+#[cfg(feature = "tokio")]
+mod ports;
 #[cfg(feature = "tokio")]
 mod serve;
 #[cfg(feature = "tokio")]
@@ -16,6 +25,6 @@ mod tables;
 
 pub use connection::{Call, Connection, Request};
 #[cfg(feature = "tokio")]
-pub use handler::{Handler, Subscription, TableSubscription};
+pub use handler::{Handler, PortHandler, Subscription, TableSubscription};
 #[cfg(feature = "tokio")]
 pub use serve::{Limits, Statistics, serve};

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod ports;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,6 +21,8 @@ use iphelper_api::{Time, daemon, interface, lease};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot};
 
+use ports::CannedPorts;
+
 /// Longer than anything here may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -28,6 +32,7 @@ pub(crate) struct Canned {
     /// Senders are dropped to end every subscription.
     pub(crate) events: Mutex<Option<broadcast::Sender<Arc<lease::Event>>>>,
     pub(crate) may_change: bool,
+    pub(crate) ports: CannedPorts,
     /// Rows by table.
     pub(crate) tables: Mutex<BTreeMap<String, Vec<serde_json::Value>>>,
     /// Where changes of tables come from.
@@ -44,6 +49,7 @@ impl Default for Canned {
             leases: Mutex::new(vec![bound("eth0", 2), bound("eth1", 3), bound("wlan0", 4)]),
             events: Mutex::new(Some(broadcast::channel(64).0)),
             may_change: true,
+            ports: CannedPorts::default(),
             tables: Mutex::default(),
             changes: Mutex::new(vec![broadcast::channel(4).0, broadcast::channel(4).0]),
             waiting: AtomicUsize::new(0),
@@ -122,6 +128,7 @@ pub(crate) fn event(kind: lease::EventKind, lease: lease::Lease) -> lease::Event
 
 impl Handler for Canned {
     type Peer = u32;
+    type Ports = CannedPorts;
 
     fn accept(&self, stream: &UnixStream) -> io::Result<u32> {
         stream.peer_cred().map(|credentials| credentials.uid())
@@ -132,6 +139,10 @@ impl Handler for Canned {
             true => Ok(()),
             false => Err("membership of group iphelper".into()),
         }
+    }
+
+    fn ports(&self) -> &CannedPorts {
+        &self.ports
     }
 
     async fn list(
@@ -211,7 +222,7 @@ impl Handler for Canned {
         &self,
         _peer: &u32,
         _call: &lease::Monitor,
-    ) -> Result<Subscription, lease::Error> {
+    ) -> Result<Subscription<lease::Event>, lease::Error> {
         let leases = self.leases.lock().unwrap();
         let state = |lease: &lease::Lease| event(lease::EventKind::State, lease.clone());
         let cancelled = || lease::Error::Cancelled { interface: String::new() };

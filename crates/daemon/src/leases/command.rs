@@ -44,7 +44,7 @@ pub(super) enum Request {
     },
     Subscribe {
         pattern: Option<String>,
-        answer: oneshot::Sender<Subscription>,
+        answer: oneshot::Sender<Subscription<lease::Event>>,
     },
     Status(oneshot::Sender<api::daemon::StatusReply>),
     Counters(oneshot::Sender<Vec<api::daemon::Counter>>),
@@ -148,7 +148,7 @@ impl Handle {
     }
 
     /// What there is, and what happens from then on. `None` when the daemon is ending.
-    pub async fn subscribe(&self, pattern: Option<String>) -> Option<Subscription> {
+    pub async fn subscribe(&self, pattern: Option<String>) -> Option<Subscription<lease::Event>> {
         self.ask(|answer| Request::Subscribe { pattern, answer }).await
     }
 

@@ -1,0 +1,122 @@
+//! The calls of `org.iphelper.Lease`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::connection::Connection;
+use super::conversation::Conversation;
+use super::feed::{self, Feed, Subscribed};
+use super::handler::{Handler, Subscription};
+use super::line::Over;
+use crate::lease::{self, Error, Event};
+use crate::{Time, matches, protocol};
+
+impl<H: Handler> Conversation<H> {
+    pub(super) async fn answer_leases(
+        &mut self,
+        call: lease::Call,
+        more: bool,
+        oneway: bool,
+    ) -> Result<(), Over> {
+        use lease::Call::*;
+        let Self { line, peer, handler, statistics, end } = self;
+        let (handler, peer) = (&**handler, &*peer);
+        let allowed = || handler.may_change(peer).map_err(|needed| Error::AccessDenied { needed });
+        match call {
+            Monitor(call) => feed::run(Events { handler, peer, call }, line, statistics, end).await,
+            List(call) => {
+                let pattern = call.interface.clone().unwrap_or_else(|| "*".to_owned());
+                match line.attended(oneway, handler.list(peer, call)).await? {
+                    Ok(leases) => {
+                        let reply = |lease| lease::ListReply { lease };
+                        let nothing = || Error::NotManaged { interface: pattern, holder: None };
+                        line.list(more, leases, reply, nothing).await
+                    }
+                    Err(error) => Ok(line.connection.fail(&error)?),
+                }
+            }
+            Acquire(call) => {
+                let answer = async {
+                    allowed()?;
+                    handler.acquire(peer, call).await
+                };
+                line.answer(oneway, answer).await
+            }
+            Renew(call) => {
+                let answer = async {
+                    allowed()?;
+                    handler.renew(peer, call).await
+                };
+                line.answer(oneway, answer).await
+            }
+            Release(call) => {
+                let answer = async {
+                    allowed()?;
+                    handler.release(peer, call).await
+                };
+                line.answer(oneway, answer).await
+            }
+            Inform(call) => {
+                let answer = async {
+                    allowed()?;
+                    handler.inform(peer, call).await
+                };
+                line.answer(oneway, answer).await
+            }
+        }
+    }
+}
+
+/// What happens to leases.
+struct Events<'a, H: Handler> {
+    handler: &'a H,
+    peer: &'a H::Peer,
+    call: lease::Monitor,
+}
+
+impl<H: Handler> Feed for Events<'_, H> {
+    type Item = Arc<Event>;
+    type Error = Error;
+
+    async fn subscribe(&mut self) -> Result<Subscribed<Arc<Event>>, Error> {
+        let Subscription { snapshot, events } =
+            self.handler.subscribe(self.peer, &self.call).await?;
+        Ok(Subscribed { snapshot: Box::new(snapshot.into_iter()), channels: vec![events] })
+    }
+
+    fn tell(
+        &mut self,
+        connection: &mut Connection,
+        event: Arc<Event>,
+    ) -> Result<(), protocol::Error> {
+        // Borrowed, where `MonitorReply` would own.
+        #[derive(Serialize)]
+        struct Reply<'a> {
+            event: &'a Event,
+        }
+        let pattern = self.call.interface.as_deref().unwrap_or("*");
+        let concerns_all = event.kind == lease::EventKind::Resync;
+        match concerns_all || matches(pattern, &event.interface) {
+            true => connection.reply_and_continue(&Reply { event: &event }),
+            false => Ok(()),
+        }
+    }
+
+    fn missed(&mut self, _: u64) -> Option<Arc<Event>> {
+        Some(Arc::new(Event {
+            kind: lease::EventKind::Resync,
+            time: Time::now(),
+            interface: String::new(),
+            ifindex: 0,
+            family: lease::Family::Ipv4,
+            text: "This subscriber was too slow and missed events; what there is follows."
+                .to_owned(),
+            lease: None,
+        }))
+    }
+
+    fn cancelled(&self) -> Error {
+        Error::Cancelled { interface: self.call.interface.clone().unwrap_or_default() }
+    }
+}

@@ -1,0 +1,312 @@
+//! The canned daemon's port reservations.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use iphelper_api::Time;
+use iphelper_api::ports::{
+    Acquire, Associate, Create, Delete, DeleteReply, Denial, Denials, Error, Event, EventKind,
+    Grant, Guard, GuardLevel, Holder, Holders, Kind, List, Lookup, Protocol, Refusal, Release,
+    Reservation, Revoke, StatusReply, Who,
+};
+use iphelper_api::server::{PortHandler, Subscription};
+use tokio::sync::broadcast;
+
+/// Reservations of a daemon that has no kernel under it.
+pub(crate) struct CannedPorts {
+    pub(crate) reservations: Mutex<Vec<Reservation>>,
+    /// What the descriptors of Associate and Acquire were, as `/proc/self/fd` names them.
+    pub(crate) sockets: Mutex<Vec<String>>,
+    pub(crate) created: Mutex<Vec<Create>>,
+    pub(crate) recent: Vec<Arc<Denial>>,
+    /// Senders are dropped to end every subscription.
+    pub(crate) denials: Mutex<Option<broadcast::Sender<Arc<Denial>>>>,
+    pub(crate) events: Mutex<Option<broadcast::Sender<Arc<Event>>>>,
+}
+
+impl Default for CannedPorts {
+    fn default() -> Self {
+        let udp = Reservation {
+            protocol: Protocol::Udp,
+            expires_at: None,
+            purpose: None,
+            users: Vec::new(),
+            cgroups: Vec::new(),
+            ..reservation(8, 6000, 1)
+        };
+        Self {
+            reservations: Mutex::new(vec![reservation(7, 5000, 20), udp]),
+            sockets: Mutex::default(),
+            created: Mutex::default(),
+            recent: (0..3).map(|number| Arc::new(denial(5000 + number))).collect(),
+            denials: Mutex::new(Some(broadcast::channel(64).0)),
+            events: Mutex::new(Some(broadcast::channel(64).0)),
+        }
+    }
+}
+
+/// A reservation with every field present; its token is a million times its id.
+pub(crate) fn reservation(id: u64, start_port: u16, number_of_ports: u16) -> Reservation {
+    Reservation {
+        id: id.into(),
+        protocol: Protocol::Tcp,
+        start_port,
+        number_of_ports,
+        kind: Kind::Persistent,
+        token: Some((id * 1_000_000).into()),
+        owner: who(),
+        purpose: Some("web".into()),
+        created_at: time(1_800_000_000),
+        expires_at: Some(time(1_800_003_600)),
+        refusal: Refusal::AccessDenied,
+        dry_run: false,
+        low_ports: false,
+        users: vec![1000],
+        cgroups: vec!["web.service".into()],
+        denials: 3,
+    }
+}
+
+pub(crate) fn denial(port: u16) -> Denial {
+    Denial {
+        time: time(1_800_000_100),
+        protocol: Protocol::Tcp,
+        port,
+        who: who(),
+        reservation: 7.into(),
+        start_port: 5000,
+        number_of_ports: 20,
+        dry_run: false,
+        suppressed: 0,
+    }
+}
+
+fn who() -> Who {
+    Who {
+        uid: 1000,
+        user: Some("sam".into()),
+        pid: Some(4711),
+        program: Some("nc".into()),
+        unit: Some("session-1.scope".into()),
+        cgroup: Some("/user.slice/session-1.scope".into()),
+    }
+}
+
+fn time(seconds: u64) -> Time {
+    (UNIX_EPOCH + Duration::from_secs(seconds)).into()
+}
+
+fn holder() -> Holder {
+    Holder {
+        protocol: Protocol::Tcp,
+        port: 5001,
+        address: Ipv4Addr::LOCALHOST.into(),
+        state: "listen".into(),
+        inode: Some(123_456),
+        who: Some(who()),
+        reservation: Some(7.into()),
+        granted: true,
+    }
+}
+
+impl CannedPorts {
+    pub(crate) fn deny(&self, denial: Denial) {
+        if let Some(denials) = &*self.denials.lock().unwrap() {
+            // Nobody may listen.
+            denials.send(Arc::new(denial)).ok();
+        }
+    }
+
+    pub(crate) fn publish(&self, kind: EventKind, reservation: Reservation) {
+        if let Some(events) = &*self.events.lock().unwrap() {
+            events.send(Arc::new(event(kind, reservation))).ok();
+        }
+    }
+
+    pub(crate) fn end_subscriptions(&self) {
+        self.denials.lock().unwrap().take();
+        self.events.lock().unwrap().take();
+    }
+
+    fn find(&self, wanted: impl Fn(&Reservation) -> bool) -> Option<Reservation> {
+        self.reservations.lock().unwrap().iter().find(|one| wanted(one)).cloned()
+    }
+
+    fn of_block(
+        &self,
+        protocol: Protocol,
+        start_port: u16,
+        count: u16,
+    ) -> Result<Reservation, Error> {
+        let exactly = |one: &Reservation| {
+            (one.protocol, one.start_port, one.number_of_ports) == (protocol, start_port, count)
+        };
+        self.find(exactly).ok_or(Error::NotFound {})
+    }
+
+    fn note(&self, socket: &OwnedFd) -> Result<(), Error> {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        let link = link.display().to_string();
+        if !link.starts_with("socket:") {
+            return Err(Error::SocketNotSupported { reason: "it is no socket".into() });
+        }
+        self.sockets.lock().unwrap().push(link);
+        Ok(())
+    }
+}
+
+fn event(kind: EventKind, reservation: Reservation) -> Event {
+    let text = format!("Something happened to {}.", reservation.start_port);
+    Event { kind, time: time(1_800_000_200), text, reservation: Some(reservation) }
+}
+
+impl PortHandler<u32> for CannedPorts {
+    async fn create(&self, _: &u32, call: Create) -> Result<Reservation, Error> {
+        self.created.lock().unwrap().push(call.clone());
+        match (call.protocol, call.start_port) {
+            (_, 0) => Err(Error::InvalidParameter {
+                parameter: "start_port".into(),
+                reason: "0 is no port".into(),
+            }),
+            (_, 5000..5020) => Err(Error::SharingViolation {
+                port: 5000,
+                holder: None,
+                reservation: self.find(|one| one.start_port == 5000).map(Box::new),
+            }),
+            (_, 8080) => Err(Error::SharingViolation {
+                port: 8080,
+                holder: Some(Box::new(Holder { port: 8080, ..holder() })),
+                reservation: None,
+            }),
+            (protocol, start_port) => {
+                let made = Reservation {
+                    protocol,
+                    purpose: call.purpose,
+                    ..reservation(9, start_port, call.number_of_ports)
+                };
+                self.reservations.lock().unwrap().push(made.clone());
+                Ok(made)
+            }
+        }
+    }
+
+    async fn lookup(&self, _: &u32, call: Lookup) -> Result<Reservation, Error> {
+        self.of_block(call.protocol, call.start_port, call.number_of_ports)
+    }
+
+    async fn delete(&self, _: &u32, call: Delete) -> Result<DeleteReply, Error> {
+        let found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
+        self.reservations.lock().unwrap().retain(|one| one.id != found.id);
+        Ok(DeleteReply { killed: if call.kill == Some(true) { 2 } else { 0 } })
+    }
+
+    async fn list(&self, _: &u32, call: List) -> Result<Vec<Reservation>, Error> {
+        let reservations = self.reservations.lock().unwrap();
+        let wanted = |one: &&Reservation| call.protocol.is_none_or(|wanted| wanted == one.protocol);
+        Ok(reservations.iter().filter(wanted).cloned().collect())
+    }
+
+    async fn associate(
+        &self,
+        _: &u32,
+        call: Associate,
+        socket: OwnedFd,
+    ) -> Result<Reservation, Error> {
+        self.note(&socket)?;
+        self.find(|one| one.token == Some(call.token)).ok_or(Error::InvalidToken {})
+    }
+
+    async fn acquire(&self, _: &u32, call: Acquire, socket: OwnedFd) -> Result<Reservation, Error> {
+        self.note(&socket)?;
+        let number_of_ports = call.number_of_ports;
+        match number_of_ports {
+            1000.. => Err(Error::NoFreeBlock { number_of_ports }),
+            100.. => Err(Error::QuotaExceeded {
+                what: "ports by runtime reservations".into(),
+                limit: 64,
+                held: 60,
+            }),
+            _ => {
+                let start_port = call.start_port.unwrap_or(40_000);
+                let kind = Kind::Runtime;
+                let made = Reservation { kind, ..reservation(10, start_port, number_of_ports) };
+                self.reservations.lock().unwrap().push(made.clone());
+                Ok(made)
+            }
+        }
+    }
+
+    async fn release(&self, _: &u32, call: Release) -> Result<(), Error> {
+        let mut reservations = self.reservations.lock().unwrap();
+        let before = reservations.len();
+        let its = |one: &Reservation| one.kind == Kind::Runtime && one.token == Some(call.token);
+        reservations.retain(|one| !its(one));
+        if reservations.len() < before { Ok(()) } else { Err(Error::InvalidToken {}) }
+    }
+
+    async fn grant(&self, _: &u32, call: Grant) -> Result<Reservation, Error> {
+        let mut found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
+        found.users.extend(call.users.unwrap_or_default());
+        found.cgroups.extend(call.cgroups.unwrap_or_default());
+        Ok(found)
+    }
+
+    async fn revoke(&self, _: &u32, call: Revoke) -> Result<Reservation, Error> {
+        let mut found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
+        found.users.retain(|user| !call.users.iter().flatten().any(|one| one == user));
+        found.cgroups.retain(|group| !call.cgroups.iter().flatten().any(|one| one == group));
+        Ok(found)
+    }
+
+    async fn holders(&self, _: &u32, call: Holders) -> Result<Vec<Holder>, Error> {
+        let holders = [holder(), Holder { port: 8080, reservation: None, ..holder() }];
+        let wanted = |holder: &Holder| {
+            call.start_port.is_none_or(|start| {
+                let count = call.number_of_ports.unwrap_or(1);
+                (start..start.saturating_add(count)).contains(&holder.port)
+            }) && (call.reserved != Some(true) || holder.reservation.is_some())
+        };
+        Ok(holders.into_iter().filter(wanted).collect())
+    }
+
+    async fn subscribe_to_denials(
+        &self,
+        _: &u32,
+        call: &Denials,
+    ) -> Result<Subscription<Denial>, Error> {
+        let skipped = self.recent.len().saturating_sub(call.recent());
+        let denials = self.denials.lock().unwrap();
+        Ok(Subscription {
+            snapshot: self.recent.iter().skip(skipped).cloned().collect(),
+            events: denials.as_ref().ok_or(Error::Cancelled {})?.subscribe(),
+        })
+    }
+
+    async fn subscribe(&self, _: &u32) -> Result<Subscription<Event>, Error> {
+        let reservations = self.reservations.lock().unwrap();
+        let state = |one: &Reservation| Arc::new(event(EventKind::State, one.clone()));
+        let events = self.events.lock().unwrap();
+        Ok(Subscription {
+            snapshot: reservations.iter().map(state).collect(),
+            events: events.as_ref().ok_or(Error::Cancelled {})?.subscribe(),
+        })
+    }
+
+    async fn status(&self, _: &u32) -> Result<StatusReply, Error> {
+        Ok(StatusReply {
+            guard: Guard {
+                level: GuardLevel::Full,
+                needed: true,
+                cgroup: Some("/sys/fs/cgroup".into()),
+                covers_all: Some(true),
+                pinned: Some("/sys/fs/bpf/iphelper/3/v1".into()),
+                limits: vec!["SCTP is not covered.".into()],
+            },
+            reservations: 2,
+            runtime_reservations: 0,
+            ports: 21,
+        })
+    }
+}
