@@ -102,6 +102,11 @@ impl Host {
         self.daemon.as_ref().map(Daemon::log).unwrap_or_default()
     }
 
+    /// Whether a daemon was started and not ended by [`stop`](Self::stop) or [`kill`](Self::kill).
+    pub fn has_daemon(&self) -> bool {
+        self.daemon.is_some()
+    }
+
     /// Whether the daemon has not ended.
     pub fn daemon_lives(&mut self) -> bool {
         self.daemon().process().status().is_none()

@@ -3,7 +3,8 @@
 //! [`Host`] is a host under test: a namespace with `eth0` plugged into a [`lab::Lan`], the daemon as
 //! it was built, and everything that passes the wire on record. When a test fails, it prints the
 //! daemon's log and the frames. [`varlink`] speaks the daemon's protocol by itself, so that the
-//! tests do not trust the client library. [`servers`] puts servers on the wire.
+//! tests do not trust the client library. [`servers`] puts servers on the wire. [`ports`] is a host
+//! whose ports are reserved, and the strangers that want them.
 //!
 //! A test waits for conditions, [`PATIENCE`] long at most, and never for time to pass.
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 mod host;
 mod iph;
+pub mod ports;
 pub mod servers;
 pub mod varlink;
 

@@ -42,9 +42,7 @@ impl Connection {
     }
 
     fn send(&mut self, method: &str, parameters: Value, more: bool) {
-        let method = format!("org.iphelper.{method}");
-        let call = json!({"method": method, "parameters": parameters, "more": more});
-        self.send_raw(&call.to_string());
+        self.send_raw(&call(method, parameters, more));
     }
 
     /// Sends this text as one message.
@@ -55,20 +53,37 @@ impl Connection {
 
     /// The next reply; `None` when the connection has ended.
     pub fn receive(&mut self) -> Option<Result<Value, Error>> {
+        self.message().map(|bytes| reply(&bytes))
+    }
+
+    /// Calls a method with `more`, for as many replies as there are. An error is the end of them.
+    pub fn list(&mut self, method: &str, parameters: Value) -> Result<Vec<Value>, Error> {
+        self.subscribe(method, parameters);
+        let mut replies = Vec::new();
+        loop {
+            let bytes = self.message().expect("a reply before the connection ends");
+            replies.push(reply(&bytes)?);
+            if !continues(&bytes) {
+                return Ok(replies);
+            }
+        }
+    }
+
+    /// Sends a call's text and waits for its answer; an error when the connection ends meanwhile.
+    pub fn try_exchange(&mut self, text: &str) -> io::Result<Result<Value, Error>> {
+        self.stream.get_mut().write_all(&[text.as_bytes(), b"\0"].concat())?;
+        let mut bytes = Vec::new();
+        self.stream.read_until(0, &mut bytes)?;
+        match bytes.pop() {
+            Some(0) => Ok(reply(&bytes)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn message(&mut self) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         self.stream.read_until(0, &mut bytes).expect("a reply in time");
-        if bytes.pop() != Some(0) {
-            return None;
-        }
-        let reply: Value = serde_json::from_slice(&bytes).expect("replies are JSON");
-        let parameters = reply["parameters"].clone();
-        Some(match reply["error"].as_str() {
-            None => Ok(parameters),
-            Some(error) => {
-                let name = error.rsplit('.').next().unwrap_or(error).to_owned();
-                Err(Error { name, parameters })
-            }
-        })
+        (bytes.pop() == Some(0)).then_some(bytes)
     }
 
     /// The next event of a monitor that matches.
@@ -82,4 +97,27 @@ impl Connection {
             }
         }
     }
+}
+
+/// A call's message without its zero byte.
+pub fn call(method: &str, parameters: Value, more: bool) -> String {
+    let method = format!("org.iphelper.{method}");
+    json!({"method": method, "parameters": parameters, "more": more}).to_string()
+}
+
+/// What a message without its zero byte says.
+pub fn reply(message: &[u8]) -> Result<Value, Error> {
+    let reply: Value = serde_json::from_slice(message).expect("replies are JSON");
+    let parameters = reply["parameters"].clone();
+    match reply["error"].as_str() {
+        None => Ok(parameters),
+        Some(error) => {
+            let name = error.rsplit('.').next().unwrap_or(error).to_owned();
+            Err(Error { name, parameters })
+        }
+    }
+}
+
+fn continues(message: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(message).is_ok_and(|reply| reply["continues"] == true)
 }
