@@ -202,8 +202,10 @@ impl Manager {
     fn next_transaction(&mut self, now: Instant) -> Option<Transaction> {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
+            let ending: Vec<Id> = self.ending.iter().map(|(id, _)| *id).collect();
             let behind = self.ledger.entries().filter(|(_, entry)| !entry.owed.is_empty());
-            self.ending.extend(behind.map(|(id, _)| (id, Purpose::CatchUp)));
+            let behind = behind.map(|(id, _)| id).filter(|id| !ending.contains(id));
+            self.ending.extend(behind.map(|id| (id, Purpose::CatchUp)));
             self.is_unenforced |= self.enforce_again;
         }
         if std::mem::take(&mut self.is_unenforced) {
@@ -211,10 +213,13 @@ impl Manager {
             return Some(Transaction::new(Purpose::Enforce, None, ENFORCE));
         }
         while let Some((id, purpose)) = self.ending.pop_front() {
-            // Whatever was left to do for it: an end does all of that, and catching up just that.
-            let owed = self.ledger.get_mut(id).map(|entry| std::mem::take(&mut entry.owed));
-            let Some(owed) = owed else { continue };
-            let steps = if let Purpose::CatchUp = purpose { &owed } else { END };
+            // An end does whatever was left to do.
+            if self.ending.iter().any(|(other, _)| *other == id) {
+                continue;
+            }
+            let Some(entry) = self.ledger.get_mut(id) else { continue };
+            let owed = std::mem::take(&mut entry.owed);
+            let steps = if entry.stage == Stage::InForce { &owed } else { END };
             return Some(Transaction::new(purpose, Some(id), steps));
         }
         while let Some(Waiting { id, command }) = self.waiting.pop_front() {

@@ -148,8 +148,12 @@ impl Life {
             }
             Move::Delete { place, kill } => {
                 let Some(known) = told.at(place, Kind::Persistent).cloned() else { return };
-                told.doubt(known.id);
                 let (protocol, block) = (known.protocol, known.block);
+                let is_meant =
+                    |other: &&Reservation| (other.protocol, other.block) == (protocol, block);
+                let meant: Vec<Id> =
+                    told.lasting.values().filter(is_meant).map(|other| other.id).collect();
+                meant.into_iter().for_each(|id| told.doubt(id));
                 world.command(Command::Delete { protocol, block, kill });
             }
             Move::Release { place } => {
