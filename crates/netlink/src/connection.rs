@@ -108,7 +108,7 @@ impl<T: Transport> Connection<T> {
         // Without asking for an acknowledgement: the row is the answer.
         request.encode(self.sequence, 0, &mut self.outgoing);
         self.transport.send(&self.outgoing)?;
-        let deadline_at = Instant::now() + self.timeout;
+        let deadline_at = deadline(self.timeout);
         loop {
             let Some(length) = self.receive(deadline_at)? else {
                 // An interface with hundreds of virtual functions: ask again, with room for it.
@@ -190,7 +190,7 @@ impl<T: Transport> Connection<T> {
         visitor: &mut impl for<'a> FnMut(Visit<R::View<'a>>),
         gather: bool,
     ) -> Result<(), Error> {
-        let deadline_at = Instant::now() + self.timeout;
+        let deadline_at = deadline(self.timeout);
         let mut gathered = 0;
         loop {
             if gather && dump.attempts() == GATHER_AFTER {
@@ -218,9 +218,9 @@ impl<T: Transport> Connection<T> {
     /// Throws away the rest of a reading that was given up: the kernel refuses the next one
     /// (`EBUSY`) until this one is received to its end.
     fn drain(&mut self) {
-        let deadline_at = Instant::now() + self.timeout.max(Duration::from_secs(1));
+        let deadline_at = deadline(self.timeout.max(Duration::from_secs(1)));
         while self.transport.receive(&mut self.buffer, Some(Duration::ZERO)).is_ok()
-            && Instant::now() < deadline_at
+            && left(deadline_at).is_ok()
         {}
     }
 
@@ -228,7 +228,7 @@ impl<T: Transport> Connection<T> {
     fn attempt<R: Row>(
         &mut self,
         dump: &mut Dump,
-        deadline_at: Instant,
+        deadline_at: Option<Instant>,
         visitor: &mut impl for<'a> FnMut(Visit<R::View<'a>>),
     ) -> Result<Progress, Error> {
         loop {
@@ -293,7 +293,7 @@ impl<T: Transport> Connection<T> {
         first: u32,
         answers: &mut [Option<Result<(), Error>>],
     ) -> Result<(), Error> {
-        let deadline_at = Instant::now() + self.timeout;
+        let deadline_at = deadline(self.timeout);
         let mut outstanding = answers.len();
         while outstanding > 0 {
             let Some(length) = self.receive(deadline_at)? else { continue };
@@ -311,7 +311,7 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Receives one datagram. `None` stands for one that was too long; the next of its size fits.
-    fn receive(&mut self, deadline_at: Instant) -> Result<Option<usize>, Error> {
+    fn receive(&mut self, deadline_at: Option<Instant>) -> Result<Option<usize>, Error> {
         loop {
             match self.transport.receive(&mut self.buffer, Some(left(deadline_at)?)) {
                 Ok(Received::Datagram(length)) => return Ok(Some(length)),
@@ -335,10 +335,16 @@ impl<T: Transport> Connection<T> {
     }
 }
 
-fn left(deadline_at: Instant) -> Result<Duration, Error> {
-    match deadline_at.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(Error::TimedOut),
-        left => Ok(left),
+/// When a time from now is over; `None` for one that never is.
+fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+fn left(deadline_at: Option<Instant>) -> Result<Duration, Error> {
+    match deadline_at.map(|at| at.saturating_duration_since(Instant::now())) {
+        Some(Duration::ZERO) => Err(Error::TimedOut),
+        Some(left) => Ok(left),
+        None => Ok(Duration::MAX),
     }
 }
 

@@ -32,6 +32,9 @@ pub enum Event<'a> {
     Ipv6(Change, Ipv6Link),
     /// A setting is new or changed, or is gone.
     Netconf(Change, Netconf),
+    /// The next-hop object of this number is new or changed, or is gone: the routes that refer to
+    /// it go another way, or go.
+    NextHop(Change, u32),
     /// A message of another type.
     Other(Message<'a>),
     /// A message that could not be read. What follows in the same datagram is lost too if the
@@ -88,7 +91,7 @@ impl Events {
 fn decode(message: Message<'_>) -> Option<Event<'_>> {
     let change = match message.kind {
         RTM_DELLINK | RTM_DELADDR | RTM_DELROUTE | RTM_DELNEIGH | RTM_DELMULTICAST
-        | RTM_DELANYCAST | RTM_DELNETCONF => Change::Gone,
+        | RTM_DELANYCAST | RTM_DELNETCONF | RTM_DELNEXTHOP => Change::Gone,
         _ => Change::Present,
     };
     let event = match message.kind {
@@ -107,6 +110,10 @@ fn decode(message: Message<'_>) -> Option<Event<'_>> {
         RTM_NEWNEIGH | RTM_DELNEIGH => {
             Neighbor::view(&message)?.map(|view| Event::Neighbor(change, view))
         }
+        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => match message.body::<8>() {
+            Ok((_, attributes)) => Ok(Event::NextHop(change, attributes.get(NHA_ID)?.u32()?)),
+            Err(error) => Err(error),
+        },
         _ => Ok(Event::Other(message)),
     };
     Some(event.unwrap_or_else(Event::Malformed))

@@ -58,6 +58,8 @@ pub const RTM_SETNEIGHTBL: u16 = 67;
 pub const RTM_NEWNEIGHTBL: u16 = 64;
 pub const RTM_NEWNETCONF: u16 = 80;
 pub const RTM_DELNETCONF: u16 = 81;
+pub const RTM_NEWNEXTHOP: u16 = 104;
+pub const RTM_DELNEXTHOP: u16 = 105;
 
 pub const RTNLGRP_LINK: u32 = 1;
 pub const RTNLGRP_NEIGH: u32 = 3;
@@ -68,6 +70,7 @@ pub const RTNLGRP_IPV6_ROUTE: u32 = 11;
 pub const RTNLGRP_IPV6_IFINFO: u32 = 12;
 pub const RTNLGRP_IPV4_NETCONF: u32 = 24;
 pub const RTNLGRP_IPV6_NETCONF: u32 = 25;
+pub const RTNLGRP_NEXTHOP: u32 = 32;
 pub const RTNLGRP_IPV4_MCADDR: u32 = 37;
 pub const RTNLGRP_IPV6_MCADDR: u32 = 38;
 pub const RTNLGRP_IPV6_ACADDR: u32 = 39;
@@ -175,6 +178,7 @@ pub const RTA_PREF: u16 = 20;
 pub const RTA_EXPIRES: u16 = 23;
 pub const RTA_UID: u16 = 25;
 pub const RTA_NH_ID: u16 = 30;
+pub const NHA_ID: u16 = 1;
 
 pub const RTAX_LOCK: u16 = 1;
 pub const RTAX_MTU: u16 = 2;

@@ -47,14 +47,20 @@ impl Monitor<Socket> {
     /// Subscribes to groups (`RTNLGRP_*`, see [`kernel`](crate::kernel)) in the calling thread's
     /// network namespace.
     ///
-    /// With `CAP_NET_ADMIN` the queue holds 32 MiB, otherwise what the system allows.
+    /// With `CAP_NET_ADMIN` the queue holds 32 MiB, otherwise what the system allows. Groups that
+    /// this kernel does not have are left out: see [`absent`](Self::absent).
     pub fn open(groups: &[u32]) -> io::Result<Self> {
         let socket = Socket::open(NETLINK_ROUTE)?;
         socket.set_receive_buffer(MONITOR_QUEUE)?;
+        let mut absent = Vec::new();
         for group in groups {
-            socket.join(*group)?;
+            match socket.join(*group) {
+                // Groups are numbered in the order they came into the kernel.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => absent.push(*group),
+                outcome => outcome?,
+            }
         }
-        Ok(Self::new(socket))
+        Ok(Self::new(socket).without(&absent))
     }
 }
 

@@ -34,6 +34,39 @@ fn until<T: Transport>(
 }
 
 #[test]
+fn groups_that_the_kernel_does_not_have_are_left_out() {
+    in_namespace("groups_that_the_kernel_does_not_have_are_left_out", |connection| {
+        let mut monitor = Monitor::open(&[4000, kernel::RTNLGRP_LINK]).unwrap();
+        assert_eq!(monitor.absent(), [4000]);
+        let (one, _) = veth(connection, "one", "two");
+        // What is kept comes first, and nothing stands between.
+        monitor.keep().unwrap();
+        assert!(monitor.is_behind());
+        connection.request(&Settings::new().mtu(1400).apply_to(one)).unwrap();
+        let mut seen = Vec::new();
+        until(&mut monitor, "the MTU", |event| {
+            if let Event::Link(Change::Present, view) = event
+                && view.index == one
+            {
+                seen.push(view.mtu);
+            }
+            seen.last() == Some(&1400)
+        });
+        assert!(seen.first() == Some(&1500) && !monitor.is_behind(), "{seen:?}");
+    });
+}
+
+#[test]
+fn a_timeout_may_be_for_ever() {
+    in_namespace("a_timeout_may_be_for_ever", |connection| {
+        connection.set_timeout(Duration::MAX);
+        connection.request(&Settings::new().up().apply_to(1)).unwrap();
+        assert_eq!(connection.dump::<Link>(&link::dump()).unwrap().len(), 1);
+        assert_eq!(connection.one::<Link>(&link::by_index(1)).unwrap().name, "lo");
+    });
+}
+
+#[test]
 fn each_change_is_told() {
     in_namespace("each_change_is_told", |connection| {
         let mut monitor = Monitor::open(&GROUPS).unwrap();
