@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 
+use netlink::kernel::ENODEV;
 use netlink::{Reason, Refusal};
 
 /// Why something about the tables failed.
@@ -14,7 +15,8 @@ pub enum Error {
     #[error("{0}")]
     AlreadyExists(Failure),
 
-    /// What was asked for, or the interface it belongs to, is not there.
+    /// What was asked for, or the interface it belongs to, is not there. If it is the interface that
+    /// was asked for, the code is `ENODEV`.
     #[error("{0}")]
     NotFound(Failure),
 
@@ -67,7 +69,7 @@ pub struct Failure {
     pub subject: String,
     /// What is wrong, in the kernel's own words where it gave any.
     pub problem: String,
-    /// The kernel's error number (`errno(3)`); `None` if the kernel was not asked.
+    /// The kernel's error number (`errno(3)`), or the one it would give; `None` where there is none.
     pub code: Option<i32>,
 }
 
@@ -94,6 +96,11 @@ impl Error {
 
     pub(crate) fn not_found(subject: impl fmt::Display) -> Self {
         Self::NotFound(Failure::new(subject, "not found"))
+    }
+
+    pub(crate) fn no_such_interface(selector: impl fmt::Display) -> Self {
+        let problem = io::Error::from_raw_os_error(ENODEV).to_string();
+        Self::NotFound(Failure { subject: selector.to_string(), problem, code: Some(ENODEV) })
     }
 
     /// Sorts the kernel's answer about `subject`.

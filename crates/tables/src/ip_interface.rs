@@ -71,7 +71,9 @@ pub struct IpInterface {
     pub family: Family,
     /// The largest packet put together again, in bytes.
     pub max_reassembly_size: u32,
-    /// The interface identifier set by hand for autoconfigured addresses; 0 without.
+    /// The interface identifier set by hand for autoconfigured addresses; 0 without. In JSON the
+    /// signed number of the same bits, which every reader has room for.
+    #[serde(with = "crate::signed")]
     pub interface_identifier: u64,
     /// Time between router advertisements sent, at least.
     pub min_router_advertisement_interval: u32,

@@ -72,6 +72,7 @@ mod parameter;
 mod route;
 mod row;
 mod selector;
+mod signed;
 mod stack;
 mod tables;
 mod watch;

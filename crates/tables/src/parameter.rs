@@ -54,7 +54,8 @@ pub(crate) fn write(
     value: i64,
     subject: &str,
 ) -> Result<(), Error> {
-    // The kernel lets no interface be called "." or ".." or anything with a slash.
+    // The kernel lets no interface be called "." or ".." or anything with a slash, and none that
+    // speaks IP "all" or "default".
     let mut path = PathBuf::from(format!("/proc/sys/net/{family}/conf"));
     path.push(interface.as_os_str());
     path.push(name);

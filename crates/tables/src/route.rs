@@ -230,7 +230,8 @@ impl NextHop {
 }
 
 /// What tells a route from all others: the kernel keeps several of one destination, table and
-/// metric apart by their ways.
+/// metric apart by their ways, and IPv4 routes of the same ways by who made them and the address
+/// they prefer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct RouteKey {
@@ -248,6 +249,12 @@ pub struct RouteKey {
     pub kind: RouteType,
     /// Its ways: interface and gateway.
     pub ways: Vec<(Option<u32>, Option<IpAddr>)>,
+    /// Who made it.
+    pub protocol: Protocol,
+    /// How far its destination is.
+    pub scope: Scope,
+    /// The source address for packets of this host.
+    pub preferred_source: Option<IpAddr>,
 }
 
 impl Row for Route {
@@ -262,6 +269,9 @@ impl Row for Route {
             metric: self.metric,
             kind: self.kind,
             ways: self.next_hops.iter().map(|way| (way.ifindex, way.gateway)).collect(),
+            protocol: self.protocol,
+            scope: self.scope,
+            preferred_source: self.preferred_source,
         }
     }
 

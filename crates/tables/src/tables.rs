@@ -9,9 +9,12 @@ use netlink::{
 use crate::directory::{Directory, Entry};
 use crate::ip_interface::PathMtuTimeouts;
 use crate::{
-    AnycastAddress, Error, Interface, IpInterface, Machine, MulticastAddress, Neighbor, Route,
-    Selector, StackEntry, UnicastAddress, parameter, stack,
+    AnycastAddress, Error, Interface, IpInterface, Machine, MulticastAddress, Neighbor, NextHop,
+    Route, Selector, StackEntry, UnicastAddress, parameter, stack,
 };
+
+/// The longest alternative name (`ALTIFNAMSIZ`, with its terminator).
+const LONGEST_NAME: usize = 127;
 
 /// A connection to the kernel of one network namespace, to read and change its tables.
 ///
@@ -61,6 +64,8 @@ impl<T: Transport> Tables<T> {
     pub fn interfaces(&mut self) -> Result<Vec<Interface>, Error> {
         let mut rows = Vec::new();
         self.visit_interfaces(collect(&mut rows))?;
+        // Kernels before 6.9 go through a table of hashes.
+        rows.sort_by_key(|row| row.ifindex);
         if let Some((generic, family)) = &mut self.speeds {
             // A driver that fails to answer leaves its interface's speed unknown, and no more.
             let _ = generic.visit::<LinkSpeed>(&ethtool::dump_speeds(*family), |visit| {
@@ -110,6 +115,7 @@ impl<T: Transport> Tables<T> {
     pub fn ip_interfaces(&mut self, family: Family) -> Result<Vec<IpInterface>, Error> {
         let mut rows = Vec::new();
         self.visit_ip_interfaces(family, collect(&mut rows))?;
+        rows.sort_by_key(|row| (row.ifindex, row.family));
         Ok(rows)
     }
 
@@ -142,7 +148,8 @@ impl<T: Transport> Tables<T> {
         family: Family,
         visitor: impl FnMut(Visit<UnicastAddress>),
     ) -> Result<(), Error> {
-        self.visit_addresses(&address::dump(family, None), UnicastAddress::new, visitor)
+        let request = address::dump(family, None);
+        self.visit_addresses(&request, family, UnicastAddress::new, visitor)
     }
 
     /// All interfaces, and the unicast addresses of a family on them.
@@ -184,6 +191,7 @@ impl<T: Transport> Tables<T> {
         visit.map_err(Error::reading)?;
         let request = address::dump(family, None);
         let visit = self.connection.visit::<Address>(&request, |visit| match visit {
+            Visit::Row(address) if !family.includes(Family::of(address.address)) => {}
             Visit::Row(address) => {
                 if let Some(entry) = directory.get(address.interface) {
                     addresses(Visit::Row(UnicastAddress::new(&address, entry)));
@@ -203,7 +211,9 @@ impl<T: Transport> Tables<T> {
         for family in [Family::Ipv4, Family::Ipv6].into_iter().filter(|f| family.includes(*f)) {
             let request = address::dump_multicast(family, None);
             let mut part = Vec::new();
-            match self.visit_addresses(&request, MulticastAddress::new, collect(&mut part)) {
+            let read =
+                self.visit_addresses(&request, family, MulticastAddress::new, collect(&mut part));
+            match read {
                 Ok(()) => rows.append(&mut part),
                 Err(Error::NotSupported(_)) if family == Family::Ipv4 => {
                     let directory = self.directory()?;
@@ -226,7 +236,8 @@ impl<T: Transport> Tables<T> {
         let mut rows = Vec::new();
         if family.includes(Family::Ipv6) {
             let request = address::dump_anycast(None);
-            match self.visit_addresses(&request, AnycastAddress::new, collect(&mut rows)) {
+            let ipv6 = Family::Ipv6;
+            match self.visit_addresses(&request, ipv6, AnycastAddress::new, collect(&mut rows)) {
                 Ok(()) | Err(Error::NotSupported(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -247,15 +258,31 @@ impl<T: Transport> Tables<T> {
         family: Family,
         mut visitor: impl FnMut(Visit<Route>),
     ) -> Result<(), Error> {
-        let directory = self.directory()?;
+        let mut directory = self.directory()?;
+        let mut late = Vec::new();
         let request = route::dump(family, None, None);
-        let visit = self.connection.visit::<netlink::route::Route>(&request, |visit| {
-            visitor(match visit {
-                Visit::Row(view) => Visit::Row(Route::new(&view, &directory)),
-                Visit::Restart => Visit::Restart,
-            });
+        let visit = self.connection.visit::<netlink::route::Route>(&request, |visit| match visit {
+            Visit::Row(view) if !family.includes(Family::of(view.destination.address)) => {}
+            Visit::Row(view) => {
+                let route = Route::new(&view, &directory);
+                let is_named = |way: &NextHop| way.interface.is_some() || way.ifindex.is_none();
+                match route.next_hops.iter().all(is_named) {
+                    true => visitor(Visit::Row(route)),
+                    false => late.push(route),
+                }
+            }
+            Visit::Restart => {
+                late.clear();
+                visitor(Visit::Restart);
+            }
         });
-        visit.map_err(Error::reading)
+        visit.map_err(Error::reading)?;
+        for mut route in late {
+            if self.name_ways(&mut route, &mut directory)? {
+                visitor(Visit::Row(route));
+            }
+        }
+        Ok(())
     }
 
     /// The neighbours of a family.
@@ -275,6 +302,7 @@ impl<T: Transport> Tables<T> {
         let mut late = Vec::new();
         let request = neighbor::dump(family, None);
         let visit = self.connection.visit::<NeighborEntry>(&request, |visit| match visit {
+            Visit::Row(row) if !family.includes(Family::of(row.address)) => {}
             Visit::Row(row) => match directory.get(row.interface) {
                 Some(entry) => visitor(Visit::Row(Neighbor::new(&row, entry))),
                 None => late.push(row),
@@ -312,15 +340,19 @@ impl<T: Transport> Tables<T> {
     }
 
     /// Addresses of any sort, with the names of their interfaces.
+    ///
+    /// A kernel without a family answers with what it has of the other.
     fn visit_addresses<R>(
         &mut self,
         request: &Request,
+        family: Family,
         row: impl Fn(&Address, &Entry) -> R,
         mut visitor: impl FnMut(Visit<R>),
     ) -> Result<(), Error> {
         let mut directory = self.directory()?;
         let mut late = Vec::new();
         let visit = self.connection.visit::<Address>(request, |visit| match visit {
+            Visit::Row(address) if !family.includes(Family::of(address.address)) => {}
             Visit::Row(address) => match directory.get(address.interface) {
                 Some(entry) => visitor(Visit::Row(row(&address, entry))),
                 None => late.push(address),
@@ -370,15 +402,44 @@ impl<T: Transport> Tables<T> {
         }
     }
 
+    /// Names the interfaces of a route's ways that the directory does not know. Returns whether the
+    /// route is still there: with the interfaces of all its ways it is gone.
+    pub(crate) fn name_ways(
+        &mut self,
+        route: &mut Route,
+        directory: &mut Directory,
+    ) -> Result<bool, Error> {
+        let mut is_there = route.next_hops.is_empty();
+        for way in &mut route.next_hops {
+            if let (Some(ifindex), None) = (way.ifindex, way.interface)
+                && let Some(entry) = self.late_entry(directory, ifindex)?
+            {
+                (way.interface, way.luid) = (Some(entry.name), Some(entry.luid));
+            }
+            is_there |= way.interface.is_some() || way.ifindex.is_none();
+        }
+        Ok(is_there)
+    }
+
     /// Asks for one interface, and makes something of it.
     pub(crate) fn one_link<R>(
         &mut self,
         selector: &Selector,
         make: impl Fn(&LinkView<'_>, &Machine) -> R,
     ) -> Result<R, Error> {
+        let by_index = |ifindex: u32| match i32::try_from(ifindex) {
+            Ok(1..) => Ok(link::by_index(ifindex)),
+            _ => Err(Error::no_such_interface(selector)),
+        };
         let request = match selector {
-            Selector::Index(ifindex) => link::by_index(*ifindex),
-            Selector::Luid(luid) => link::by_index(luid.ifindex()),
+            Selector::Index(0) | Selector::Luid(crate::Luid(0)) => {
+                return Err(Error::invalid(selector, "stands for none"));
+            }
+            Selector::Index(ifindex) => by_index(*ifindex)?,
+            Selector::Luid(luid) => by_index(luid.ifindex())?,
+            Selector::Name(name) if name.len() > LONGEST_NAME => {
+                return Err(Error::no_such_interface(selector));
+            }
             Selector::Name(name) => link::by_name(name),
             Selector::Guid(guid) => {
                 let machine = &self.machine;
@@ -391,7 +452,7 @@ impl<T: Transport> Tables<T> {
                     Visit::Restart => found = None,
                 });
                 visit.map_err(Error::reading)?;
-                return found.ok_or_else(|| Error::not_found(selector));
+                return found.ok_or_else(|| Error::no_such_interface(selector));
             }
         };
         let machine = &self.machine;
@@ -402,7 +463,7 @@ impl<T: Transport> Tables<T> {
         });
         match answer {
             Ok(Some(row)) => Ok(row),
-            Ok(None) => Err(Error::not_found(selector)),
+            Ok(None) => Err(Error::no_such_interface(selector)),
             Err(error) => Err(Error::of(error, selector)),
         }
     }

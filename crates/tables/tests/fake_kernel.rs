@@ -13,7 +13,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use iphelper_tables::{Cache, Change, Delta, Error, Machine, Subscription, Table, Tables, Watch};
+use iphelper_tables::{
+    Cache, Change, Delta, Error, Family, Machine, Subscription, Table, Tables, Watch,
+};
 use netlink::kernel::*;
 use netlink::{Connection, Messages, Monitor, Received, Transport};
 use proptest::prelude::*;
@@ -33,6 +35,12 @@ struct Kernel {
     dumps: Vec<u16>,
     /// Puts attributes nobody knows into every message.
     odd: bool,
+    /// Goes through its interfaces in another order than that of their index.
+    reversed: bool,
+    /// Something changes with every row of an answer that is received.
+    restless: bool,
+    /// How many notifications there is room for.
+    room: Option<usize>,
 }
 
 impl Kernel {
@@ -40,6 +48,9 @@ impl Kernel {
         self.links.insert(index, mtu);
         let row = self.link(index, RTM_NEWLINK, 0, 0);
         self.notifications.push_back(Some(row));
+        if self.room.is_some_and(|room| self.notifications.len() > room) {
+            self.overrun();
+        }
     }
 
     fn delete_link(&mut self, index: u32) {
@@ -107,6 +118,9 @@ impl Kernel {
                 .map(|(i, last)| self.address(*i, *last, RTM_NEWADDR, flags, sequence))
                 .collect(),
         };
+        if self.reversed {
+            rows.reverse();
+        }
         if is_torn {
             // What a torn reading may look like: a row twice, another missing.
             let missing = self.torn as usize % rows.len().max(1);
@@ -170,6 +184,10 @@ impl Transport for Socket {
                 None => None,
             }
         } else {
+            if kernel.restless && !kernel.answers.is_empty() {
+                let mtu = kernel.links.get(&3).copied().unwrap_or_default();
+                kernel.set_link(3, mtu + 1);
+            }
             kernel.answers.pop_front()
         };
         let Some(datagram) = datagram else { return Err(io::ErrorKind::TimedOut.into()) };
@@ -300,6 +318,67 @@ fn torn_tables_are_read_again_and_not_for_ever() {
     kernel.borrow_mut().delete_link(2);
     kernel.borrow_mut().overrun();
     assert_eq!(changes(&mut all), ["-2.2", "-if2", "~if3 mtu"]);
+}
+
+#[test]
+fn lists_are_in_order_and_of_their_family_whatever_the_kernel_does() {
+    let kernel = kernel();
+    kernel.borrow_mut().reversed = true;
+    let connection = Connection::new(Socket { kernel: kernel.clone(), notified: false });
+    let mut tables = Tables::new(connection, Machine::new("fake"));
+    let indices: Vec<u32> = tables.interfaces().unwrap().iter().map(|row| row.ifindex).collect();
+    assert_eq!(indices, [1, 2, 3]);
+    // A kernel without IPv6 answers with its IPv4 addresses when it is asked for IPv6 ones.
+    assert_eq!(tables.unicast_addresses(Family::Ipv4).unwrap().len(), 3);
+    assert_eq!(tables.unicast_addresses(Family::Ipv6).unwrap(), []);
+    let (_, addresses) = tables.interfaces_and_addresses(Family::Ipv6).unwrap();
+    assert_eq!(addresses, []);
+}
+
+#[test]
+fn a_long_reading_does_not_let_the_queue_of_notifications_run_over() {
+    let kernel = kernel();
+    for index in 4..=200 {
+        kernel.borrow_mut().set_link(index, 1500);
+    }
+    kernel.borrow_mut().notifications.clear();
+    kernel.borrow_mut().room = Some(100);
+    kernel.borrow_mut().restless = true;
+    let mut watch = watch(&kernel);
+    watch.process().unwrap();
+    assert_eq!(watch.cache().interfaces().count(), 200);
+    kernel.borrow_mut().restless = false;
+    watch.process().unwrap();
+    let row = watch.cache().interfaces().nth(2).unwrap();
+    assert_eq!((row.ifindex, row.mtu), (3, kernel.borrow().links[&3]));
+    assert_eq!(kernel.borrow().dumps.len(), 2);
+}
+
+#[test]
+fn what_a_kernel_does_not_tell_is_not_followed() {
+    let all = Cache::new(Subscription::to_all(), Machine::new("fake"));
+    let all = all.without_groups(&[RTNLGRP_IPV4_MCADDR, RTNLGRP_IPV6_MCADDR, RTNLGRP_NEXTHOP]);
+    let untold: Vec<_> = Table::ALL.into_iter().filter(|table| !all.follows(*table)).collect();
+    assert_eq!(untold, [Table::MulticastAddress]);
+    let links = Cache::new(Subscription::to([Table::Interface]), Machine::new("fake"));
+    assert!(links.follows(Table::Interface) && !links.follows(Table::Route));
+}
+
+#[test]
+fn changes_nobody_wants_are_forgotten() {
+    let kernel = kernel();
+    let mut watch = watch(&kernel);
+    watch.process().unwrap();
+    watch.forget_changes();
+    assert_eq!(changes(&mut watch), [""; 0]);
+    kernel.borrow_mut().set_link(1, 1400);
+    kernel.borrow_mut().overrun();
+    watch.process().unwrap();
+    // Half told when more happens.
+    assert!(watch.poll_change().is_some());
+    kernel.borrow_mut().set_link(1, 1300);
+    kernel.borrow_mut().delete_address(2, 2);
+    assert_eq!(changes(&mut watch), ["~if1 mtu", "-2.2"]);
 }
 
 #[test]

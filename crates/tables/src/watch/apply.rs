@@ -191,8 +191,11 @@ impl Cache {
     pub(super) fn address(&mut self, presence: Presence, address: &Address) {
         let ifindex = address.interface;
         let Some(entry) = self.directory.get(ifindex) else {
-            // A new interface joins its first groups before the kernel tells of it.
-            self.early.entry(ifindex).or_default().push((presence, *address));
+            // A new interface joins its first groups before the kernel tells of it. What leaves one
+            // that was never heard of says nothing.
+            if presence == Presence::Present || self.early.contains_key(&ifindex) {
+                self.early.entry(ifindex).or_default().push((presence, *address));
+            }
             return;
         };
         let changes = &mut self.changes;
@@ -212,13 +215,13 @@ impl Cache {
             Role::Multicast => keep!(multicast, MulticastAddress, MulticastAddress),
             Role::Anycast => keep!(anycast, AnycastAddress, AnycastAddress),
         }
+        if presence == Presence::Gone && address.role == Role::Unicast {
+            // IPv4 routes that prefer it go, by whatever interface; IPv6 ones prefer nothing then.
+            let prefers = |route: &&Route| route.preferred_source == Some(address.address);
+            let ways: Vec<u32> = self.routes.rows().filter(prefers).flat_map(ways).collect();
+            self.stale_routes.extend(ways);
+        }
         match (address.address, presence) {
-            (IpAddr::V4(_), Presence::Gone) if address.role == Role::Unicast => {
-                let prefers = |route: &Route| route.preferred_source == Some(address.address);
-                if self.routes.rows().any(prefers) {
-                    self.routes_may_differ(ifindex);
-                }
-            }
             // The first sign of IPv6 being turned on, and the last when it is turned off.
             (IpAddr::V6(ipv6), _) if ipv6.is_unicast_link_local() => {
                 let known = self.ip_interfaces.get(&(ifindex, Family::Ipv6)).is_some();
@@ -277,6 +280,14 @@ impl Cache {
 
     pub(super) fn routes_of(&self, ifindex: u32) -> impl Iterator<Item = &Route> {
         self.routes.rows().filter(move |route| route.interfaces().any(|other| other == ifindex))
+    }
+
+    /// The routes that refer to a next-hop object go with it, or go another way.
+    pub(super) fn next_hop_moved(&mut self, id: u32) {
+        if self.routes.rows().any(|route| route.next_hop_id == Some(id)) {
+            // By which interfaces they go then is not known.
+            self.stale_routes.insert(0);
+        }
     }
 
     pub(super) fn neighbor(&mut self, presence: Presence, row: &netlink::neighbor::Neighbor) {

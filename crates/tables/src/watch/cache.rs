@@ -62,6 +62,10 @@ pub struct Cache {
     /// The routes of one interface, while they are read.
     pub(super) partial: Vec<Route>,
     pub(super) changes: VecDeque<Change>,
+    /// The tables read anew have yet to tell how they differ from what they were, after `changes`.
+    pub(super) telling: bool,
+    /// Tables of whose changes this kernel does not tell.
+    pub(super) untold: Vec<Table>,
 }
 
 /// Something to be read from the kernel.
@@ -140,14 +144,38 @@ impl Cache {
             early: BTreeMap::new(),
             partial: Vec::new(),
             changes: VecDeque::new(),
+            telling: false,
+            untold: Vec::new(),
         }
+    }
+
+    /// Takes note that this kernel does not have some of the groups that tell of changes.
+    #[must_use]
+    pub fn without_groups(mut self, absent: &[u32]) -> Self {
+        let concerned = Table::ALL.into_iter().filter(|table| {
+            let groups = Subscription::to([*table]).groups();
+            self.subscription.includes(*table) && groups.iter().any(|group| absent.contains(group))
+        });
+        // A kernel without next-hop objects does not miss them.
+        self.untold = concerned.filter(|table| *table != Table::Route).collect();
+        self
+    }
+
+    /// Whether a table is watched, and the kernel tells of its changes: before Linux 6.14 it does
+    /// not of multicast and anycast addresses, which are then as they were when they were read.
+    #[must_use]
+    pub fn follows(&self, table: Table) -> bool {
+        self.subscription.includes(table) && !self.untold.contains(&table)
     }
 
     /// Takes what the kernel says, in order: notifications, and the rows of answers.
     pub fn handle(&mut self, event: Event<'_>) {
-        match event {
+        if self.lost {
             // The reading to come knows all that was told before it.
-            _ if self.lost => {}
+            return;
+        }
+        self.finish_telling();
+        match event {
             Event::Link(Presence::Present, view) => self.link(&view),
             Event::Link(Presence::Gone, view) => self.link_gone(view.index),
             Event::Address(presence, address) => self.address(presence, &address),
@@ -156,6 +184,7 @@ impl Cache {
             Event::Neighbor(presence, row) => self.neighbor(presence, &row),
             Event::Ipv6(presence, row) => self.ipv6(presence, &row),
             Event::Netconf(presence, row) => self.netconf(presence, row),
+            Event::NextHop(_, id) => self.next_hop_moved(id),
             Event::Lost => self.lost = true,
             // A message whose fixed part is cut off names nothing that could be read again.
             Event::Malformed(_) | Event::Other(_) => {}
@@ -165,6 +194,10 @@ impl Cache {
 
     /// What has to be read next, if anything. Reading has begun with this call.
     pub fn poll_read(&mut self) -> Option<Read> {
+        if self.is_current() {
+            return None;
+        }
+        self.finish_telling();
         if std::mem::take(&mut self.lost) {
             self.begin();
         }
@@ -259,34 +292,55 @@ impl Cache {
         }
     }
 
-    /// Finishes a round: makes the changes of tables that were read anew, and of the stack.
+    /// Finishes a round: the changes of tables that were read anew, and of the stack, can be
+    /// [polled](Self::poll_change).
     ///
     /// Does nothing while whole tables have yet to be read.
     pub fn settle(&mut self) {
-        if self.lost || !self.reads.is_empty() {
+        if self.is_reading() {
             return;
         }
+        self.finish_telling();
         if std::mem::take(&mut self.stack_moved) {
             self.rebuild_stack();
         }
-        let changes = &mut self.changes;
+        macro_rules! settle {
+            ($($table:ident)+) => { $(self.$table.settle();)+ };
+        }
+        settle!(interfaces ip_interfaces stack unicast multicast anycast routes neighbors);
+        self.telling = true;
+    }
+
+    /// The next difference between tables read anew and what they were. They are made one by one:
+    /// a copy of every row at once would double the tables.
+    fn tell(&mut self) -> Option<Change> {
         // What rides on something goes before it, and comes after it.
-        self.neighbors.settle_removed(changes);
-        self.routes.settle_removed(changes);
-        self.anycast.settle_removed(changes);
-        self.multicast.settle_removed(changes);
-        self.unicast.settle_removed(changes);
-        self.stack.settle_removed(changes);
-        self.ip_interfaces.settle_removed(changes);
-        self.interfaces.settle_removed(changes);
-        self.interfaces.settle_present(changes);
-        self.ip_interfaces.settle_present(changes);
-        self.stack.settle_present(changes);
-        self.unicast.settle_present(changes);
-        self.multicast.settle_present(changes);
-        self.anycast.settle_present(changes);
-        self.routes.settle_present(changes);
-        self.neighbors.settle_present(changes);
+        let told = (self.neighbors.tell_removed())
+            .or_else(|| self.routes.tell_removed())
+            .or_else(|| self.anycast.tell_removed())
+            .or_else(|| self.multicast.tell_removed())
+            .or_else(|| self.unicast.tell_removed())
+            .or_else(|| self.stack.tell_removed())
+            .or_else(|| self.ip_interfaces.tell_removed())
+            .or_else(|| self.interfaces.tell_removed())
+            .or_else(|| self.interfaces.tell_present())
+            .or_else(|| self.ip_interfaces.tell_present())
+            .or_else(|| self.stack.tell_present())
+            .or_else(|| self.unicast.tell_present())
+            .or_else(|| self.multicast.tell_present())
+            .or_else(|| self.anycast.tell_present())
+            .or_else(|| self.routes.tell_present())
+            .or_else(|| self.neighbors.tell_present());
+        self.telling &= told.is_some();
+        told
+    }
+
+    /// Makes all differences: the tables are about to change.
+    fn finish_telling(&mut self) {
+        while self.telling {
+            let told = self.tell();
+            self.changes.extend(told);
+        }
     }
 
     /// Whether nothing has to be read.
@@ -305,13 +359,25 @@ impl Cache {
 
     /// The next change, if there is one.
     pub fn poll_change(&mut self) -> Option<Change> {
-        self.changes.pop_front()
+        let change = self.changes.pop_front();
+        if self.changes.is_empty() && self.changes.capacity() > MANY {
+            // There may have been hundreds of thousands.
+            self.changes = VecDeque::new();
+        }
+        match change {
+            None if self.telling => self.tell(),
+            change => change,
+        }
     }
 
-    /// How many changes are waiting.
-    #[must_use]
-    pub fn pending(&self) -> usize {
-        self.changes.len()
+    /// Forgets the changes that have not been polled: nobody wants to know them.
+    pub fn forget_changes(&mut self) {
+        self.changes = VecDeque::new();
+        self.telling = false;
+        macro_rules! forget {
+            ($($table:ident)+) => { $(self.$table.forget();)+ };
+        }
+        forget!(interfaces ip_interfaces stack unicast multicast anycast routes neighbors);
     }
 
     /// The interfaces as they are now. Kept whether they are watched or not.
@@ -356,6 +422,15 @@ impl Cache {
     /// The interface stack as it is now, if it is watched.
     pub fn interface_stack(&self) -> impl Iterator<Item = &StackEntry> {
         self.stack.rows()
+    }
+
+    /// Takes a group that the kernel told by other means than netlink.
+    pub(super) fn ipv4_group(&mut self, ifindex: u32, group: std::net::Ipv4Addr) {
+        let entry = self.directory.get(ifindex);
+        let row = entry.and_then(|entry| MulticastAddress::ipv4(ifindex, entry, group));
+        if let Some(row) = row {
+            self.multicast.put(row, &mut self.changes);
+        }
     }
 
     /// Starts to read everything that is watched.

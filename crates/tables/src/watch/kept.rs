@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use super::{Change, Delta};
 use crate::row::{Row, Weight};
@@ -9,14 +10,27 @@ pub(super) struct Kept<R: Row> {
     rows: BTreeMap<R::Key, R>,
     /// While the table is read anew: as it was before. Nothing is told meanwhile.
     former: Option<BTreeMap<R::Key, R>>,
+    /// While it is told how it differs from what it was.
+    telling: Option<Telling<R>>,
     /// How to tell a change; `None` if nobody wants to know.
     tell: Option<fn(Delta<R>) -> Change>,
     lifetimes: bool,
 }
 
+/// How far the difference between a table and what it was has been told.
+#[derive(Debug)]
+struct Telling<R: Row> {
+    /// What was, without what has been told.
+    former: BTreeMap<R::Key, R>,
+    /// Those up to this one are still there, or were told to be gone.
+    removed: Bound<R::Key>,
+    /// Those up to this one have been told to be there.
+    present: Bound<R::Key>,
+}
+
 impl<R: Row> Kept<R> {
     pub(super) fn new(tell: Option<fn(Delta<R>) -> Change>, lifetimes: bool) -> Self {
-        Self { rows: BTreeMap::new(), former: None, tell, lifetimes }
+        Self { rows: BTreeMap::new(), former: None, telling: None, tell, lifetimes }
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = &R> {
@@ -37,13 +51,15 @@ impl<R: Row> Kept<R> {
 
     /// Adds a row or replaces the one of its key.
     pub(super) fn put(&mut self, row: R, changes: &mut VecDeque<Change>) {
-        let tells = self.tell.is_some() && self.former.is_none();
         let key = row.key();
-        let copy = tells.then(|| row.clone());
-        let before = self.rows.insert(key, row);
-        if let Some(delta) = copy.and_then(|row| self.delta(before, row)) {
-            changes.extend(self.tell.map(|tell| tell(delta)));
+        if let Some(tell) = self.tell.filter(|_| self.former.is_none()) {
+            let delta = match self.rows.get(&key) {
+                Some(before) => self.change(before, &row),
+                None => Some(Delta::Added { row: row.clone() }),
+            };
+            changes.extend(delta.map(tell));
         }
+        self.rows.insert(key, row);
     }
 
     /// Removes a row; returns whether it was there.
@@ -62,28 +78,64 @@ impl<R: Row> Kept<R> {
         self.former.get_or_insert(rows);
     }
 
-    /// Tells which rows are gone since [`begin`](Self::begin).
-    pub(super) fn settle_removed(&mut self, changes: &mut VecDeque<Change>) {
-        let (Some(former), Some(tell)) = (&mut self.former, self.tell) else { return };
-        for (_, row) in former.extract_if(.., |key, _| !self.rows.contains_key(key)) {
-            changes.push_back(tell(Delta::Removed { row }));
-        }
+    /// Ends reading anew: the difference to what was before [`begin`](Self::begin) can be told.
+    /// Until it has been, the table must not change.
+    pub(super) fn settle(&mut self) {
+        let former = self.former.take().filter(|_| self.tell.is_some());
+        self.telling = former.map(|former| Telling {
+            former,
+            removed: Bound::Unbounded,
+            present: Bound::Unbounded,
+        });
     }
 
-    /// Tells which rows are new or changed since [`begin`](Self::begin), and goes on as usual.
-    pub(super) fn settle_present(&mut self, changes: &mut VecDeque<Change>) {
-        let (Some(mut former), Some(tell)) = (self.former.take(), self.tell) else { return };
-        for (key, row) in &self.rows {
-            let delta = self.delta(former.remove(key), row.clone());
-            changes.extend(delta.map(tell));
-        }
+    /// Forgets what has yet to be told.
+    pub(super) fn forget(&mut self) {
+        self.telling = None;
     }
 
-    fn delta(&self, before: Option<R>, row: R) -> Option<Delta<R>> {
-        let Some(before) = before else { return Some(Delta::Added { row }) };
-        let members = row.difference(&before);
-        let weight = members.iter().map(|member| row.weight(&before, member)).max()?;
+    /// The next row that is gone since [`begin`](Self::begin).
+    pub(super) fn tell_removed(&mut self) -> Option<Change> {
+        let (Some(telling), Some(tell)) = (&mut self.telling, self.tell) else { return None };
+        let begin = std::mem::replace(&mut telling.removed, Bound::Unbounded);
+        let mut left = telling.former.range((begin, Bound::Unbounded));
+        let gone = left.find(|(key, _)| !self.rows.contains_key(*key));
+        let Some(key) = gone.map(|(key, _)| key.clone()) else {
+            telling.removed = match telling.former.last_key_value() {
+                Some((last, _)) => Bound::Excluded(last.clone()),
+                None => Bound::Unbounded,
+            };
+            return None;
+        };
+        let row = telling.former.remove(&key)?;
+        telling.removed = Bound::Excluded(key);
+        Some(tell(Delta::Removed { row }))
+    }
+
+    /// The next row that is new or changed since [`begin`](Self::begin), once all that are gone
+    /// have been told.
+    pub(super) fn tell_present(&mut self) -> Option<Change> {
+        let (Some(mut telling), Some(tell)) = (self.telling.take(), self.tell) else { return None };
+        let begin = std::mem::replace(&mut telling.present, Bound::Unbounded);
+        for (key, row) in self.rows.range((begin, Bound::Unbounded)) {
+            let delta = match telling.former.remove(key) {
+                Some(before) => self.change(&before, row),
+                None => Some(Delta::Added { row: row.clone() }),
+            };
+            if let Some(delta) = delta {
+                telling.present = Bound::Excluded(key.clone());
+                self.telling = Some(telling);
+                return Some(tell(delta));
+            }
+        }
+        None
+    }
+
+    /// What there is to tell of a row that was there before.
+    fn change(&self, before: &R, row: &R) -> Option<Delta<R>> {
+        let members = row.difference(before);
+        let weight = members.iter().map(|member| row.weight(before, member)).max()?;
         let told = weight == Weight::State || weight == Weight::Lifetime && self.lifetimes;
-        told.then_some(Delta::Changed { row, members })
+        told.then(|| Delta::Changed { row: row.clone(), members })
     }
 }

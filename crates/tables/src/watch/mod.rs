@@ -14,7 +14,9 @@ use netlink::address::Address;
 use netlink::link::Link;
 use netlink::neighbor::Neighbor;
 use netlink::route::Route;
-use netlink::{Change as Presence, Connection, Event, Monitor, Reason, Socket, Transport, Visit};
+use netlink::{
+    Change as Presence, Connection, Event, Family, Monitor, Reason, Socket, Transport, Visit, link,
+};
 
 pub use cache::{Cache, Read};
 pub use change::{Change, Delta};
@@ -26,6 +28,8 @@ use crate::{Error, Machine};
 const ATTEMPTS: u32 = 50;
 /// How many readings are done before the changes get their turn, should the kernel never pause.
 const ROUNDS: u32 = 256;
+/// After how many rows of a reading the queue of notifications is emptied.
+const ROWS_BETWEEN: usize = 64;
 /// How many datagrams are taken before the changes get their turn, should the kernel never pause.
 const BATCH: usize = 100_000;
 
@@ -75,11 +79,17 @@ pub struct Watch<T = Socket> {
 impl Watch {
     /// Subscribes and reads, in the calling thread's network namespace.
     pub fn open(subscription: Subscription) -> Result<Self, Error> {
-        let monitor = Monitor::open(&subscription.groups())?;
-        let cache = Cache::new(subscription, Machine::local());
-        let mut watch = Self { monitor, connection: Connection::open()?, cache };
+        let mut watch = Self::subscribe(subscription)?;
         watch.process()?;
         Ok(watch)
+    }
+
+    /// Subscribes, in the calling thread's network namespace. Nothing is read before
+    /// [`process`](Self::process).
+    pub fn subscribe(subscription: Subscription) -> Result<Self, Error> {
+        let monitor = Monitor::open(&subscription.groups())?;
+        let cache = Cache::new(subscription, Machine::local()).without_groups(monitor.absent());
+        Ok(Self { monitor, connection: Connection::open()?, cache })
     }
 }
 
@@ -119,12 +129,17 @@ impl<T: Transport> Watch<T> {
             self.drain()?;
         }
         self.cache.settle();
-        Ok(self.cache.is_current())
+        Ok(self.cache.is_current() && !self.monitor.is_behind())
     }
 
     /// The next change, if there is one already.
     pub fn poll_change(&mut self) -> Option<Change> {
         self.cache.poll_change()
+    }
+
+    /// Forgets the changes there are already: nobody wants to know them.
+    pub fn forget_changes(&mut self) {
+        self.cache.forget_changes();
     }
 
     /// The next change, waiting for it until `timeout` is over (`None`: for ever).
@@ -172,14 +187,27 @@ impl<T: Transport> Watch<T> {
     fn read(&mut self, read: Read) -> Result<(), Error> {
         let request = read.request();
         let (cache, connection) = (&mut self.cache, &mut self.connection);
+        let (monitor, mut kept) = (&mut self.monitor, Ok(()));
         let here = Presence::Present;
+        let mut rows = 0_usize;
         macro_rules! visit {
             ($row:ty, $event:expr) => {
                 connection.gather::<$row>(&request, |visit| match visit {
-                    Visit::Row(view) => cache.read(read, $event(view)),
+                    Visit::Row(view) => {
+                        cache.read(read, $event(view));
+                        rows += 1;
+                        if rows % ROWS_BETWEEN == 0 && kept.is_ok() {
+                            kept = monitor.keep();
+                        }
+                    }
                     Visit::Restart => cache.restart_read(read),
                 })
             };
+        }
+        if matches!(read, Read::Routes | Read::RoutesOf(_)) {
+            // The kernel tells of an address, or of a next-hop object, before it does to routes what
+            // follows, and reads routes out beside it. Not so interfaces: it is done when it answers.
+            let _ = connection.one_view::<Link, ()>(&link::by_index(1), |_| ());
         }
         let outcome = match read {
             Read::Link(_) => connection.one_view::<Link, ()>(&request, |view| {
@@ -192,9 +220,17 @@ impl<T: Transport> Watch<T> {
             Read::Routes | Read::RoutesOf(_) => visit!(Route, |view| Event::Route(here, view)),
             Read::Neighbors => visit!(Neighbor, |row| Event::Neighbor(here, row)),
         };
+        kept?;
         let found = match outcome {
             Ok(()) => true,
-            Err(error) if absent(read, &error) => false,
+            Err(error) if absent(read, &error) => {
+                if read == Read::Groups(Family::Ipv4) {
+                    for (ifindex, group) in crate::parameter::ipv4_groups()? {
+                        cache.ipv4_group(ifindex, group);
+                    }
+                }
+                false
+            }
             Err(error) => return Err(Error::reading(error)),
         };
         cache.end_read(read, found);

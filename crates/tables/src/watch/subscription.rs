@@ -91,8 +91,18 @@ impl Subscription {
         also(Table::UnicastAddress, &[RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR]);
         also(Table::MulticastAddress, &[RTNLGRP_IPV4_MCADDR, RTNLGRP_IPV6_MCADDR]);
         also(Table::AnycastAddress, &[RTNLGRP_IPV6_ACADDR]);
-        // IPv4 routes go with the addresses they prefer, and the kernel says nothing.
-        also(Table::Route, &[RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_IFADDR]);
+        // IPv4 routes go with the addresses they prefer, IPv6 routes stop preferring them, and both
+        // go with their next-hop objects: the kernel says nothing of that.
+        also(
+            Table::Route,
+            &[
+                RTNLGRP_IPV4_ROUTE,
+                RTNLGRP_IPV6_ROUTE,
+                RTNLGRP_IPV4_IFADDR,
+                RTNLGRP_IPV6_IFADDR,
+                RTNLGRP_NEXTHOP,
+            ],
+        );
         also(Table::Neighbor, &[RTNLGRP_NEIGH]);
         groups.sort_unstable();
         groups.dedup();

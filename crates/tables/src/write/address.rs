@@ -86,6 +86,13 @@ fn check(address: &Assignment) -> Result<(), Error> {
     if address.peer.is_some_and(|peer| peer.is_ipv4() != ip.is_ipv4()) {
         return wrong("the peer is of the other family");
     }
+    // The kernel passes over both.
+    if ip.is_ipv6() && address.broadcast.is_some() {
+        return wrong("only IPv4 has broadcast addresses");
+    }
+    if ip.is_ipv6() && address.label.is_some() {
+        return wrong("only IPv4 addresses have labels");
+    }
     let forever = u32::MAX;
     let valid = address.valid_seconds.unwrap_or(forever);
     if valid == 0 {

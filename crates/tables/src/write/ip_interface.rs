@@ -20,11 +20,11 @@ use crate::{
 /// | `forwarding_enabled` | parameter `forwarding`, by netlink where that is read-only | parameter `forwarding` |
 /// | `metric`, `use_automatic_metric` | `tag`, and the metric of the addresses' network routes | parameter `ra_defrtr_metric`, and the same |
 /// | `nl_mtu` | the interface's MTU, which IPv6 follows | parameter `mtu`, from 1280 to the interface's MTU |
-/// | `dad_transmits` | – | parameter `dad_transmits` |
-/// | `router_discovery_behavior` | – | parameter `accept_ra`: 0, or 1, or 2 where packets are forwarded |
 /// | `base_reachable_time`, `retransmit_time` | `RTM_SETNEIGHTBL` | the same |
+/// | `router_discovery_behavior` | – | parameter `accept_ra`: 0, or 1, or 2 where packets are forwarded |
 /// | `link_local_address_behavior` | – | address generation mode none, or EUI-64 |
 /// | `interface_identifier` | – | token |
+/// | `dad_transmits` | – | parameter `dad_transmits` |
 /// | `disable_default_routes` | – | parameter `accept_ra_defrtr` |
 /// | `use_temporary_addresses`, `autoconfiguration`, `hop_limit`, `accept_router_advertisements` | – | parameters `use_tempaddr`, `autoconf`, `hop_limit`, `accept_ra` |
 /// | `reverse_path_filter` | `IFLA_INET_CONF` | – |
@@ -55,6 +55,7 @@ pub struct IpInterfaceSettings {
     pub path_mtu_discovery_timeout: Option<u32>,
     pub link_local_address_behavior: Option<LinkLocalAddressBehavior>,
     pub link_local_address_timeout: Option<u32>,
+    #[serde(with = "crate::signed::option")]
     pub interface_identifier: Option<u64>,
     pub site_prefix_length: Option<u8>,
     pub metric: Option<u32>,
@@ -95,7 +96,7 @@ const NO_ADDRESSES: u8 = 1;
 impl<T: Transport> Tables<T> {
     /// One IP interface, with all its members.
     ///
-    /// Fails with [`Error::NotFound`] if there is no such interface (with the kernel's code), or it
+    /// Fails with [`Error::NotFound`] if there is no such interface (with the code `ENODEV`), or it
     /// has no IP of this family (without a code).
     pub fn ip_interface(
         &mut self,
@@ -276,10 +277,14 @@ fn plan(
             (true, RouterDiscoveryBehavior::Enabled) => Some(1 + i32::from(forwarding)),
             _ => return plan.unsupported("router_discovery_behavior"),
         };
-        if let Some(accept) = accept.filter(|accept| {
-            behavior != now.router_discovery_behavior
-                || now.accept_router_advertisements != Some(*accept)
-        }) {
+        // What the parameter comes to beside the other changes.
+        let mut then = now.clone();
+        then.forwarding_enabled = forwarding;
+        if wanted.accept_router_advertisements.is_some() {
+            then.accept_router_advertisements = wanted.accept_router_advertisements;
+        }
+        then.discover_routers();
+        if let Some(accept) = accept.filter(|_| behavior != then.router_discovery_behavior) {
             plan.add("router_discovery_behavior", Step::Parameter("accept_ra", accept.into()));
         }
     }
@@ -368,8 +373,13 @@ impl Plan<'_> {
         let metric = match (wanted.use_automatic_metric, wanted.metric) {
             (Some(true), _) => automatic,
             (_, Some(metric)) => metric,
-            _ => return Ok(()),
+            (Some(false), None) => now.metric,
+            (None, None) => return Ok(()),
         };
+        if wanted.use_automatic_metric == Some(false) && metric == automatic {
+            let problem = format_args!("{metric} is the automatic one");
+            return self.wrong("metric", problem);
+        }
         if metric == now.metric {
             return Ok(());
         }

@@ -80,7 +80,7 @@ impl<T: Transport> Tables<T> {
         address: IpAddr,
         timeout: Duration,
     ) -> Result<Neighbor, Error> {
-        let deadline_at = Instant::now() + timeout;
+        let deadline_at = Instant::now().checked_add(timeout);
         let selector = selector.into();
         let (ifindex, interface) =
             self.one_link(&selector, |view, _| (view.index, directory::Entry::new(view)))?;
@@ -108,9 +108,9 @@ impl<T: Transport> Tables<T> {
                 }
                 _ => {}
             }
-            let left = deadline_at.saturating_duration_since(Instant::now());
+            let left = deadline_at.map(|at| at.saturating_duration_since(Instant::now()));
             let mut lost = false;
-            let received = monitor.receive(Some(left), |event| match event {
+            let received = monitor.receive(left, |event| match event {
                 Event::Neighbor(Change::Present, row)
                     if row.interface == ifindex && row.address == address && !row.is_proxy =>
                 {
@@ -119,7 +119,8 @@ impl<T: Transport> Tables<T> {
                 Event::Lost => lost = true,
                 _ => {}
             })?;
-            if !received {
+            // Neighbours that nobody asked for may be told without end.
+            if !received || found.is_none() && left == Some(Duration::ZERO) {
                 let failure = Failure::new(subject(&entry), "no answer in time");
                 return Err(Error::TimedOut(failure));
             }

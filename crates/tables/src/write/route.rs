@@ -5,6 +5,7 @@ use netlink::route::{Entry, Route as Row, lookup, matching};
 use netlink::{Family, Request, Transport, route};
 use serde::{Deserialize, Serialize};
 
+use crate::directory::Directory;
 use crate::{Error, NextHop, Prefix, Route, Selector, Tables};
 
 /// How the kernel routes packets to a destination.
@@ -91,12 +92,14 @@ impl<T: Transport> Tables<T> {
             self.check_source(source, &subject)?;
         }
         let interface = interface.map(|selector| self.ifindex(selector)).transpose()?;
-        let directory = self.directory()?;
+        // There may be thousands of interfaces; those of the answer are asked for.
+        let mut directory = Directory::default();
         let request = lookup(destination, source, interface);
         let answer = self.connection.one_view::<Row, _>(&request, |view| {
             (Route::new(view, &directory), view.preferred_source)
         });
-        let (way, chosen) = answer.map_err(|error| unreachable(error, &subject))?;
+        let (mut way, chosen) = answer.map_err(|error| unreachable(error, &subject))?;
+        self.name_ways(&mut way, &mut directory)?;
         if matches!(way.kind.0, RTN_BLACKHOLE | RTN_UNREACHABLE | RTN_PROHIBIT | RTN_THROW) {
             let problem = format!("the route says {}", way.kind);
             return Err(Error::Unreachable(crate::Failure::new(subject, problem)));
@@ -108,7 +111,10 @@ impl<T: Transport> Tables<T> {
         let found =
             self.connection.one_view::<Row, _>(&request, |view| Route::new(view, &directory));
         let route = match found {
-            Ok(route) => route,
+            Ok(mut route) => {
+                self.name_ways(&mut route, &mut directory)?;
+                route
+            }
             // The tables changed between the questions, or the kernel is too old for this one.
             Err(netlink::Error::Refused(_)) => way,
             Err(error) => return Err(Error::of(error, subject)),
@@ -130,12 +136,18 @@ impl<T: Transport> Tables<T> {
 
     /// The kernel refuses a foreign IPv4 source, and routes from any IPv6 source.
     fn check_source(&mut self, source: IpAddr, subject: &str) -> Result<(), Error> {
-        let mut is_ours = source.is_loopback();
+        // An address of the host's local table; one of a VRF is in another.
+        let local =
+            self.connection.one_view::<Row, _>(&lookup(source, None, None), |view| view.kind);
+        if source.is_loopback() || matches!(local, Ok(RTN_LOCAL)) {
+            return Ok(());
+        }
+        let mut is_ours = false;
         let request = netlink::address::dump(Family::of(source), None);
         let visit =
             self.connection.visit::<netlink::address::Address>(&request, |visit| match visit {
                 netlink::Visit::Row(row) => is_ours |= row.address == source,
-                netlink::Visit::Restart => is_ours = source.is_loopback(),
+                netlink::Visit::Restart => is_ours = false,
             });
         visit.map_err(Error::reading)?;
         if is_ours {
@@ -172,8 +184,19 @@ fn check(entry: &Entry) -> Result<(), Error> {
     if entry.kind == RTN_UNICAST && nowhere {
         return wrong("it leads nowhere: no interface and no gateway");
     }
-    if address.is_ipv6() && entry.gateway.is_some_and(|gateway| gateway.is_ipv4()) {
+    let gateways = entry.next_hops.iter().map(|way| way.gateway).chain([entry.gateway]);
+    if address.is_ipv6() && gateways.flatten().any(|gateway| gateway.is_ipv4()) {
         return wrong("the gateway is of the other family");
+    }
+    if entry.preferred_source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+        return wrong("the preferred source is of the other family");
+    }
+    if entry.next_hops.iter().any(|way| !(1..=256).contains(&way.weight)) {
+        return wrong("a weight is from 1 to 256");
+    }
+    if address.is_ipv4() && entry.expires_seconds.is_some() {
+        let problem = "IPv4 routes do not end by themselves";
+        return Err(Error::not_supported(subject(entry), problem));
     }
     Ok(())
 }

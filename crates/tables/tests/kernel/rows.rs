@@ -552,3 +552,32 @@ fn an_interface_of_another_kind_and_an_odd_name_are_served() {
         tables.ip_interfaces(Family::Unspecified).unwrap();
     });
 }
+
+#[test]
+fn interfaces_that_are_not_there_are_told_from_nonsense() {
+    in_namespace("interfaces_that_are_not_there_are_told_from_nonsense", |tables| {
+        let lo = tables.interface("lo").unwrap();
+        let absent: [tables::Selector; 7] = [
+            999.into(),
+            u32::MAX.into(),
+            tables::Luid::new(tables::InterfaceType::TUNNEL, lo.ifindex).into(),
+            tables::Luid::new(tables::InterfaceType::ETHERNET, 0).into(),
+            tables::Guid([7; 16]).into(),
+            "none".into(),
+            "none".repeat(60).as_str().into(),
+        ];
+        for selector in absent {
+            let error = tables.ip_interface(selector.clone(), Family::Ipv4).unwrap_err();
+            // Not IPv4 that is missing: the interface is.
+            let Error::NotFound(failure) = &error else { panic!("{selector:?}: {error}") };
+            assert_eq!(failure.code, Some(netlink::kernel::ENODEV), "{selector:?}");
+        }
+        for selector in [tables::Selector::Index(0), tables::Luid(0).into()] {
+            let error = tables.ip_interface(selector, Family::Ipv4).unwrap_err();
+            assert!(matches!(error, Error::InvalidValue(_)), "{error}");
+        }
+        crate::set_parameter("ipv6/conf/lo/disable_ipv6", "1");
+        let error = tables.ip_interface(lo.luid, Family::Ipv6).unwrap_err();
+        assert!(matches!(&error, Error::NotFound(failure) if failure.code.is_none()), "{error}");
+    });
+}

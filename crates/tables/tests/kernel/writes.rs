@@ -95,6 +95,52 @@ fn settings_of_ip_interfaces_reach_the_kernel() {
     });
 }
 
+/// Members as they are said, from a row as it is shown.
+fn settings_of(row: &tables::IpInterface) -> IpInterfaceSettings {
+    let row = serde_json::to_value(row).unwrap();
+    let members = serde_json::to_value(IpInterfaceSettings::default()).unwrap();
+    let members = members.as_object().unwrap().keys();
+    let said: serde_json::Map<_, _> =
+        members.map(|member| (member.clone(), row[member].clone())).collect();
+    serde_json::from_value(said.into()).unwrap()
+}
+
+#[test]
+fn a_row_set_as_it_is_changes_nothing() {
+    in_namespace("a_row_set_as_it_is_changes_nothing", |tables| {
+        cable(tables);
+        let parameters = || {
+            let directory = std::fs::read_dir("/proc/sys/net/ipv6/conf/one").unwrap();
+            let mut all: Vec<_> = directory
+                .map(|entry| entry.unwrap().path())
+                .map(|path| (path.clone(), std::fs::read_to_string(path).ok()))
+                .collect();
+            all.sort();
+            all
+        };
+        for (forwarding, accept) in [("0", "0"), ("0", "1"), ("1", "1"), ("1", "2")] {
+            crate::set_parameter("ipv6/conf/one/forwarding", forwarding);
+            crate::set_parameter("ipv6/conf/one/accept_ra", accept);
+            for family in [Family::Ipv4, Family::Ipv6] {
+                let before = (tables.ip_interface("one", family).unwrap(), parameters());
+                let settings = settings_of(&before.0);
+                tables.set_ip_interface("one", family, &settings).unwrap();
+                let mut row = tables.ip_interface("one", family).unwrap();
+                // Drawn anew by the kernel now and then.
+                row.reachable_time = before.0.reachable_time;
+                assert_eq!((row, parameters()), before, "{forwarding} {accept}");
+            }
+        }
+        // What follows from another member is as it was, all the same.
+        crate::set_parameter("ipv6/conf/one/forwarding", "0");
+        crate::set_parameter("ipv6/conf/one/accept_ra", "1");
+        let row = tables.ip_interface("one", Family::Ipv6).unwrap();
+        let router = IpInterfaceSettings { forwarding_enabled: Some(true), ..settings_of(&row) };
+        tables.set_ip_interface("one", Family::Ipv6, &router).unwrap();
+        assert_eq!(parameter("ipv6/conf/one/accept_ra"), "2");
+    });
+}
+
 #[test]
 fn an_identifier_is_a_token() {
     in_namespace("an_identifier_is_a_token", |tables| {
@@ -135,6 +181,12 @@ fn settings_that_cannot_be_change_nothing() {
             IpInterfaceSettings { nl_mtu: Some(1279), ..nothing },
             IpInterfaceSettings { metric: Some(0), ..Default::default() },
             IpInterfaceSettings { metric: Some(u32::MAX), ..Default::default() },
+            IpInterfaceSettings { use_automatic_metric: Some(false), ..Default::default() },
+            IpInterfaceSettings {
+                use_automatic_metric: Some(false),
+                metric: Some(1024),
+                ..Default::default()
+            },
             IpInterfaceSettings { base_reachable_time: Some(0), ..nothing },
             IpInterfaceSettings { dad_transmits: Some(u32::MAX), ..nothing },
         ];
@@ -197,6 +249,14 @@ fn addresses_are_added_changed_and_deleted() {
             AddressSettings { valid_seconds: Some(1), preferred_seconds: None, ..good },
             AddressSettings { valid_seconds: Some(0), preferred_seconds: Some(0), ..good },
             AddressSettings { interface: 0, ..good },
+            AddressSettings {
+                broadcast: Some([198, 51, 100, 255].into()),
+                ..AddressSettings::new(one, address("2001:db8:7::8"), 64)
+            },
+            AddressSettings {
+                label: tables::Name::new("one:x"),
+                ..AddressSettings::new(one, address("2001:db8:7::8"), 64)
+            },
         ] {
             assert!(matches!(tables.add_address(&wrong), Err(Error::InvalidValue(_))), "{wrong:?}");
         }
@@ -249,6 +309,25 @@ fn routes_are_added_changed_and_deleted() {
         assert!(error.to_string().contains("Nexthop has invalid gateway"), "{error}");
         route.table = 4000;
         assert!(matches!(tables.set_route(&route), Err(Error::NotFound(_))));
+        let mut route = RouteSettings::new("203.0.113.0/24".parse().unwrap());
+        route.interface = Some(one);
+        let ends = RouteSettings { expires_seconds: Some(60), ..route.clone() };
+        assert!(matches!(tables.add_route(&ends), Err(Error::NotSupported(_))));
+        let foreign = Some(address("2001:db8::1"));
+        let wrong = RouteSettings { preferred_source: foreign, ..route.clone() };
+        assert!(
+            matches!(tables.add_route(&wrong), Err(Error::InvalidValue(f)) if f.code.is_none())
+        );
+        for (weight, gateway) in [(0, "192.0.2.254"), (257, "192.0.2.254")] {
+            let way = NextHopSettings {
+                interface: one,
+                gateway: Some(address(gateway)),
+                weight,
+                on_link: false,
+            };
+            let wrong = RouteSettings { interface: None, next_hops: vec![way], ..route.clone() };
+            assert!(matches!(tables.add_route(&wrong), Err(Error::InvalidValue(_))), "{weight}");
+        }
     });
 }
 
@@ -326,8 +405,11 @@ fn neighbors_are_resolved_now() {
         let found = tables.resolve_neighbor(one, address("192.0.2.2"), timeout).unwrap();
         assert_eq!(found.physical_address, Some(far_hardware));
         ip_do("neigh replace 192.0.2.3 lladdr 02:00:00:00:00:77 dev one nud permanent");
-        let found = tables.resolve_neighbor(one, address("192.0.2.3"), timeout).unwrap();
+        // For ever is not too long.
+        let found = tables.resolve_neighbor(one, address("192.0.2.3"), Duration::MAX).unwrap();
         assert_eq!(found.state, NeighborState::Permanent);
+        let found = tables.resolve_neighbor(one, address("192.0.2.2"), Duration::MAX).unwrap();
+        assert_eq!(found.physical_address, Some(far_hardware));
 
         let begin = Instant::now();
         let short = Duration::from_millis(150);
@@ -389,6 +471,11 @@ fn the_best_route_is_the_kernels() {
         let source = Some(address("198.51.100.1"));
         let found = tables.best_route(address("8.8.8.8"), source, None).unwrap();
         assert_eq!(found.source, source);
+        // All of a network may be this host's.
+        ip_do("route add local 10.77.0.0/24 dev lo");
+        let source = Some(address("10.77.0.5"));
+        let found = tables.best_route(address("8.8.8.8"), source, None).unwrap();
+        assert_eq!((found.source, found.next_hop.ifindex), (source, Some(one)));
         for to in ["203.0.113.65", "203.0.113.130", "203.0.113.200"] {
             let error = best(tables, to).unwrap_err();
             assert!(matches!(error, Error::Unreachable(_)), "{to}: {error}");
