@@ -19,6 +19,7 @@ mod links;
 mod neighbors;
 mod routes;
 mod snapshots;
+mod sockets;
 
 use std::process::Command;
 
