@@ -54,7 +54,8 @@ impl Manager {
             }
             Command::Release { caller, token } => {
                 let id = self.releasable(caller, token)?;
-                Ok(Transaction::new(Purpose::End { command }, Some(id), END))
+                self.ledger.end(id);
+                Ok(Transaction::new(Purpose::Release { command }, Some(id), END))
             }
             Command::Admit { protocol, block, whom } => {
                 self.change(command, protocol, block, |admitted| {

@@ -136,17 +136,14 @@ impl Manager {
                 self.look_again(*found, failure, now);
             }
             (Purpose::End { command }, Some(id), None) => {
-                if let Some(reservation) = self.known(id) {
-                    self.ledger.remove(id);
-                    let event = match reservation.kind {
-                        Kind::Persistent => Event::Deleted,
-                        Kind::Runtime => Event::Released,
-                    };
-                    self.tell(event(reservation.clone()));
-                    self.reply(command, Ok(Outcome::Ended { reservation, killed }));
-                } else {
-                    self.reply(command, Err(Failure::NotFound));
-                }
+                let result = self.leave(id, Event::Deleted);
+                let ended = |reservation| Outcome::Ended { reservation, killed };
+                self.reply(command, result.map(ended).ok_or(Failure::NotFound));
+            }
+            (Purpose::Release { command }, Some(id), _) => {
+                let result = self.leave(id, Event::Released);
+                let ended = |reservation| Outcome::Ended { reservation, killed };
+                self.reply(command, result.map(ended).ok_or(Failure::InvalidToken));
             }
             (Purpose::Change { command, after }, Some(id), None) => {
                 if let Some(entry) = self.ledger.get_mut(id) {
@@ -158,8 +155,8 @@ impl Manager {
             (Purpose::End { command } | Purpose::Change { command, .. }, _, Some(failure)) => {
                 self.reply(command, Err(failure));
             }
-            (Purpose::Close, Some(id), _) => self.leave(id, Event::Released),
-            (Purpose::Expire, Some(id), _) => self.leave(id, Event::Expired),
+            (Purpose::Close, Some(id), _) => _ = self.leave(id, Event::Released),
+            (Purpose::Expire, Some(id), _) => _ = self.leave(id, Event::Expired),
             (Purpose::CatchUp, Some(id), _) => {
                 let entry = self.ledger.get(id);
                 if entry.is_some_and(|entry| entry.stage == Stage::Leaving) {
@@ -202,12 +199,12 @@ impl Manager {
         }
     }
 
-    /// One that ended by itself.
-    fn leave(&mut self, id: Id, event: fn(Box<Reservation>) -> Event) {
-        if let Some(reservation) = self.known(id) {
-            self.tell(event(reservation));
-        }
+    /// It has ended. Tells of it, and returns what it was.
+    fn leave(&mut self, id: Id, event: fn(Box<Reservation>) -> Event) -> Option<Box<Reservation>> {
+        let reservation = self.known(id)?;
+        self.tell(event(reservation.clone()));
         self.discard(id);
+        Some(reservation)
     }
 
     /// Takes a reservation out, if nothing of it is left in the host.

@@ -58,6 +58,9 @@ pub(crate) enum Purpose {
     MakeAny(Box<Search>),
     /// All or nothing.
     End { command: CommandId },
+    /// Goes on whatever fails. The guard lets go of a runtime reservation when its socket closes;
+    /// put back after that, it would never end.
+    Release { command: CommandId },
     /// All or nothing.
     Change { command: CommandId, after: Box<Reservation> },
     /// Goes on whatever fails.
@@ -102,7 +105,11 @@ impl Transaction {
             | Purpose::MakeAny(_)
             | Purpose::End { .. }
             | Purpose::Change { .. } => true,
-            Purpose::Close | Purpose::Expire | Purpose::CatchUp | Purpose::Enforce => false,
+            Purpose::Release { .. }
+            | Purpose::Close
+            | Purpose::Expire
+            | Purpose::CatchUp
+            | Purpose::Enforce => false,
         }
     }
 
@@ -116,6 +123,7 @@ impl Transaction {
         match &self.purpose {
             Purpose::Make { command }
             | Purpose::End { command }
+            | Purpose::Release { command }
             | Purpose::Change { command, .. } => Some(*command),
             Purpose::MakeAny(search) => Some(search.command),
             Purpose::Close | Purpose::Expire | Purpose::CatchUp | Purpose::Enforce => None,
