@@ -15,6 +15,7 @@
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
 //! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
+//! | [`ebpf`] | programs of control groups, their maps and pins |
 //! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
 //! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
 //! | [`hostname`] | the name of this host |
@@ -23,6 +24,7 @@ pub mod bpf;
 pub mod capability;
 pub mod clock;
 pub mod credentials;
+pub mod ebpf;
 pub mod fds;
 pub mod frame;
 pub mod hostname;

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -48,6 +49,33 @@ pub fn cgroup2(on: &Path) -> io::Result<()> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     mount(Some(c"cgroup2"), &path(on)?, Some(c"cgroup2"), flags, None)
 }
+
+/// A mount of version 2 of control groups that is nowhere in any tree of mounts: only this
+/// descriptor, of its root, leads there (`fsmount(2)`, Linux 5.2). Needs `CAP_SYS_ADMIN`.
+pub fn detached_cgroup2() -> io::Result<OwnedFd> {
+    // Neither of the three has a name in every C library.
+    let descriptor = |number: libc::c_long| -> io::Result<OwnedFd> {
+        let number = check(number as libc::c_int)?;
+        // SAFETY: the kernel made this descriptor just now, and nothing else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    };
+    let name = c"cgroup2".as_ptr();
+    // SAFETY: fsopen(2) reads one terminated string.
+    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, name, FSOPEN_CLOEXEC) })?;
+    let null = std::ptr::null::<libc::c_char>();
+    let create = FSCONFIG_CMD_CREATE;
+    // SAFETY: FSCONFIG_CMD_CREATE of fsconfig(2) takes neither key nor value.
+    let result =
+        unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), create, null, null, 0) };
+    check(result as libc::c_int)?;
+    // SAFETY: fsmount(2) takes numbers only.
+    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) })
+}
+
+/// `linux/mount.h`.
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
 /// Takes the topmost mount off a directory, at the latest when its last user is gone.
 pub fn unmount(from: &Path) -> io::Result<()> {

@@ -1,0 +1,258 @@
+//! Extended BPF: maps, programs, links and pins (`bpf(2)`).
+//!
+//! For programs of control groups. What a program may do is decided by the kernel's verifier; what
+//! is checked here is that the kernel reads and writes no more memory than it was given. Everything
+//! needs `CAP_BPF`, programs and links `CAP_NET_ADMIN` as well.
+//!
+//! A map, program or link lives as long as a descriptor of it, or a *pin*: a name in a file system
+//! of type `bpf`.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+mod map;
+mod ring;
+mod table;
+
+pub use map::{Map, MapSpec, Types};
+pub use ring::RingBuffer;
+pub use table::Table;
+
+/// Commands of `bpf(2)` (`enum bpf_cmd`).
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+enum Command {
+    MapCreate = 0,
+    MapLookup = 1,
+    MapUpdate = 2,
+    MapDelete = 3,
+    MapNextKey = 4,
+    ProgramLoad = 5,
+    Pin = 6,
+    Open = 7,
+    Info = 15,
+    TypesLoad = 18,
+    LinkCreate = 28,
+    LinkUpdate = 29,
+    LinkDetach = 34,
+}
+
+/// Names of programs and maps are cut to this in the kernel (`BPF_OBJ_NAME_LEN`), a zero byte
+/// included.
+const NAME_LENGTH: usize = 16;
+
+/// A program that the kernel has accepted.
+#[derive(Debug)]
+pub struct Program(OwnedFd);
+
+/// A program's place in a control group; the program runs while the link lives.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+/// What the kernel wants to know about a program.
+#[derive(Debug, Clone, Copy)]
+pub struct ProgramSpec<'a> {
+    /// Type, by the numbers of `enum bpf_prog_type`.
+    pub kind: u32,
+    /// By the numbers of `enum bpf_attach_type`.
+    pub attach: u32,
+    /// Name to find it by; letters, digits, `_` and `.`.
+    pub name: &'a str,
+    /// Licence, as in `GPL`.
+    pub license: &'a str,
+    /// Instructions (`struct bpf_insn`). Those that name maps hold descriptors of this process.
+    pub code: &'a [[u8; 8]],
+}
+
+/// `union bpf_attr`, `BPF_PROG_LOAD`.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramAttributes {
+    kind: u32,
+    instructions: u32,
+    code: u64,
+    license: u64,
+    log_level: u32,
+    log_length: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; NAME_LENGTH],
+    interface: u32,
+    attach: u32,
+}
+
+/// `union bpf_attr`, `BPF_LINK_CREATE` and `BPF_LINK_UPDATE`, whose first members coincide.
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttributes {
+    program_or_link: u32,
+    target_or_program: u32,
+    attach_or_flags: u32,
+    flags_or_old_program: u32,
+}
+
+/// `union bpf_attr`, `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[repr(C)]
+#[derive(Default)]
+struct PinAttributes {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+impl Program {
+    /// Has a program checked and compiled by the kernel.
+    ///
+    /// Fails with `EACCES` or `EINVAL` for a program this kernel refuses, with `EPERM` without the
+    /// capabilities. `log` gets the verifier's reasons then; an empty one asks for none.
+    pub fn load(spec: &ProgramSpec<'_>, log: &mut [u8]) -> io::Result<Self> {
+        let license = CString::new(spec.license)?;
+        let count = u32::try_from(spec.code.len())
+            .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut attributes = ProgramAttributes {
+            kind: spec.kind,
+            instructions: count,
+            code: spec.code.as_ptr() as u64,
+            license: license.as_ptr() as u64,
+            name: object_name(spec.name),
+            attach: spec.attach,
+            ..ProgramAttributes::default()
+        };
+        if !log.is_empty() {
+            attributes.log_level = 1;
+            attributes.log_length = u32::try_from(log.len()).unwrap_or(u32::MAX);
+            attributes.log = log.as_mut_ptr() as u64;
+        }
+        // SAFETY: BPF_PROG_LOAD reads `instructions` times 8 bytes of code and a terminated licence,
+        // and writes at most `log_length` bytes to the log; all outlive the call.
+        let fd = unsafe { create(Command::ProgramLoad, &mut attributes) }?;
+        Ok(Self(fd))
+    }
+}
+
+impl Link {
+    /// Attaches a program to a control group of version 2, after those that are there.
+    ///
+    /// Fails with `EPERM` if another program was attached there to be the only one.
+    pub fn attach(program: &Program, cgroup: BorrowedFd<'_>, attach: u32) -> io::Result<Self> {
+        let mut attributes = LinkAttributes {
+            program_or_link: program.0.as_raw_fd() as u32,
+            target_or_program: cgroup.as_raw_fd() as u32,
+            attach_or_flags: attach,
+            flags_or_old_program: 0,
+        };
+        // SAFETY: BPF_LINK_CREATE for control groups takes no pointers.
+        let fd = unsafe { create(Command::LinkCreate, &mut attributes) }?;
+        Ok(Self(fd))
+    }
+
+    /// Replaces the program, at once and without a moment in which none runs.
+    pub fn update(&self, program: &Program) -> io::Result<()> {
+        let mut attributes = LinkAttributes {
+            program_or_link: self.0.as_raw_fd() as u32,
+            target_or_program: program.0.as_raw_fd() as u32,
+            ..LinkAttributes::default()
+        };
+        // SAFETY: BPF_LINK_UPDATE takes no pointers.
+        unsafe { call(Command::LinkUpdate, &mut attributes) }?;
+        Ok(())
+    }
+
+    /// Takes the program off, whoever else has the link or a pin of it (Linux 5.9).
+    pub fn detach(&self) -> io::Result<()> {
+        let mut attributes = self.0.as_raw_fd() as u32;
+        // SAFETY: BPF_LINK_DETACH takes one descriptor.
+        unsafe { call(Command::LinkDetach, &mut attributes) }?;
+        Ok(())
+    }
+
+    /// Opens a pinned link. Fails with `InvalidData` if the pin is of something else.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let fd = open(path)?;
+        is_named(fd.as_fd(), "bpf_link")?;
+        Ok(Self(fd))
+    }
+}
+
+/// Gives a map, program or link a name in a file system of type `bpf`: it lives as long as that.
+///
+/// Fails with `EEXIST` if there is one, and with `EPERM` on other file systems.
+pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
+    let path = crate::mount::path(path)?;
+    let mut attributes = PinAttributes {
+        path: path.as_ptr() as u64,
+        fd: object.as_fd().as_raw_fd() as u32,
+        flags: 0,
+    };
+    // SAFETY: BPF_OBJ_PIN reads one terminated string, which outlives the call.
+    unsafe { call(Command::Pin, &mut attributes) }?;
+    Ok(())
+}
+
+/// Opens what is pinned.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = crate::mount::path(path)?;
+    let mut attributes = PinAttributes { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: BPF_OBJ_GET reads one terminated string, which outlives the call.
+    unsafe { create(Command::Open, &mut attributes) }
+}
+
+/// Fails unless the descriptor is of the anonymous file that the kernel names so.
+fn is_named(fd: BorrowedFd<'_>, kind: &str) -> io::Result<()> {
+    let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    let named = target.to_str().is_some_and(|target| target.contains(kind));
+    if named { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
+}
+
+/// A name as the kernel stores it: cut, and ended by zero bytes.
+fn object_name(name: &str) -> [u8; NAME_LENGTH] {
+    let mut padded = [0; NAME_LENGTH];
+    let shown = padded.iter_mut().take(NAME_LENGTH - 1);
+    shown.zip(name.bytes()).for_each(|(place, byte)| *place = byte);
+    padded
+}
+
+/// `bpf(2)`.
+///
+/// # Safety
+///
+/// Pointers in the attributes must be valid for what the command reads and writes through them.
+unsafe fn call<T>(command: Command, attributes: &mut T) -> io::Result<libc::c_int> {
+    // SAFETY: bpf(2) reads, and for some commands writes, no more than the size it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_int,
+            (&raw mut *attributes).cast::<libc::c_void>(),
+            size_of::<T>() as libc::c_uint,
+        )
+    };
+    crate::socket::check(result as libc::c_int)
+}
+
+/// [`call`] for commands that return a new descriptor, which is close-on-exec.
+///
+/// # Safety
+///
+/// As there; and the command must be such a one.
+unsafe fn create<T>(command: Command, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: passed on to the caller.
+    let fd = unsafe { call(command, attributes) }?;
+    // SAFETY: the kernel made this descriptor just now, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
