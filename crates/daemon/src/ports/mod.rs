@@ -1,6 +1,7 @@
 //! The one owner of all port reservations.
 
 mod command;
+pub mod guard;
 pub mod sysctl;
 
 use tokio::sync::mpsc;

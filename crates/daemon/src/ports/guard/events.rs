@@ -1,0 +1,35 @@
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use ports::guard::Event;
+use sys::ebpf::{Map, RingBuffer};
+
+/// What the programs saw. Readable while there is something; what was seen while no daemon ran comes
+/// first, as far as there was room.
+#[derive(Debug)]
+pub struct Events(RingBuffer);
+
+impl Events {
+    pub(super) fn new(map: Map) -> io::Result<Self> {
+        Ok(Self(RingBuffer::new(map)?))
+    }
+
+    /// All there are, oldest first.
+    pub fn drain(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.0.drain(|record| events.extend(Event::from_bytes(record)));
+        events
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}

@@ -1,0 +1,264 @@
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
+
+use ports::guard::{Features, Hook, LICENSE, Map as Name, Program as Code};
+use sys::ebpf::{self, Link, Map, MapSpec, Program, ProgramSpec, Types};
+
+use super::pins::{self, Pins};
+use super::{Places, Unavailable};
+
+/// A guard in force: its maps, and the links of its programs.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) features: Features,
+    pub(super) maps: Maps,
+    pub(super) links: Links,
+}
+
+/// All maps.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub(super) owners: Map,
+    pub(super) reservations: Map,
+    pub(super) users: Map,
+    pub(super) cgroups: Map,
+    pub(super) sockets: Map,
+    used: Map,
+    pub(super) events: Map,
+}
+
+/// The programs' places.
+#[derive(Debug)]
+pub(super) struct Links(Vec<Link>);
+
+/// Room for what the verifier has to say about a program it refuses.
+const LOG_LENGTH: usize = 1 << 20;
+
+impl Links {
+    /// Takes all programs off, whoever else has their links. Those that are off already stay so.
+    pub(super) fn detach(&self) {
+        for link in self.0.iter().rev() {
+            let _ = link.detach();
+        }
+    }
+}
+
+/// Takes over what is pinned, or builds and pins it.
+pub(super) fn load(
+    places: &Places,
+    pins: &Pins,
+    cookie: u64,
+    wanted: Features,
+) -> Result<Loaded, Unavailable> {
+    match Maps::open(&pins.current()) {
+        Ok(maps) => match adopt(places, pins, cookie, wanted, maps) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => tracing::warn!("the pinned guard cannot be taken over: {error}"),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!("the pinned guard's maps cannot be used: {error}"),
+    }
+    build(places, pins, cookie, wanted)
+}
+
+/// Puts our programs in place of those that run.
+fn adopt(
+    places: &Places,
+    pins: &Pins,
+    cookie: u64,
+    wanted: Features,
+    maps: Maps,
+) -> Result<Loaded, Unavailable> {
+    let (features, programs) = programs(&maps, cookie, wanted)?;
+    let folder = pins.current();
+    let mut links = Vec::new();
+    for (hook, program) in &programs {
+        let path = folder.join(hook.name());
+        let link = match Link::open(&path) {
+            Ok(link) => link.update(program).map(|()| link),
+            // The version before had no such program, or could not load it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                attach(places, *hook, program, &path)
+            }
+            Err(error) => Err(error),
+        };
+        links.push(link.map_err(|error| unattachable(*hook, &error))?);
+    }
+    Ok(Loaded { features, maps, links: Links(links) })
+}
+
+fn build(
+    places: &Places,
+    pins: &Pins,
+    cookie: u64,
+    wanted: Features,
+) -> Result<Loaded, Unavailable> {
+    let maps =
+        Maps::create().map_err(|error| Unavailable::because("BPF maps cannot be made", &error))?;
+    let (features, programs) = programs(&maps, cookie, wanted)?;
+    let folder = pins.new_folder();
+    let unpinnable = |error: io::Error| {
+        Unavailable::because(&format!("nothing can be pinned in {}", folder.display()), &error)
+    };
+    pins::make(&folder).map_err(unpinnable)?;
+    for name in Name::ALL {
+        ebpf::pin(maps.of(name), &folder.join(name.name())).map_err(unpinnable)?;
+    }
+    let mut links = Vec::new();
+    for (hook, program) in &programs {
+        let link = attach(places, *hook, program, &folder.join(hook.name()));
+        links.push(link.map_err(|error| unattachable(*hook, &error))?);
+    }
+    pins.commit().map_err(unpinnable)?;
+    Ok(Loaded { features, maps, links: Links(links) })
+}
+
+fn attach(places: &Places, hook: Hook, program: &Program, path: &Path) -> io::Result<Link> {
+    let link = Link::attach(program, places.cgroup(), hook.attach_type())?;
+    ebpf::pin(&link, path)?;
+    Ok(link)
+}
+
+fn unattachable(hook: Hook, error: &io::Error) -> Unavailable {
+    Unavailable::because(&format!("the program {} cannot be attached", hook.name()), error)
+}
+
+/// The programs that this kernel takes, with as many of the wanted features as it has.
+///
+/// All at first; if that fails none, and then one after the other those it takes.
+fn programs(
+    maps: &Maps,
+    cookie: u64,
+    wanted: Features,
+) -> Result<(Features, Vec<(Hook, Program)>), Unavailable> {
+    if let Ok(programs) = variant(maps, cookie, wanted, &mut []) {
+        return Ok((wanted, programs));
+    }
+    let mut features = Features::NONE;
+    let mut log = vec![0; LOG_LENGTH];
+    let mut best = variant(maps, cookie, features, &mut log).map_err(|(hook, error)| {
+        let said = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
+        tracing::debug!("{}: {said}", hook.name());
+        let last = said.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default();
+        let what = format!("the kernel does not take the program {} ({last})", hook.name());
+        Unavailable::because(&what, &error)
+    })?;
+    for feature in Features::each().filter(|feature| wanted.contains(*feature)) {
+        if let Ok(programs) = variant(maps, cookie, features | feature, &mut []) {
+            features = features | feature;
+            best = programs;
+        }
+    }
+    Ok((features, best))
+}
+
+fn variant(
+    maps: &Maps,
+    cookie: u64,
+    features: Features,
+    log: &mut [u8],
+) -> Result<Vec<(Hook, Program)>, (Hook, io::Error)> {
+    let load = |hook: Hook| {
+        let code =
+            Code::assemble(hook, cookie, features).link(|map| maps.of(map).as_fd().as_raw_fd());
+        let spec = ProgramSpec {
+            kind: hook.program_type(),
+            attach: hook.attach_type(),
+            name: hook.name(),
+            license: LICENSE,
+            code: &code,
+        };
+        let program = Program::load(&spec, log).map_err(|error| (hook, error))?;
+        Ok((hook, program))
+    };
+    Hook::all(features).map(load).collect()
+}
+
+impl Maps {
+    fn create() -> io::Result<Self> {
+        let types = Types::load(&ports::guard::types())?;
+        Self::each(|name| Map::create(&spec(name, &types)))
+    }
+
+    /// Fails with `NotFound` if there are none, and with `InvalidData` if they are not ours.
+    fn open(folder: &Path) -> io::Result<Self> {
+        let types = Types::load(&ports::guard::types())?;
+        Self::each(|name| {
+            let map = Map::open(&folder.join(name.name()))?;
+            let is_ours = map.is_like(&spec(name, &types));
+            if is_ours { Ok(map) } else { Err(io::ErrorKind::InvalidData.into()) }
+        })
+    }
+
+    fn each(map: impl Fn(Name) -> io::Result<Map>) -> io::Result<Self> {
+        Ok(Self {
+            owners: map(Name::Owners)?,
+            reservations: map(Name::Reservations)?,
+            users: map(Name::Users)?,
+            cgroups: map(Name::Cgroups)?,
+            sockets: map(Name::Sockets)?,
+            used: map(Name::Used)?,
+            events: map(Name::Events)?,
+        })
+    }
+
+    fn of(&self, name: Name) -> &Map {
+        match name {
+            Name::Owners => &self.owners,
+            Name::Reservations => &self.reservations,
+            Name::Users => &self.users,
+            Name::Cgroups => &self.cgroups,
+            Name::Sockets => &self.sockets,
+            Name::Used => &self.used,
+            Name::Events => &self.events,
+        }
+    }
+}
+
+fn spec(name: Name, types: &Types) -> MapSpec<'_> {
+    let spec = name.spec();
+    MapSpec {
+        kind: spec.kind,
+        key: spec.key,
+        value: spec.value,
+        entries: spec.entries,
+        flags: spec.flags,
+        name: name.name(),
+        types: spec.types.map(|(key, value)| (types, key, value)),
+    }
+}
+
+/// What programs without some features cannot do.
+pub(super) fn limits(features: Features) -> impl Iterator<Item = String> {
+    Features::each().filter(move |feature| !features.contains(*feature)).map(|feature| {
+        let limit = match feature {
+            Features::REFUSAL => {
+                "every refused bind fails with EPERM; Linux 6.1 lets a reservation choose"
+            }
+            Features::MPTCP => {
+                "sockets of MPTCP cannot be associated; Linux 5.19 with MPTCP is needed"
+            }
+            Features::CLAIMS => {
+                "two binds to port 0 at the same time may choose one port, and one of them fail; \
+                 Linux 5.12 is needed"
+            }
+            Features::LONG_SEARCH => {
+                "a bind to port 0 may fail while 1024 ports in a row are taken, and work when tried \
+                 again; Linux 6.9 is needed"
+            }
+            Features::LOW_PORTS => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE as ever; Linux 5.12 is needed"
+            }
+            Features::EVENTS => {
+                "refused binds are counted and not reported, and ends of runtime reservations and \
+                 foreign changes of the reserved ports are found late; Linux 5.8 is needed"
+            }
+            Features::CALLER => {
+                "refused binds are reported without process and program; Linux 6.1 is needed"
+            }
+            _ => "control groups and systemd units cannot be let in; Linux 5.7 is needed",
+        };
+        limit.to_owned()
+    })
+}

@@ -1,0 +1,286 @@
+//! The guard, in the kernel: loading, attaching and pinning its programs, and what is in its maps.
+//!
+//! One guard serves one network namespace, named by its cookie. Its programs are attached to the root
+//! of the control groups, so they run for every process that has a socket in the namespace; all is
+//! pinned in a BPF file system, so it goes on when the daemon does not:
+//!
+//! ```text
+//! BPFFS/iphelper/COOKIE/            locked by the daemon that owns it (flock(2))
+//!     namespace -> net:[INODE]      whose it is, for those who clean up
+//!     v1/owners v1/reservations …   maps
+//!     v1/bind4 v1/bind6 …           links; removing one takes its program off
+//! ```
+//!
+//! Removing the folder with `rm -r` removes the guard. Everything is built under another name and
+//! renamed, so the folder `v1` is complete or absent.
+//!
+//! All calls block, for less than a millisecond but for [`Guard::open`], which has the kernel check
+//! the programs and takes some ten.
+
+mod events;
+mod load;
+mod pins;
+mod places;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use ports::guard::{Features, Row, Socket, cgroup_key, granted_in, index, user_key};
+use ports::{Block, Id, Protocol};
+use sys::ebpf::{Map, Table};
+
+pub use events::Events;
+pub use places::Places;
+
+use load::Links;
+use pins::Pins;
+
+/// Why there can be no guard: a sentence each, with what would help.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", reasons.join("; "))]
+pub struct Unavailable {
+    /// At least one.
+    pub reasons: Vec<String>,
+}
+
+/// The programs and maps of one network namespace.
+///
+/// Dropping it leaves everything in force; [`detach`](Self::detach) ends it.
+#[derive(Debug)]
+pub struct Guard {
+    features: Features,
+    limits: Vec<String>,
+    owners: Table,
+    reservations: Map,
+    users: Map,
+    cgroups: Map,
+    sockets: Map,
+    events: Option<Events>,
+    links: Links,
+    pins: Pins,
+}
+
+impl Guard {
+    /// Takes over the guard that is pinned for the network namespace with this cookie, with the
+    /// programs of this version in place of its own, or makes a new one without reservations.
+    ///
+    /// The calling thread must be in that namespace.
+    pub fn open(places: &Places, cookie: u64) -> Result<Self, Unavailable> {
+        Self::open_with(places, cookie, Features::ALL)
+    }
+
+    /// [`open`](Self::open) with no more than these features.
+    pub(crate) fn open_with(
+        places: &Places,
+        cookie: u64,
+        wanted: Features,
+    ) -> Result<Self, Unavailable> {
+        let pins = Pins::lock(places.pins(), cookie)?;
+        let loaded = load::load(places, &pins, cookie, wanted)?;
+        let mut limits = places.limits().to_vec();
+        limits.extend(load::limits(loaded.features));
+        let unusable = |error: io::Error| Unavailable::because("the guard's maps", &error);
+        let load::Loaded { features, maps, links } = loaded;
+        let events = features.contains(Features::EVENTS).then(|| Events::new(maps.events));
+        let guard = Self {
+            features,
+            limits,
+            owners: Table::new(maps.owners).map_err(unusable)?,
+            reservations: maps.reservations,
+            users: maps.users,
+            cgroups: maps.cgroups,
+            sockets: maps.sockets,
+            events: events.transpose().map_err(unusable)?,
+            links,
+            pins,
+        };
+        guard.sweep().map_err(unusable)?;
+        Ok(guard)
+    }
+
+    /// What the programs can do.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// What this guard cannot do, a sentence each; empty when nothing is missing.
+    pub fn limits(&self) -> &[String] {
+        &self.limits
+    }
+
+    /// The folder of its pins.
+    pub fn folder(&self) -> &std::path::Path {
+        self.pins.folder()
+    }
+
+    /// The reservations in force, in no order. Those that ended by themselves are not among them.
+    pub fn reservations(&self) -> io::Result<Vec<(Id, Row)>> {
+        let mut found = Vec::new();
+        for key in self.reservations.keys()? {
+            let id = key.as_array().and_then(|key| Id::new(u64::from_ne_bytes(*key)));
+            match id {
+                Some(id) => found.extend(self.row(id)?.map(|row| (id, row))),
+                None => _ = self.reservations.delete(&key)?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// A reservation in force; `None` when it is not.
+    pub fn row(&self, id: Id) -> io::Result<Option<Row>> {
+        let mut bytes = [0; Row::LENGTH];
+        let found = self.reservations.lookup(&key(id), &mut bytes)?;
+        Ok(if found { Row::from_bytes(&bytes) } else { None })
+    }
+
+    /// Puts a reservation in force, or changes one but for its block. The count of denials goes on.
+    ///
+    /// The caller makes sure that no other has a port of it.
+    pub fn insert(&self, id: Id, row: &Row) -> io::Result<()> {
+        let mut row = *row;
+        let present = self.row(id)?;
+        if let Some(present) = present {
+            row.denials = present.denials;
+        }
+        self.reservations.update(&key(id), &row.to_bytes())?;
+        for port in row.block.ports() {
+            self.owners.store(index(row.protocol, port) as usize, id.get());
+        }
+        Ok(())
+    }
+
+    /// Ends a reservation. One that has ended by itself is tidied up.
+    ///
+    /// Its grants are void from now on; its sockets stay bound.
+    pub fn remove(&self, id: Id, protocol: Protocol, block: Block) -> io::Result<()> {
+        self.reservations.delete(&key(id))?;
+        for port in block.ports() {
+            let index = index(protocol, port) as usize;
+            if self.owners.load(index) == Some(id.get()) {
+                self.owners.store(index, 0);
+            }
+        }
+        replace(&self.users, id, &[], |id, who| user_key(id, who as u32))?;
+        replace(&self.cgroups, id, &[], cgroup_key)
+    }
+
+    /// Lets these users' processes, and no other users', bind the ports of a reservation.
+    ///
+    /// Fails with `NotFound` if it is not in force.
+    pub fn set_users(&self, id: Id, users: &[u32]) -> io::Result<()> {
+        let mut row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
+        let users: Vec<u64> = users.iter().map(|user| u64::from(*user)).collect();
+        replace(&self.users, id, &users, |id, who| user_key(id, who as u32))?;
+        row.users = !users.is_empty();
+        self.insert(id, &row)
+    }
+
+    /// Lets the processes of these control groups, and of those below them, and no others', bind the
+    /// ports of a reservation. A control group is named by the inode of its folder.
+    ///
+    /// Fails with `NotFound` if the reservation is not in force, and with `Unsupported` if the
+    /// kernel cannot tell.
+    pub fn set_cgroups(&self, id: Id, cgroups: &[u64]) -> io::Result<()> {
+        if !cgroups.is_empty() && !self.features.contains(Features::CGROUPS) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
+        replace(&self.cgroups, id, cgroups, cgroup_key)?;
+        row.cgroups = !cgroups.is_empty();
+        self.insert(id, &row)
+    }
+
+    /// Lets a socket bind the ports of a reservation, in place of those of another. With `owned` the
+    /// reservation ends when the socket's last descriptor is closed.
+    ///
+    /// The caller has checked that the socket is of TCP or UDP, of the guard's network namespace, and
+    /// not bound. Fails with `AlreadyExists` if the socket owns another reservation that is in force,
+    /// and with `Unsupported` for one of MPTCP if the kernel cannot tell its grants.
+    pub fn grant(&self, socket: BorrowedFd<'_>, id: Id, owned: bool) -> io::Result<()> {
+        let mut state = self.state(socket)?;
+        state.granted = Some(id);
+        if owned {
+            if let Some(other) = state.owned.filter(|other| *other != id)
+                && self.row(other)?.is_some()
+            {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.owned = Some(id);
+        }
+        self.sockets.update(&socket.as_raw_fd().to_ne_bytes(), &state.to_bytes())
+    }
+
+    /// What the programs know of a socket.
+    pub fn state(&self, socket: BorrowedFd<'_>) -> io::Result<Socket> {
+        let mut bytes = [0; Socket::LENGTH];
+        self.sockets.lookup(&socket.as_raw_fd().to_ne_bytes(), &mut bytes)?;
+        Ok(Socket::from_bytes(&bytes).unwrap_or_default())
+    }
+
+    /// How many binds were refused because of a reservation, or would have been; 0 when it is not in
+    /// force.
+    pub fn denials(&self, id: Id) -> io::Result<u64> {
+        Ok(self.row(id)?.map_or(0, |row| row.denials))
+    }
+
+    /// What the programs saw; once, and only where the kernel can tell.
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
+    }
+
+    /// Takes the programs off and removes all pins: no port is reserved any more.
+    pub fn detach(self) -> io::Result<()> {
+        self.links.detach();
+        self.pins.remove()
+    }
+
+    /// Removes what a reservation that ended by itself leaves behind.
+    fn sweep(&self) -> io::Result<()> {
+        let in_force: std::collections::HashSet<u64> =
+            self.reservations()?.iter().map(|(id, _)| id.get()).collect();
+        for index in 0..self.owners.length() {
+            if self.owners.load(index).is_some_and(|id| id != 0 && !in_force.contains(&id)) {
+                self.owners.store(index, 0);
+            }
+        }
+        for grants in [&self.users, &self.cgroups] {
+            for key in grants.keys()? {
+                let id = key.first_chunk().map(|id| u64::from_ne_bytes(*id));
+                if !id.is_some_and(|id| in_force.contains(&id)) {
+                    grants.delete(&key)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Unavailable {
+    fn because(what: &str, error: &io::Error) -> Self {
+        Self { reasons: vec![format!("{what}: {error}")] }
+    }
+}
+
+/// Makes `wanted` all that a reservation's entries in a map of grants name.
+fn replace(
+    grants: &Map,
+    id: Id,
+    wanted: &[u64],
+    key: impl Fn(Id, u64) -> [u8; 16],
+) -> io::Result<()> {
+    for who in wanted {
+        grants.update(&key(id, *who), &1_u32.to_ne_bytes())?;
+    }
+    for present in grants.keys()? {
+        if granted_in(&present, id).is_some_and(|who| !wanted.contains(&who)) {
+            grants.delete(&present)?;
+        }
+    }
+    Ok(())
+}
+
+fn key(id: Id) -> [u8; 8] {
+    id.get().to_ne_bytes()
+}

@@ -1,0 +1,197 @@
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Unavailable;
+
+/// Where a guard can be attached and pinned.
+///
+/// Found while the daemon has all its privileges; what it found stays usable without.
+#[derive(Debug)]
+pub struct Places {
+    cgroup: OwnedFd,
+    cgroup_path: Option<PathBuf>,
+    covers_all: bool,
+    pins: PathBuf,
+    limits: Vec<String>,
+}
+
+/// `statfs(2)` has these in its `f_type` (`linux/magic.h`).
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+const BPF_MAGIC: u64 = 0xcafe_4a11;
+
+/// Inode of the root of all control groups, and of no other.
+const ROOT_CGROUP: u64 = 1;
+
+/// Where every distribution mounts the BPF file system.
+const BPF_FOLDER: &str = "/sys/fs/bpf";
+/// Where we mount it when that folder is not there: a shell in a network namespace has a `/sys` of
+/// its own (`ip-netns(8)`).
+const OWN_BPF_FOLDER: &str = "/run/iphelper/bpf";
+
+impl Places {
+    /// Finds version 2 of control groups and a BPF file system among the mounts of the calling
+    /// thread, or mounts them.
+    ///
+    /// Control groups are mounted where nobody sees it: they are one tree however often they are
+    /// mounted. A BPF file system is mounted where everybody expects it: what is pinned in it lives
+    /// as long as its mount.
+    pub fn find() -> Result<Self, Unavailable> {
+        let unreadable = |error| Unavailable::because("/proc/thread-self/mountinfo", &error);
+        let mounts = fs::read("/proc/thread-self/mountinfo").map_err(unreadable)?;
+        let mounts = parse(&mounts);
+        let mut limits = Vec::new();
+        let mut reasons = Vec::new();
+
+        let cgroup = find_cgroup(&mounts).or_else(|error| {
+            reasons.push(error);
+            None.ok_or(())
+        });
+        let pins = find_bpf(&mounts).or_else(|error| {
+            reasons.push(error);
+            None.ok_or(())
+        });
+        let (Ok((cgroup, cgroup_path, covers_all)), Ok(bpf)) = (cgroup, pins) else {
+            return Err(Unavailable { reasons });
+        };
+        if !covers_all {
+            limits.push(
+                "processes outside the control group the daemon sees as the root are not covered; \
+                 run it outside control group namespaces"
+                    .to_owned(),
+            );
+        }
+        Ok(Self { cgroup, cgroup_path, covers_all, pins: bpf.join("iphelper"), limits })
+    }
+
+    /// The control group the programs are attached to, as a path; `None` when it has none.
+    pub fn cgroup_path(&self) -> Option<&Path> {
+        self.cgroup_path.as_deref()
+    }
+
+    /// Whether that is the root of all, so that the programs run for every process.
+    pub fn covers_all(&self) -> bool {
+        self.covers_all
+    }
+
+    /// The folder of all guards' pins.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    pub(super) fn cgroup(&self) -> BorrowedFd<'_> {
+        self.cgroup.as_fd()
+    }
+
+    pub(super) fn limits(&self) -> &[String] {
+        &self.limits
+    }
+}
+
+/// A mount, as far as it matters here.
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    kind: Vec<u8>,
+    point: PathBuf,
+}
+
+/// The lines of `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`); later mounts hide earlier ones.
+fn parse(text: &[u8]) -> Vec<Mount> {
+    let line = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = unescape(fields.nth(4)?);
+        // Optional fields end with a dash; the type follows.
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
+        Some(Mount { kind, point })
+    };
+    text.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+/// Space, tab, newline and backslash are written as `\ooo`.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let number = (*first == b'\\').then(|| after.first_chunk::<3>()).flatten();
+        let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(byte) = number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            bytes.push(byte);
+            rest = after.get(3..).unwrap_or_default();
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// The folder of the root, its path and whether it is the root of all.
+fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), String> {
+    let points = mounts.iter().filter(|mount| mount.kind == b"cgroup2").map(|mount| &mount.point);
+    let mut found = None;
+    for point in points {
+        // Hidden by another mount, or out of reach.
+        let Ok(folder) = open(point, CGROUP2_MAGIC) else { continue };
+        let covers_all = folder.metadata().is_ok_and(|data| data.ino() == ROOT_CGROUP);
+        let place = (OwnedFd::from(folder), Some(point.clone()), covers_all);
+        if covers_all {
+            return Ok(place);
+        }
+        found.get_or_insert(place);
+    }
+    let mounted = || {
+        let folder = File::from(sys::mount::detached_cgroup2()?);
+        let covers_all = folder.metadata()?.ino() == ROOT_CGROUP;
+        Ok((folder.into(), None, covers_all))
+    };
+    // What is mounted may be the part of a container; a mount of our own is the whole as far as our
+    // control group namespace reaches.
+    match (mounted(), found) {
+        (Ok(place), None) => Ok(place),
+        (Ok(place), Some(found)) => Ok(if place.2 { place } else { found }),
+        (Err(_), Some(found)) => Ok(found),
+        (Err(error), None) => {
+            let error: io::Error = error;
+            Err(format!("version 2 of control groups is not mounted and cannot be ({error})"))
+        }
+    }
+}
+
+/// Where a BPF file system is mounted that can be written.
+fn find_bpf(mounts: &[Mount]) -> Result<PathBuf, String> {
+    let usual = mounts.iter().find(|mount| mount.point == Path::new(BPF_FOLDER));
+    let others = mounts.iter().filter(|mount| mount.kind == b"bpf");
+    for mount in usual.into_iter().chain(others) {
+        if open(&mount.point, BPF_MAGIC).is_ok() && is_writable(&mount.point) {
+            return Ok(mount.point.clone());
+        }
+    }
+    mount_bpf().map_err(|error| {
+        format!("no BPF file system is mounted, and none can be mounted on {BPF_FOLDER} ({error})")
+    })
+}
+
+fn mount_bpf() -> io::Result<PathBuf> {
+    let usual = Path::new(BPF_FOLDER);
+    if sys::mount::bpf(usual).is_ok() {
+        return Ok(usual.to_owned());
+    }
+    let own = Path::new(OWN_BPF_FOLDER);
+    fs::create_dir_all(own)?;
+    sys::mount::bpf(own)?;
+    Ok(own.to_owned())
+}
+
+/// Opens a folder if it is in a file system of this type.
+fn open(path: &Path, magic: u64) -> io::Result<File> {
+    let folder = File::open(path)?;
+    let kind = rustix::fs::fstatfs(&folder)?.f_type as u64 & 0xffff_ffff;
+    if kind == magic { Ok(folder) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+fn is_writable(path: &Path) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
+}
