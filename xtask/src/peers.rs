@@ -1,4 +1,5 @@
-//! The programs the tests talk to: DHCP servers, and a Varlink client in Python.
+//! The programs the tests talk to: DHCP servers, a Varlink client in Python, and ordinary programs
+//! that want a port.
 //!
 //! Whatever is still missing afterwards makes the tests that need it skip visibly.
 
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::run::{is_root, program, root, say, succeeds};
 
 /// A program, and the Debian package that has it.
-const PEERS: [(&str, &str); 9] = [
+const PEERS: [(&str, &str); 12] = [
     ("dnsmasq", "dnsmasq-base"),
     ("kea-dhcp4", "kea-dhcp4-server"),
     ("dhcpd", "isc-dhcp-server"),
@@ -19,6 +20,9 @@ const PEERS: [(&str, &str); 9] = [
     ("arping", "iputils-arping"),
     ("unshare", "util-linux"),
     ("python3", "python3-venv"),
+    ("perl", "perl-base"),
+    ("busybox", "busybox"),
+    ("socat", "socat"),
 ];
 
 /// Installs what is missing where that is possible, and says what it does. Returns environment
