@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use api::client::AsyncReplies;
 use api::lease;
 
-use crate::daemon::listed;
-use crate::{Acquired, Daemon, Details, Error, Event, Lease, Released, Renewed};
+use crate::daemon::{AsyncEvents, listed};
+use crate::{Acquired, Daemon, Details, Error, Lease, Released, Renewed};
 
 /// For tokio, with I/O and time enabled. A future that is dropped stops waiting; what it asked for
 /// goes on.
@@ -58,7 +57,7 @@ impl Daemon {
     pub async fn watch_async(&self, interface: Option<&str>) -> Result<AsyncEvents, Error> {
         let call = lease::Monitor { interface: interface.map(str::to_owned) };
         let client = self.client_async(None).await?;
-        Ok(AsyncEvents { replies: client.stream(&call).await? })
+        Ok(AsyncEvents::new(client.stream(&call).await?))
     }
 }
 
@@ -70,20 +69,4 @@ pub async fn leases_async() -> Result<Vec<Details>, Error> {
 /// As [`watch`](crate::watch).
 pub async fn watch_async() -> Result<AsyncEvents, Error> {
     Daemon::new().watch_async(None).await
-}
-
-/// Events as they happen; as [`Events`](crate::Events).
-#[derive(Debug)]
-pub struct AsyncEvents {
-    replies: AsyncReplies<lease::Monitor>,
-}
-
-impl AsyncEvents {
-    /// Waits for the next event; `None` after the end.
-    ///
-    /// Cancel safe: an event is not lost when the future is dropped.
-    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
-        let next = self.replies.next().await?;
-        Some(next.map(|reply| reply.event.into()).map_err(Error::from))
-    }
 }

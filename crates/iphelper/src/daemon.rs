@@ -1,12 +1,12 @@
 //! The daemon, and what it tells of all interfaces.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::client::{Client, Replies};
+use api::client::Client;
 use api::lease;
 
+use crate::stream::stream;
 use crate::{DEFAULT_SOCKET, Details, Error, Event};
 
 /// How long the daemon may take over what it only has to look up.
@@ -51,7 +51,7 @@ impl Daemon {
     /// of kind [`EventKind::State`](crate::EventKind::State) for each client there is.
     pub fn watch(&self, interface: Option<&str>) -> Result<Events, Error> {
         let call = lease::Monitor { interface: interface.map(str::to_owned) };
-        Ok(Events { replies: self.client(None)?.stream(&call)? })
+        Ok(Events::new(self.client(None)?.stream(&call)?))
     }
 
     /// Connects; `None` is for calls that only look something up.
@@ -85,45 +85,18 @@ pub fn watch() -> Result<Events, Error> {
     Daemon::new().watch(None)
 }
 
-/// Events as they happen.
-///
-/// A program that takes them too slowly misses some, and is told by one of kind
-/// [`EventKind::Resync`](crate::EventKind::Resync); what there is then follows anew. Ends after an
-/// error, of which [`Error::Cancelled`] and [`Error::Closed`] mean that the daemon ended.
-#[derive(Debug)]
-pub struct Events {
-    replies: Replies<lease::Monitor>,
-}
+stream! {
+    lease::Monitor, |reply| reply.event.into() => Event;
 
-impl Events {
-    /// Waits for the next event, but not for longer than `timeout`: `None` then, and after the
-    /// end.
-    pub fn next_within(&mut self, timeout: Duration) -> Option<Result<Event, Error>> {
-        self.replies.set_timeout(Some(timeout));
-        let next = self.next();
-        self.replies.set_timeout(None);
-        match next {
-            Some(Err(Error::TimedOut)) => None,
-            next => next,
-        }
-    }
-}
+    /// Events as they happen.
+    ///
+    /// A program that takes them too slowly misses some, and is told by one of kind
+    /// [`EventKind::Resync`](crate::EventKind::Resync); what there is then follows anew. Ends after
+    /// an error, of which [`Error::Cancelled`] and [`Error::Closed`] mean that the daemon ended.
+    pub struct Events;
 
-impl Iterator for Events {
-    type Item = Result<Event, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let next = self.replies.next()?;
-        Some(next.map(|reply| reply.event.into()).map_err(Error::from))
-    }
-}
-
-/// Readable when an event may be waiting. Events that arrived with an earlier one do not make it
-/// so: take them with [`Events::next_within`] until there are none.
-impl AsFd for Events {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.replies.as_fd()
-    }
+    /// Events as they happen; as [`Events`].
+    pub struct AsyncEvents;
 }
 
 /// A list is empty where the daemon says that it manages nothing.

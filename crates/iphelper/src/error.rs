@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::client::{self, CallError};
-use api::lease;
+use api::{lease, ports};
 
 use crate::Family;
+use crate::ports::{GuardLevel, Holder, Reservation};
 
 /// A call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +121,80 @@ pub enum Error {
         family: Family,
     },
 
+    /// A port or a count is 0, the block passes 65535, or another argument is out of its range.
+    #[error("{parameter}: {reason}")]
+    InvalidParameter {
+        /// Which.
+        parameter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A port of the block is in use, or the block overlaps a reservation.
+    #[error("port {port} {}", match (holder, reservation) {
+        (Some(holder), _) => format!("is {holder}"),
+        (None, Some(reservation)) => format!("is reserved: {reservation}"),
+        (None, None) => "is in use".to_owned(),
+    })]
+    SharingViolation {
+        /// The first port in the way.
+        port: u16,
+        /// The socket that sits on it.
+        holder: Option<Box<Holder>>,
+        /// The reservation that it belongs to.
+        reservation: Option<Box<Reservation>>,
+    },
+
+    /// No reservation has exactly these ports.
+    #[error("there is no such reservation")]
+    NoSuchReservation,
+
+    /// No reservation has this token, or it was deleted.
+    #[error("no reservation has this token")]
+    InvalidToken,
+
+    /// The socket is none, neither TCP nor UDP, of the other protocol, of another network
+    /// namespace, or bound already.
+    #[error("the socket cannot be associated: {reason}")]
+    SocketNotSupported {
+        /// What it is, and what it would have to be.
+        reason: String,
+    },
+
+    /// This user holds as much by runtime reservations as one user may.
+    #[error("one user may hold {limit} {what}, and {held} are held")]
+    QuotaExceeded {
+        /// Of what.
+        what: String,
+        /// How many one user may hold.
+        limit: u32,
+        /// How many this one does.
+        held: u32,
+    },
+
+    /// No block of that many ports is free.
+    #[error("no block of {number_of_ports} ports is free")]
+    NoFreeBlock {
+        /// How many were asked for.
+        number_of_ports: u16,
+    },
+
+    /// The daemon's present way of enforcing reservations cannot do that.
+    #[error("not possible while the guard's level is {level}: {reason}")]
+    GuardTooWeak {
+        /// How well it enforces them.
+        level: GuardLevel,
+        /// What it cannot do, and what would help.
+        reason: String,
+    },
+
+    /// The kernel or the disk refused what a reservation needs; nothing was changed.
+    #[error("the reservation could not be put in force: {reason}")]
+    NotEnforced {
+        /// What was refused, and why.
+        reason: String,
+    },
+
     /// The timeout is zero, or longer than ten minutes.
     #[error("a timeout of {0:?} is not possible: more than 0, at most 600 s")]
     InvalidTimeout(Duration),
@@ -191,8 +266,37 @@ impl From<client::Error> for Error {
     }
 }
 
-impl From<CallError<lease::Error>> for Error {
-    fn from(error: CallError<lease::Error>) -> Self {
+impl From<ports::Error> for Error {
+    fn from(error: ports::Error) -> Self {
+        use ports::Error as E;
+        match error {
+            E::InvalidParameter { parameter, reason } => {
+                Self::InvalidParameter { parameter, reason }
+            }
+            E::SharingViolation { port, holder, reservation } => Self::SharingViolation {
+                port,
+                holder,
+                reservation: reservation.map(|reservation| Box::new((*reservation).into())),
+            },
+            E::NotFound {} => Self::NoSuchReservation,
+            E::InvalidToken {} => Self::InvalidToken,
+            E::SocketNotSupported { reason } => Self::SocketNotSupported { reason },
+            E::QuotaExceeded { what, limit, held } => Self::QuotaExceeded { what, limit, held },
+            E::NoFreeBlock { number_of_ports } => Self::NoFreeBlock { number_of_ports },
+            E::GuardTooWeak { level, reason } => Self::GuardTooWeak { level, reason },
+            E::Host { reason } => Self::NotEnforced { reason },
+            E::Cancelled {} => Self::Cancelled,
+            E::AccessDenied { needed } => Self::AccessDenied { needed },
+            other => Self::Protocol(Box::new(other)),
+        }
+    }
+}
+
+impl<E> From<CallError<E>> for Error
+where
+    E: std::error::Error + Into<Self>,
+{
+    fn from(error: CallError<E>) -> Self {
         match error {
             CallError::Method(error) => error.into(),
             CallError::Client(error) => error.into(),

@@ -2,7 +2,9 @@
 //!
 //! A host's addresses come from leases. This crate asks iphelperd, the daemon that holds them, to
 //! obtain, extend, give back and show them, and every call tells its outcome: the lease with the
-//! server that granted it, or which of the things that can go wrong did.
+//! server that granted it, or which of the things that can go wrong did. The same daemon reserves
+//! blocks of [`ports`] for their owners. The [`tables`] of interfaces, addresses, routes and
+//! neighbours need no daemon.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), iphelper::Error> {
@@ -79,14 +81,19 @@ mod daemon;
 mod details;
 mod error;
 mod lease;
+pub mod ports;
+mod stream;
 pub mod tables;
 
 #[cfg(feature = "async")]
-pub use asynchronous::{AsyncEvents, leases_async, watch_async};
+pub use asynchronous::{leases_async, watch_async};
+#[cfg(feature = "async")]
+pub use daemon::AsyncEvents;
 pub use daemon::{Daemon, Events, leases, watch};
 pub use details::{Acquired, Details, Event, Released, Renewed};
 pub use error::Error;
 pub use lease::Lease;
+pub use ports::{PortReservation, Protocol, RuntimeReservation};
 
 pub use api::DEFAULT_SOCKET;
 pub use api::Prefix;

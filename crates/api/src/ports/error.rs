@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, Reservation, Who};
+use super::{Holder, Reservation};
 
 /// The interface's errors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -103,38 +103,8 @@ pub enum Error {
 
 fn taken(holder: Option<&Holder>, reservation: Option<&Reservation>) -> String {
     match (holder, reservation) {
-        (Some(holder), _) => {
-            let state = &holder.state;
-            match &holder.who {
-                Some(who) => format!("is in use ({state}) by {}", name(who)),
-                None => format!("is in use ({state})"),
-            }
-        }
-        (None, Some(reservation)) => {
-            let Reservation { protocol, start_port, number_of_ports, owner, purpose, .. } =
-                reservation;
-            let last = start_port.saturating_add(number_of_ports.saturating_sub(1));
-            let purpose = match purpose {
-                Some(purpose) => format!(" for {purpose:?}"),
-                None => String::new(),
-            };
-            format!("is reserved: {protocol} {start_port}-{last} of {}{purpose}", name(owner))
-        }
+        (Some(holder), _) => format!("is {holder}"),
+        (None, Some(reservation)) => format!("is reserved: {reservation}"),
         (None, None) => "is in use".to_owned(),
-    }
-}
-
-/// The most telling of what is known. Names may be anybody's, so they are escaped.
-fn name(who: &Who) -> String {
-    let user = match &who.user {
-        Some(user) => format!("user {}", user.escape_debug()),
-        None => format!("uid {}", who.uid),
-    };
-    match (&who.program, who.pid, &who.unit) {
-        (Some(program), Some(pid), _) => format!("{} ({pid}), {user}", program.escape_debug()),
-        (Some(program), None, _) => format!("{}, {user}", program.escape_debug()),
-        (None, Some(pid), _) => format!("process {pid}, {user}"),
-        (None, None, Some(unit)) => format!("{}, {user}", unit.escape_debug()),
-        (None, None, None) => user,
     }
 }

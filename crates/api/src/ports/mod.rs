@@ -13,6 +13,7 @@ pub use error::Error;
 pub use number::{Id, InvalidNumber, Token};
 pub use types::{
     Denial, Event, EventKind, Guard, GuardLevel, Holder, Kind, Protocol, Refusal, Reservation, Who,
+    described,
 };
 
 use crate::Empty;

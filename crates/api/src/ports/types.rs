@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Id, Token};
@@ -24,8 +26,8 @@ impl Protocol {
     }
 }
 
-impl std::fmt::Display for Protocol {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
@@ -81,6 +83,24 @@ impl Who {
     }
 }
 
+/// The most telling of what is known, such as `nginx (4711), user www`. What a process calls itself
+/// is escaped.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.program, self.pid, &self.unit) {
+            (Some(program), Some(pid), _) => write!(f, "{} ({pid}), ", program.escape_debug())?,
+            (Some(program), None, _) => write!(f, "{}, ", program.escape_debug())?,
+            (None, Some(pid), _) => write!(f, "process {pid}, ")?,
+            (None, None, Some(unit)) => write!(f, "{}, ", unit.escape_debug())?,
+            (None, None, None) => {}
+        }
+        match &self.user {
+            Some(user) => write!(f, "user {}", user.escape_debug()),
+            None => write!(f, "uid {}", self.uid),
+        }
+    }
+}
+
 /// A reserved block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
@@ -122,6 +142,31 @@ pub struct Reservation {
     pub denials: u64,
 }
 
+/// What, whose and what for: see [`described`].
+impl fmt::Display for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, start_port, number_of_ports, owner, purpose, .. } = self;
+        let purpose = purpose.as_deref();
+        f.write_str(&described(*protocol, *start_port, *number_of_ports, owner, purpose))
+    }
+}
+
+/// A reservation in words, such as `tcp 5000-5019 of user sam for "web"`.
+pub fn described(
+    protocol: Protocol,
+    start_port: u16,
+    number_of_ports: u16,
+    owner: &Who,
+    purpose: Option<&str>,
+) -> String {
+    let ports = match number_of_ports {
+        0 | 1 => start_port.to_string(),
+        more => format!("{start_port}-{}", start_port.saturating_add(more - 1)),
+    };
+    let purpose = purpose.map(|purpose| format!(" for {purpose:?}")).unwrap_or_default();
+    format!("{protocol} {ports} of {owner}{purpose}")
+}
+
 /// A socket that sits on a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -144,6 +189,17 @@ pub struct Holder {
     pub reservation: Option<Id>,
     /// The socket was let in by the reservation.
     pub granted: bool,
+}
+
+/// How and by whom, such as `in use (listen) by nginx (4711), user www`.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in use ({})", self.state)?;
+        match &self.who {
+            Some(who) => write!(f, " by {who}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A bind that was refused.

@@ -125,6 +125,13 @@ impl CannedPorts {
         }
     }
 
+    pub(crate) fn subscribers(&self) -> usize {
+        let denials = self.denials.lock().unwrap();
+        let events = self.events.lock().unwrap();
+        denials.as_ref().map_or(0, broadcast::Sender::receiver_count)
+            + events.as_ref().map_or(0, broadcast::Sender::receiver_count)
+    }
+
     pub(crate) fn end_subscriptions(&self) {
         self.denials.lock().unwrap().take();
         self.events.lock().unwrap().take();
