@@ -62,17 +62,13 @@ impl Ledger {
         }
     }
 
-    /// It is no longer in force. Returns whether it was.
+    /// It is leaving from now on. Returns whether it was in force.
     pub(crate) fn end(&mut self, id: Id) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
-        let was_in_force = entry.stage == Stage::InForce;
-        if was_in_force {
-            entry.stage = Stage::Leaving;
-            if let Some(at) = entry.reservation.expires_at {
-                self.expiries.remove(&(at, id));
-            }
+        if let Some(at) = entry.reservation.expires_at {
+            self.expiries.remove(&(at, id));
         }
-        was_in_force
+        std::mem::replace(&mut entry.stage, Stage::Leaving) == Stage::InForce
     }
 
     /// Takes a reservation out: its ports are free.

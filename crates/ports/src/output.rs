@@ -38,6 +38,8 @@ pub enum Effect {
     Remove(Box<Reservation>),
     /// Look for a socket on a port of the block: `Refused::InUse` if there is one.
     Scan {
+        /// The reservation that is in force there already.
+        id: Id,
         /// Whose ports.
         protocol: Protocol,
         /// Which ports.

@@ -107,7 +107,7 @@ impl Manager {
             Step::Admit => Effect::Admit(boxed()),
             Step::Persist => Effect::Persist(boxed()),
             Step::Forget => Effect::Forget(id),
-            Step::Scan => Effect::Scan { protocol, block },
+            Step::Scan => Effect::Scan { id, protocol, block },
             Step::Kill => Effect::Kill { protocol, block },
             Step::Own => Effect::Own { command: current.command()?, id },
             Step::Exclude | Step::Include => {
@@ -136,6 +136,10 @@ impl Manager {
                 self.look_again(*found, failure, now);
             }
             (Purpose::End { command }, Some(id), None) => {
+                // Whatever was left to do for it is done with that.
+                if let Some(entry) = self.ledger.get_mut(id) {
+                    entry.owed.clear();
+                }
                 let result = self.leave(id, Event::Deleted);
                 let ended = |reservation| Outcome::Ended { reservation, killed };
                 self.reply(command, result.map(ended).ok_or(Failure::NotFound));
@@ -209,9 +213,9 @@ impl Manager {
 
     /// Takes a reservation out, if nothing of it is left in the host.
     fn discard(&mut self, id: Id) {
-        match self.ledger.get_mut(id) {
-            Some(entry) if !entry.owed.is_empty() => entry.stage = Stage::Leaving,
-            _ => self.ledger.remove(id),
+        self.ledger.end(id);
+        if self.ledger.get(id).is_none_or(|entry| entry.owed.is_empty()) {
+            self.ledger.remove(id);
         }
     }
 

@@ -52,7 +52,7 @@ impl Host {
                 self.races -= 1;
                 return Err(Refused::InUse(block.start()));
             }
-            Effect::Scan { protocol, block } => {
+            Effect::Scan { protocol, block, .. } => {
                 let holder = block.ports().find(|port| self.in_use.contains(&(*protocol, *port)));
                 if let Some(port) = holder {
                     return Err(Refused::InUse(port));
@@ -172,7 +172,10 @@ impl World {
     }
 
     fn run(&mut self) {
+        let mut outputs = 0;
         while let Some(output) = self.manager.poll_output() {
+            outputs += 1;
+            assert!(outputs < 10_000, "it never comes to rest: {:?}", self.trace.last());
             match output {
                 Output::Event(event) => self.events.push(event),
                 Output::Reply { id, result } => self.replies.push_back((id, result)),
