@@ -131,6 +131,7 @@ impl Settings {
             conflict_detection: self.conflict_detection,
             link_local: self.link_local,
             anonymize: self.anonymize,
+            spread_renewals: true,
             ipv6_only: self.ipv6_only,
             use_routes: self.use_routes,
             use_dns: self.use_dns,

@@ -10,6 +10,7 @@ use super::commands::Wait;
 use super::config::ConflictDetection;
 use super::counters::Discard;
 use super::engine::Client;
+use super::lease::Lease;
 use super::message::{Kind, asks_for_rapid_commit};
 use super::offer::{Offer, Reply, ReplyKind, choose};
 use super::output::{Event, Failure, Via};
@@ -380,9 +381,12 @@ impl Client {
     }
 
     /// A lease was granted: uses it, or probes for its address first.
-    fn bind(&mut self, lease: super::lease::Lease, how: How, now: Instant) -> Result<(), Discard> {
+    fn bind(&mut self, mut lease: Lease, how: How, now: Instant) -> Result<(), Discard> {
         if lease.expires_at.is_some_and(|at| at <= now) {
             return Err(Discard::LeaseTooShort);
+        }
+        if self.config.spread_renewals {
+            lease.spread(&mut self.rng);
         }
         self.refusals = 0;
         let in_use =

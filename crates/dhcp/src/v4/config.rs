@@ -39,6 +39,9 @@ pub struct Config {
     /// sent. Names, classes, rapid commit, lease times and link-local's option 116 are left out
     /// whatever the other settings say, and options go in random order.
     pub anonymize: bool,
+    /// Whether T1 and T2 come a little before their time, by chance: hosts that started together
+    /// do not ask together then (RFC 2131 section 4.4.5).
+    pub spread_renewals: bool,
     /// Whether to ask for IPv6-only operation, option 108 (RFC 8925). A server that answers it
     /// silences IPv4 on this interface for the time it says.
     pub ipv6_only: bool,
@@ -73,6 +76,7 @@ impl Default for Config {
             conflict_detection: ConflictDetection::Background,
             link_local: false,
             anonymize: false,
+            spread_renewals: true,
             ipv6_only: false,
             use_routes: true,
             use_dns: true,

@@ -1,7 +1,8 @@
 use core::fmt;
 use core::net::Ipv4Addr;
+use core::time::Duration;
 
-use engine::Instant;
+use engine::{Instant, Rng};
 use serde::{Deserialize, Serialize};
 use wire::HardwareAddress;
 
@@ -47,6 +48,27 @@ pub struct Lease {
     /// Router by which this network is recognised again (RFC 4436), once it has been seen.
     pub gateway: Option<(Ipv4Addr, HardwareAddress)>,
 }
+
+impl Lease {
+    /// Lets T1 and T2 come before their time by up to a 32nd of it, without changing their order.
+    ///
+    /// RFC 2131 4.4.5: "Times T1 and T2 SHOULD be chosen with some random 'fuzz' around a fixed
+    /// value, to avoid synchronization of client reacquisition." Before it and not after: the rest
+    /// of the lease is for servers that do not answer at once.
+    pub(super) fn spread(&mut self, rng: &mut Rng) {
+        let (Some(t1), Some(t2)) = (self.renew_at, self.rebind_at) else { return };
+        let between = t2.duration_since(t1);
+        let mut before = |at: Instant, most: Duration| {
+            let share = at.duration_since(self.obtained_at) / SPREAD;
+            at - rng.duration(Duration::ZERO, share.min(most))
+        };
+        self.renew_at = Some(before(t1, Duration::MAX));
+        self.rebind_at = Some(before(t2, between / 2));
+    }
+}
+
+/// The share of T1 and T2 by which they may come early.
+const SPREAD: u32 = 32;
 
 /// A route that came with a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -17,7 +17,7 @@
 //!   seconds later. A command does not cut this wait, nor that of ten seconds after a DECLINE.
 //! - A renewal by command repeats its REQUEST after 1, 2, 4, .. 16 seconds until its deadline.
 //! - A lease shorter than two seconds is dropped, none is stretched. T1 and T2 are the defaults
-//!   unless T1 < T2 < the end.
+//!   unless T1 < T2 < the end; then they come up to a 32nd of their time early, by chance.
 //! - Without a subnet mask, or with a useless one, the address's class decides.
 //! - An ACK without a server identifier is taken from a server that was asked alone. NAKs, offers
 //!   and answers to broadcasts have to name their server.

@@ -27,9 +27,14 @@ pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// Conflict detection off, no rapid commit: the plainest client.
+/// Conflict detection off, no rapid commit, no chance: the plainest client.
 pub(crate) fn plain() -> Config {
-    Config { conflict_detection: ConflictDetection::Off, rapid_commit: false, ..Config::default() }
+    Config {
+        conflict_detection: ConflictDetection::Off,
+        rapid_commit: false,
+        spread_renewals: false,
+        ..Config::default()
+    }
 }
 
 #[derive(Debug)]

@@ -51,6 +51,31 @@ fn t1_asks_the_issuing_server_alone_and_half_the_rest_later_again() {
 }
 
 #[test]
+fn clients_of_one_boot_do_not_renew_together() {
+    let config = Config { spread_renewals: true, ..plain() };
+    let mut drawn = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        let mut host = Host::seeded(config.clone(), seed);
+        host.input(Input::Link(link(true)));
+        let (_, outputs) = host.command(Command::Acquire, 30);
+        let outputs = host.receive(&offer(&dhcp(&outputs)[0]));
+        host.receive(&ack(&dhcp(&outputs)[0]));
+        let lease = host.client.lease().unwrap();
+        let after = |at: Option<engine::Instant>| (at.unwrap() - lease.obtained_at).as_secs_f64();
+        let (t1, t2) = (after(lease.renew_at), after(lease.rebind_at));
+        assert!((1_800.0 - 1_800.0 / 32.0..=1_800.0).contains(&t1), "{t1}");
+        assert!((3_150.0 - 3_150.0 / 32.0..=3_150.0).contains(&t2), "{t2}");
+        assert_eq!(after(lease.expires_at), 3_600.0);
+        drawn.insert((lease.renew_at, lease.rebind_at));
+        let outputs = host.advance(seconds(t1 - 0.001));
+        assert_eq!(dhcp(&outputs), []);
+        let outputs = host.advance(seconds(0.002));
+        assert_eq!(states(&outputs), [State::Renewing]);
+    }
+    assert!(drawn.len() > 90, "{}", drawn.len());
+}
+
+#[test]
 fn an_extension_changes_only_what_has_changed() {
     let mut host = Host::bound(plain());
     let outputs = host.advance(seconds(1_800.0));
