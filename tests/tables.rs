@@ -415,6 +415,42 @@ fn a_monitor_follows_and_the_cache_has_what_was_acknowledged() {
 }
 
 #[test]
+fn a_monitor_by_name_begins_anew_when_names_change() {
+    let namespace = or_skip!(network());
+    let (_state, daemon) = or_skip!(daemon(&namespace));
+    ip(&namespace, "link add old0 type veth peer name other0");
+    ip(&namespace, "addr add 198.51.100.1/24 dev old0");
+    let mut monitor = Connection::open(daemon.socket()).unwrap();
+    let asked = json!({"tables": ["unicast_address"], "interface": "new*"});
+    monitor.subscribe("Interface.Monitor", asked);
+    let mut kinds = Vec::new();
+    let mut until_complete = || {
+        loop {
+            let reply = monitor.receive().unwrap().unwrap();
+            for change in reply["changes"].as_array().unwrap() {
+                let row = &change["unicast_address"]["interface"];
+                kinds.push(format!("{} {}", change["kind"].as_str().unwrap(), row));
+                if change["kind"] == "complete" {
+                    return std::mem::take(&mut kinds);
+                }
+            }
+        }
+    };
+    assert_eq!(until_complete(), ["complete null"]);
+    // Into what is asked for, and out of it.
+    ip(&namespace, "link set old0 name new0");
+    let anew = [r#"resync null"#, r#"added "new0""#, "complete null"];
+    let mut seen = until_complete();
+    while !seen.contains(&anew[1].to_owned()) {
+        // The interface had its new name first, its address a message later.
+        seen = until_complete();
+    }
+    assert_eq!(seen, anew);
+    ip(&namespace, "link set new0 name old0");
+    assert_eq!(until_complete(), ["resync null", "complete null"]);
+}
+
+#[test]
 fn the_daemon_changes_tables() {
     let namespace = or_skip!(network());
     let (_state, daemon) = or_skip!(daemon(&namespace));

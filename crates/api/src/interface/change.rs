@@ -33,7 +33,8 @@ open_enum! {
         Removed = "removed",
         /// The rows there were at first have all been told.
         Complete = "complete",
-        /// This subscriber was too slow: forget all rows; those there are follow.
+        /// This subscriber was too slow, or the names it goes by have changed: forget all rows; those
+        /// there are follow.
         Resync = "resync",
     }
 }

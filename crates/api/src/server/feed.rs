@@ -37,6 +37,13 @@ pub(super) trait Feed: Send {
     /// everything there is, anew; with `None`, nothing now.
     fn missed(&mut self, count: u64) -> Option<Self::Item>;
 
+    /// Whether what was told does not hold after an item, so that the subscriber is told everything
+    /// there is, anew, with this mark before it.
+    fn upset(&self, item: &Self::Item) -> Option<Self::Item> {
+        let _ = item;
+        None
+    }
+
     /// The daemon is ending.
     fn cancelled(&self) -> Self::Error;
 }
@@ -103,6 +110,9 @@ async fn follow<F: Feed>(
             };
             match received {
                 Ok(item) => {
+                    if let Some(mark) = feed.upset(&item) {
+                        break Some(mark);
+                    }
                     line.make_room().await?;
                     feed.tell(&mut line.connection, item)?;
                 }

@@ -129,9 +129,22 @@ impl<H: Handler> Feed for Changes<'_, H> {
         Some(mark(ChangeKind::Resync))
     }
 
+    fn upset(&self, changes: &Arc<[Change]>) -> Option<Arc<[Change]>> {
+        // A row that was told may not be asked for any more, and another may be now.
+        let renames = self.filter.interface.is_some() && changes.iter().any(renames);
+        renames.then(|| mark(ChangeKind::Resync))
+    }
+
     fn cancelled(&self) -> Error {
         Error::Cancelled {}
     }
+}
+
+/// Whether an interface has another name after a change. Routes show the names of their ways.
+fn renames(change: &Change) -> bool {
+    let names = ["interface", "alternative_names", "next_hops"];
+    change.kind == ChangeKind::Changed
+        && change.members.iter().any(|member| names.contains(&member.as_str()))
 }
 
 fn mark(kind: ChangeKind) -> Arc<[Change]> {

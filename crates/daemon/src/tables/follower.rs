@@ -31,7 +31,13 @@ pub(super) struct View<'a> {
 }
 
 /// Something to do with the tables, or with why there are none.
-pub(super) type Request = Box<dyn FnOnce(Result<View<'_>, Error>) + Send>;
+pub(super) type Work = Box<dyn FnOnce(Result<View<'_>, Error>) + Send>;
+
+/// Work, and for how long it waits for tables that cannot be caught at rest.
+pub(super) struct Request {
+    pub(super) work: Work,
+    pub(super) until: Instant,
+}
 
 /// The way to the thread, which ends when this is dropped.
 #[derive(Debug)]
@@ -47,7 +53,7 @@ impl Follower {
         let (requests, asked) = mpsc::channel();
         let woken = wake.clone();
         thread::Builder::new().name("tables".to_owned()).spawn(move || {
-            match Watch::open(subscription) {
+            match Watch::subscribe(subscription) {
                 Ok(watch) => follow(watch, &asked, &woken),
                 Err(error) => refuse(error, &asked),
             }
@@ -82,29 +88,43 @@ fn refuse(error: tables::Error, asked: &Receiver<Request>) {
     let error = Error::from(error);
     // The request that this thread was started for is on its way.
     while let Ok(request) = asked.recv_timeout(RETRY) {
-        request(Err(error.clone()));
+        (request.work)(Err(error.clone()));
     }
 }
 
 fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
     let changes: Changes = tokio::sync::broadcast::channel(BATCHES).0;
     let mut used_at = Instant::now();
+    let mut waiting: Vec<Request> = Vec::new();
+    let mut is_troubled = false;
     loop {
-        let outcome = watch.process().map_err(|error| {
+        let outcome = watch.process();
+        if let Err(error) = &outcome
+            && !is_troubled
+        {
             tracing::warn!("the tables cannot be followed for now: {error}");
-            Error::from(error)
-        });
+        }
+        is_troubled = outcome.is_err();
+        let outcome = outcome.map_err(Error::from);
         publish(&mut watch, &changes);
         loop {
             match asked.try_recv() {
-                Ok(request) => {
-                    used_at = Instant::now();
-                    let view = View { cache: watch.cache(), changes: &changes };
-                    request(outcome.clone().map(|_| view));
-                }
+                Ok(request) => waiting.push(request),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return,
             }
+        }
+        let now = Instant::now();
+        if !waiting.is_empty() {
+            used_at = now;
+        }
+        let is_due = |request: &mut Request| match &outcome {
+            Err(Error::Inconsistent { .. } | Error::TimedOut { .. }) => request.until <= now,
+            _ => true,
+        };
+        for request in waiting.extract_if(.., is_due) {
+            let view = View { cache: watch.cache(), changes: &changes };
+            (request.work)(outcome.clone().map(|_| view));
         }
         let subscribed = changes.receiver_count() > 0;
         if !subscribed && used_at.elapsed() >= LINGER {
@@ -126,11 +146,12 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
 
 /// Hands changes to the subscribers, in batches.
 fn publish(watch: &mut Watch, changes: &Changes) {
+    if changes.receiver_count() == 0 {
+        watch.forget_changes();
+        return;
+    }
     let mut batch = Vec::new();
     while let Some(change) = watch.poll_change() {
-        if changes.receiver_count() == 0 {
-            continue;
-        }
         // One of a table that nobody can ask for has no subscriber.
         batch.extend(Change::try_from(change).ok());
         if batch.len() >= BATCH {
@@ -170,12 +191,12 @@ mod tests {
             Follower::start(Subscription::to([tables::Table::from(Table::Interface)])).unwrap();
         for _ in 0..2 {
             let (answer, answered) = mpsc::channel();
-            let request: Request = Box::new(move |view| {
+            let work: Work = Box::new(move |view| {
                 let names = view
                     .map(|view| view.cache.interfaces().map(|row| row.ifindex).collect::<Vec<_>>());
                 answer.send(names).unwrap();
             });
-            assert!(follower.ask(request).is_ok());
+            assert!(follower.ask(Request { work, until: Instant::now() }).is_ok());
             let indices = answered.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
             assert!(indices.is_sorted() && !indices.is_empty(), "{indices:?}");
         }

@@ -14,13 +14,18 @@
 mod follower;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use api::interface::{Change, Error, Filter, Listing, Local, Monitor, Table, TableRow, tables};
 use api::server::TableSubscription;
 use tables::{Subscription, Tables};
 use tokio::sync::{broadcast, oneshot};
 
-use follower::{Follower, View};
+use follower::{Follower, Request, View};
+
+/// How long a subscriber waits for tables that cannot be caught at rest: the kernel is busy for a
+/// minute with ten thousand interfaces that were just made.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which tables are followed together.
 const GROUPS: [&[Table]; 3] = [
@@ -51,14 +56,17 @@ impl Served {
             return read(filter).await;
         }
         let wanted = filter.clone();
-        let kept = self.look(group_of(L::Row::TABLE), move |view| {
+        let kept = self.look(group_of(L::Row::TABLE), Duration::ZERO, move |view| {
+            let is_kept = view.cache.follows(tables::Table::from(L::Row::TABLE));
             let rows = L::Row::cached(view.cache).filter(|row| row.is_wanted(&wanted));
-            rows.map(stripped).collect()
+            is_kept.then(|| rows.map(stripped).collect())
         });
         match kept.await {
-            // One table by itself is easier to catch than several together.
-            Err(Error::Inconsistent { .. }) => read(filter).await,
-            outcome => outcome,
+            Ok(Some(rows)) => Ok(rows),
+            // One table by itself is easier to catch than several together; and this kernel may not
+            // tell of the table's changes.
+            Ok(None) | Err(Error::Inconsistent { .. }) => read(filter).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -78,7 +86,7 @@ impl Served {
             }
             let filter = call.filter();
             let (snapshot, changes) = self
-                .look(group, move |view| {
+                .look(group, PATIENCE, move |view| {
                     let mut snapshot = Vec::new();
                     for table in &asked {
                         snapshot_of(*table, view, &filter, &mut snapshot);
@@ -92,17 +100,19 @@ impl Served {
         Ok(subscription)
     }
 
-    /// Has the follower of a group look at its tables, starting it if need be.
-    async fn look<T, F>(&self, group: usize, look: F) -> Result<T, Error>
+    /// Has the follower of a group look at its tables, starting it if need be. Waits that long for
+    /// tables that cannot be caught at rest.
+    async fn look<T, F>(&self, group: usize, patience: Duration, look: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&View<'_>) -> T + Clone + Send + 'static,
     {
+        let until = Instant::now() + patience;
         // One that was about to end when it was asked does not answer; the next one does.
         for _ in 0..2 {
             let (answer, answered) = oneshot::channel();
             let look = look.clone();
-            self.ask(group, move |view| {
+            self.ask(group, until, move |view| {
                 // The caller may have left.
                 let _ = answer.send(view.map(|view| look(&view)));
             })?;
@@ -116,13 +126,14 @@ impl Served {
     fn ask(
         &self,
         group: usize,
-        request: impl FnOnce(Result<View<'_>, Error>) + Send + 'static,
+        until: Instant,
+        work: impl FnOnce(Result<View<'_>, Error>) + Send + 'static,
     ) -> Result<(), Error> {
         let (Some(slot), Some(tables)) = (self.followers.get(group), GROUPS.get(group)) else {
             return Err(Error::Cancelled {});
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut request: follower::Request = Box::new(request);
+        let mut request = Request { work: Box::new(work), until };
         if let Some(follower) = &*slot {
             match follower.ask(request) {
                 Ok(()) => return Ok(()),
