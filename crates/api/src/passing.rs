@@ -40,8 +40,8 @@ mod receiving {
     pub(crate) struct Received {
         /// Bytes; 0 at the stream's end.
         pub(crate) count: usize,
-        /// What came with them. More than [`MOST_DESCRIPTORS`] at once are an error; those beyond
-        /// are closed by the kernel.
+        /// What came with them; an error when the kernel had to close some for want of room, which
+        /// is there for [`MOST_DESCRIPTORS`] and a little more.
         pub(crate) descriptors: Result<Vec<OwnedFd>, Error>,
     }
 

@@ -119,6 +119,9 @@ impl Connection {
             let end = self.received - self.decoder.buffered() as u64;
 
             self.descriptors = self.passed.take(end);
+            if self.descriptors.len() > MOST_DESCRIPTORS {
+                return Err(Error::TooManyDescriptors);
+            }
             self.answering = Some(Answering { oneway });
             match asked {
                 Ok(Asked::Ours(call)) => return Ok(Some(Request { call, more, oneway })),
