@@ -2,6 +2,7 @@
 
 mod command;
 pub mod guard;
+pub mod scan;
 pub mod sysctl;
 
 use tokio::sync::mpsc;

@@ -1,0 +1,154 @@
+//! Against sockets of this process, in new network namespaces.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use netlink::link::Settings;
+
+use super::*;
+
+/// Runs a test in a new network namespace whose loopback is up.
+fn in_namespace(test: &str, work: impl FnOnce(&mut Scanner) + Send) {
+    if !sys::process::is_root() {
+        eprintln!("SKIPPED: {test}: needs root");
+        return;
+    }
+    let run = || {
+        Connection::open().unwrap().request(&Settings::new().up().apply_to(1)).unwrap();
+        work(&mut Scanner::open().unwrap());
+    };
+    sys::namespace::in_new_network(run).unwrap();
+}
+
+fn block(start: u32, count: u32) -> Block {
+    Block::new(start, count).unwrap()
+}
+
+fn bound(protocol: Protocol, address: &str) -> OwnedFd {
+    bind(protocol, address.parse().unwrap(), false).unwrap()
+}
+
+/// A block of 100 ports from 5000 on.
+fn conflict(scanner: &mut Scanner, protocol: Protocol) -> Option<u16> {
+    let found = scanner.first_conflict(protocol, block(5000, 100), |_| Ok(())).unwrap();
+    found.map(|conflict| conflict.port)
+}
+
+/// All ways of finding out: as this kernel lets us, as an old one would, as one without lists.
+fn every_way(scanner: &mut Scanner, protocol: Protocol) -> [Option<u16>; 3] {
+    let hidden = scanner.hidden;
+    let found = [hidden, Hidden::Bound, Hidden::All].map(|hidden| {
+        scanner.hidden = hidden;
+        conflict(scanner, protocol)
+    });
+    scanner.hidden = hidden;
+    found
+}
+
+#[test]
+fn the_lowest_port_in_use_is_found_in_every_way() {
+    in_namespace("the_lowest_port_in_use_is_found_in_every_way", |scanner| {
+        let _outside = [
+            bound(Protocol::Tcp, "0.0.0.0:4999"),
+            bound(Protocol::Tcp, "0.0.0.0:5100"),
+            bound(Protocol::Udp, "127.0.0.1:5050"),
+        ];
+        assert_eq!(every_way(scanner, Protocol::Tcp), [None; 3]);
+        assert_eq!(every_way(scanner, Protocol::Udp), [Some(5050); 3]);
+        for (port, address) in
+            [(5099, "127.0.0.1"), (5070, "[::]"), (5060, "[::1]"), (5055, "0.0.0.0")]
+        {
+            let _bound = bound(Protocol::Tcp, &format!("{address}:{port}"));
+            assert_eq!(every_way(scanner, Protocol::Tcp), [Some(port); 3], "{address}");
+            let _listener = TcpListener::bind("127.0.0.1:5000").unwrap();
+            assert_eq!(every_way(scanner, Protocol::Tcp), [Some(5000); 3]);
+        }
+        assert_eq!(every_way(scanner, Protocol::Tcp), [None; 3]);
+    });
+}
+
+#[test]
+fn a_connection_that_is_over_is_in_nobodys_way() {
+    in_namespace("a_connection_that_is_over_is_in_nobodys_way", |scanner| {
+        let listener = TcpListener::bind("127.0.0.1:5000").unwrap();
+        let client = TcpStream::connect("127.0.0.1:5000").unwrap();
+        drop(listener.accept().unwrap());
+        drop(client);
+        drop(listener);
+        crate::testing::wait_until("the connection is over", || {
+            let holders = scanner.holders(Some(Protocol::Tcp), 5000..=5000).unwrap();
+            holders.len() == 1 && holders[0].socket.state == State::TIME_WAIT
+        });
+        let remembered = scanner.holders(None, 5000..=5000).unwrap()[0];
+        assert_eq!((remembered.inode(), remembered.uid()), (None, None));
+        assert_eq!(every_way(scanner, Protocol::Tcp), [None; 3]);
+    });
+}
+
+#[test]
+fn holders_come_by_port_with_their_state() {
+    in_namespace("holders_come_by_port_with_their_state", |scanner| {
+        let listener = TcpListener::bind("[::]:5001").unwrap();
+        let client = TcpStream::connect("127.0.0.1:5001").unwrap();
+        let _accepted = listener.accept().unwrap();
+        let _idle = bound(Protocol::Tcp, "127.0.0.1:5000");
+        let _udp = UdpSocket::bind("127.0.0.1:5000").unwrap();
+        let holders = scanner.holders(None, 5000..=5999).unwrap();
+        let shown: Vec<_> = holders
+            .iter()
+            .map(|holder| format!("{} {} {}", holder.protocol, holder.socket.local, holder.state()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "tcp 127.0.0.1:5000 bound",
+                "udp 127.0.0.1:5000 unconnected",
+                "tcp [::]:5001 listen",
+                "tcp [::ffff:127.0.0.1]:5001 established",
+            ]
+        );
+        assert!(holders.iter().all(|holder| holder.uid() == Some(0) && holder.inode().is_some()));
+        assert_eq!(scanner.holders(Some(Protocol::Udp), 0..=u16::MAX).unwrap().len(), 1);
+        let used = scanner.ports_in_use(Protocol::Tcp).unwrap();
+        let own = client.local_addr().unwrap().port();
+        assert!([5000, 5001, own].iter().all(|port| used.contains(*port)) && used.count() == 3);
+    });
+}
+
+#[test]
+fn the_guard_is_asked_before_each_try() {
+    in_namespace("the_guard_is_asked_before_each_try", |scanner| {
+        scanner.hidden = Hidden::All;
+        let mut asked = 0;
+        let admit = |_: BorrowedFd<'_>| {
+            asked += 1;
+            Ok(())
+        };
+        let found = scanner.first_conflict(Protocol::Udp, block(5000, 20), admit).unwrap();
+        assert_eq!((found, asked), (None, 20));
+        let refused = |_: BorrowedFd<'_>| Err(io::Error::from_raw_os_error(13));
+        let error = scanner.first_conflict(Protocol::Udp, block(5000, 20), refused).unwrap_err();
+        assert!(matches!(error, Error::Io(_)), "{error}");
+    });
+}
+
+#[test]
+fn what_is_killed_is_in_use_no_more() {
+    in_namespace("what_is_killed_is_in_use_no_more", |scanner| {
+        let listener = TcpListener::bind("127.0.0.1:5000").unwrap();
+        let _client = TcpStream::connect("127.0.0.1:5000").unwrap();
+        let _accepted = listener.accept().unwrap();
+        let _outside = TcpListener::bind("127.0.0.1:5100").unwrap();
+        match scanner.kill(Protocol::Tcp, block(5000, 100)) {
+            Err(error) if error.reason() == Some(Reason::NotSupported) => {
+                eprintln!("SKIPPED: what_is_killed_is_in_use_no_more: {error}");
+                return;
+            }
+            killed => assert_eq!(killed.unwrap(), 2, "a listener and a connection"),
+        }
+        assert!(listener.accept().is_err());
+        assert_eq!(scanner.kill(Protocol::Tcp, block(5000, 100)).unwrap(), 0);
+        drop(listener);
+        assert_eq!(conflict(scanner, Protocol::Tcp), None);
+        TcpStream::connect("127.0.0.1:5100").unwrap();
+    });
+}
