@@ -67,8 +67,12 @@ impl Host {
 
     /// The configuration file with the resolver's file among the daemon's own.
     pub fn configuration(&self, sections: &str) -> String {
+        let resolver = match self.daemon_keys.contains("resolver =") {
+            true => "",
+            false => "resolver = \"file\"",
+        };
         format!(
-            "[daemon]\nresolver = \"file\"\nresolver_file = {:?}\n{}\n{sections}\n",
+            "[daemon]\n{resolver}\nresolver_file = {:?}\n{}\n{sections}\n",
             self.state.join("resolv.conf"),
             self.daemon_keys,
         )

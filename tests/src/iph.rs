@@ -55,7 +55,7 @@ pub(crate) fn program() -> std::path::PathBuf {
 
 /// Runs a command in a namespace to its end.
 #[track_caller]
-pub(crate) fn run(namespace: &Namespace, mut command: Command) -> Answer {
+pub fn run(namespace: &Namespace, mut command: Command) -> Answer {
     use std::process::Stdio;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // Wide enough that no line is broken, plain so that it can be compared.

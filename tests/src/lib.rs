@@ -17,7 +17,7 @@ pub mod servers;
 pub mod varlink;
 
 pub use host::{Host, ROUTE_PROTOCOL_DHCP};
-pub use iph::{Answer, iph};
+pub use iph::{Answer, iph, run};
 
 /// How long a condition may take that should hold almost at once. Generous, because the tests share
 /// the machine with each other.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::run::{is_root, program, root, say, succeeds};
 
 /// A program, and the Debian package that has it.
-const PEERS: [(&str, &str); 12] = [
+const PEERS: [(&str, &str); 13] = [
     ("dnsmasq", "dnsmasq-base"),
     ("kea-dhcp4", "kea-dhcp4-server"),
     ("dhcpd", "isc-dhcp-server"),
@@ -20,6 +20,7 @@ const PEERS: [(&str, &str); 12] = [
     ("arping", "iputils-arping"),
     ("unshare", "util-linux"),
     ("python3", "python3-venv"),
+    ("dbus-daemon", "dbus-daemon"),
     ("perl", "perl-base"),
     ("busybox", "busybox"),
     ("socat", "socat"),
@@ -41,7 +42,9 @@ pub(crate) fn prepare(install: bool) -> Vec<(String, String)> {
         apt_install(&missing);
     }
     let python = python_with_asyncvarlink(install);
-    python.map(|path| ("IPHELPER_PYTHON".to_owned(), path)).into_iter().collect()
+    let python = python.map(|path| ("IPHELPER_PYTHON".to_owned(), path));
+    let resolved = resolved(install).map(|path| ("IPHELPER_RESOLVED".to_owned(), path));
+    python.into_iter().chain(resolved).collect()
 }
 
 fn missing() -> Vec<&'static str> {
@@ -102,6 +105,47 @@ impl Drop for NoServices {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Where systemd-resolved is unpacked below `target`, unless it is installed: installing it would
+/// make it the resolver of this machine (its package replaces `/etc/resolv.conf`).
+fn resolved(install: bool) -> Option<String> {
+    const PROGRAM: &str = "lib/systemd/systemd-resolved";
+    if Path::new("/").join(PROGRAM).exists() {
+        return None;
+    }
+    let directory = root().join("target/xtask/systemd-resolved");
+    let unpacked = directory.join("unpacked");
+    if !unpacked.join(PROGRAM).exists() {
+        if !install || program("apt-get").is_none() || program("dpkg-deb").is_none() {
+            return None;
+        }
+        say("unpacking systemd-resolved, which is not installed");
+        let packages = || {
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let paths = entries.map(|entry| entry.path());
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        };
+        packages().for_each(|old| _ = fs::remove_file(old));
+        let fetched = fs::create_dir_all(&directory).is_ok()
+            && succeeds(
+                Command::new("apt-get")
+                    .args(["-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"])
+                    // Its own user cannot write here.
+                    .args(["-o", "APT::Sandbox::User=root", "download", "systemd-resolved"])
+                    .current_dir(&directory)
+                    .stdin(Stdio::null()),
+            );
+        let package = packages().next().filter(|_| fetched);
+        let unpacks = |package: PathBuf| {
+            succeeds(Command::new("dpkg-deb").arg("-x").arg(package).arg(&unpacked))
+        };
+        if !package.is_some_and(unpacks) {
+            say("systemd-resolved could not be unpacked; the test that needs it skips");
+            return None;
+        }
+    }
+    Some(unpacked.to_string_lossy().into_owned())
 }
 
 /// A Python that can import asyncvarlink: the system's, or a virtual environment below `target`.

@@ -45,6 +45,11 @@ impl Mounts {
         Self::with(|| mount::unmount(sys).and_then(|()| mount::sysfs(sys)))
     }
 
+    /// A copy of this process's, as `prepare` makes them, which must not panic.
+    pub fn prepared(prepare: impl FnOnce() -> std::io::Result<()> + Send) -> Result<Self> {
+        Self::with(prepare)
+    }
+
     fn with(prepare: impl FnOnce() -> std::io::Result<()> + Send) -> Result<Self> {
         let unavailable =
             |error| Error::Unavailable(format!("mounts of its own need root and BPF ({error})"));
