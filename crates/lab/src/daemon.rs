@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use sys::process::{SIGHUP, SIGTERM};
+use sys::process::{CommandExt as _, SIGHUP, SIGTERM};
 
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::{Namespace, Process, StateDir};
 
 /// Far longer than a start takes, and short enough to tell a daemon that hangs.
@@ -92,6 +92,10 @@ impl Daemon {
         command.arg("--config").arg(file).arg("--state-dir").arg(state.path());
         command.arg("--socket").arg(&socket);
         command.args(["--log", "debug"]).env_remove("NOTIFY_SOCKET");
+        if namespace.mounts().is_none() {
+            // What it mounts for itself is no business of the machine's.
+            command.private_mounts(&[]).context("mounts of its own")?;
+        }
         Ok(Self { process: Process::start(namespace, command)?, socket })
     }
 
