@@ -7,9 +7,10 @@ use crate::row::{Row, Weight};
 /// A table that is kept: the rows, and what to tell of their changes.
 #[derive(Debug)]
 pub(super) struct Kept<R: Row> {
-    rows: BTreeMap<R::Key, R>,
+    /// Boxed: a tree has room for almost twice what is in it.
+    rows: BTreeMap<R::Key, Box<R>>,
     /// While the table is read anew: as it was before. Nothing is told meanwhile.
-    former: Option<BTreeMap<R::Key, R>>,
+    former: Option<BTreeMap<R::Key, Box<R>>>,
     /// While it is told how it differs from what it was.
     telling: Option<Telling<R>>,
     /// How to tell a change; `None` if nobody wants to know.
@@ -21,7 +22,7 @@ pub(super) struct Kept<R: Row> {
 #[derive(Debug)]
 struct Telling<R: Row> {
     /// What was, without what has been told.
-    former: BTreeMap<R::Key, R>,
+    former: BTreeMap<R::Key, Box<R>>,
     /// Those up to this one are still there, or were told to be gone.
     removed: Bound<R::Key>,
     /// Those up to this one have been told to be there.
@@ -34,11 +35,11 @@ impl<R: Row> Kept<R> {
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = &R> {
-        self.rows.values()
+        self.rows.values().map(|row| &**row)
     }
 
     pub(super) fn get(&self, key: &R::Key) -> Option<&R> {
-        self.rows.get(key)
+        self.rows.get(key).map(|row| &**row)
     }
 
     /// The rows whose keys are in a range.
@@ -46,7 +47,7 @@ impl<R: Row> Kept<R> {
         &self,
         range: impl std::ops::RangeBounds<R::Key>,
     ) -> impl Iterator<Item = &R> {
-        self.rows.range(range).map(|(_, row)| row)
+        self.rows.range(range).map(|(_, row)| &**row)
     }
 
     /// Adds a row or replaces the one of its key.
@@ -59,12 +60,12 @@ impl<R: Row> Kept<R> {
             };
             changes.extend(delta.map(tell));
         }
-        self.rows.insert(key, row);
+        self.rows.insert(key, Box::new(row));
     }
 
     /// Removes a row; returns whether it was there.
     pub(super) fn remove(&mut self, key: &R::Key, changes: &mut VecDeque<Change>) -> bool {
-        let Some(row) = self.rows.remove(key) else { return false };
+        let Some(row) = self.rows.remove(key).map(|row| *row) else { return false };
         if self.former.is_none() {
             changes.extend(self.tell.map(|tell| tell(Delta::Removed { row })));
         }
@@ -107,7 +108,7 @@ impl<R: Row> Kept<R> {
             };
             return None;
         };
-        let row = telling.former.remove(&key)?;
+        let row = *telling.former.remove(&key)?;
         telling.removed = Bound::Excluded(key);
         Some(tell(Delta::Removed { row }))
     }
@@ -120,7 +121,7 @@ impl<R: Row> Kept<R> {
         for (key, row) in self.rows.range((begin, Bound::Unbounded)) {
             let delta = match telling.former.remove(key) {
                 Some(before) => self.change(&before, row),
-                None => Some(Delta::Added { row: row.clone() }),
+                None => Some(Delta::Added { row: (**row).clone() }),
             };
             if let Some(delta) = delta {
                 telling.present = Bound::Excluded(key.clone());
