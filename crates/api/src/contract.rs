@@ -163,6 +163,14 @@ where
         let error = idl.errors().find(|error| name.ends_with(&format!(".{}", error.name())));
         let error = error.unwrap_or_else(|| panic!("no error {name}"));
         let fields: Vec<_> = error.fields().collect();
+        let message = sample.to_string();
+        assert!(!message.is_empty() && !message.ends_with('.'), "{message}");
+        ours.insert(name.clone());
+        if fields.is_empty() {
+            // Left out, because zlink takes no empty object there.
+            assert_eq!(json, serde_json::json!({ "error": name }));
+            continue;
+        }
         check_fields(idl, &name, &fields, &json["parameters"]);
         check_absence::<E>(
             &name,
@@ -170,9 +178,6 @@ where
             &json["parameters"],
             |parameters| serde_json::json!({ "error": name, "parameters": parameters }),
         );
-        let message = sample.to_string();
-        assert!(!message.is_empty() && !message.ends_with('.'), "{message}");
-        ours.insert(name);
     }
     assert_eq!(ours, described, "errors of {}", idl.name());
 }
@@ -378,8 +383,8 @@ fn service_is_that_of_the_idl() {
         Error::MethodNotFound { method: "org.example.Foo".into() },
         Error::MethodNotImplemented { method: "org.example.Foo".into() },
         Error::InvalidParameter { parameter: "timeout".into() },
-        Error::PermissionDenied {},
-        Error::ExpectedMore {},
+        Error::PermissionDenied,
+        Error::ExpectedMore,
     ];
     check_errors(&idl, &samples);
 }
@@ -421,7 +426,7 @@ fn samples_are_complete(
         | service::Error::MethodNotFound { .. }
         | service::Error::MethodNotImplemented { .. }
         | service::Error::InvalidParameter { .. }
-        | service::Error::PermissionDenied {}
-        | service::Error::ExpectedMore {} => {}
+        | service::Error::PermissionDenied
+        | service::Error::ExpectedMore => {}
     }
 }

@@ -90,10 +90,10 @@ pub enum Error {
     /// The caller may not do that.
     #[error("permission denied")]
     #[serde(rename = "org.varlink.service.PermissionDenied")]
-    PermissionDenied {},
+    PermissionDenied,
 
     /// The method answers with a stream and was called without `more`.
     #[error("the method has to be called with `more`")]
     #[serde(rename = "org.varlink.service.ExpectedMore")]
-    ExpectedMore {},
+    ExpectedMore,
 }

@@ -52,7 +52,7 @@ fn changes_are_refused_to_those_who_may_not_and_the_rest_is_not() {
     client.call_more(&ports::Holders::default()).unwrap();
     // Theirs to decide who know whose it is.
     match client.call(&ports::Release { token: 1.into() }).unwrap_err() {
-        CallError::Method(ports::Error::InvalidToken {}) => {}
+        CallError::Method(ports::Error::InvalidToken) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -68,7 +68,7 @@ fn lists_are_of_one_reply_each_and_nothing_is_an_error() {
     assert_eq!(client.call(&udp).unwrap().reservation.start_port, 6000);
     assert_eq!(client.call_more(&ports::Holders::default()).unwrap().len(), 2);
     let nobody = ports::Holders { start_port: Some(1), ..Default::default() };
-    let nothing = |error| matches!(error, CallError::Method(ports::Error::NotFound {}));
+    let nothing = |error| matches!(error, CallError::Method(ports::Error::NotFound));
     assert!(nothing(client.call_more(&nobody).unwrap_err()));
     server.canned.ports.reservations.lock().unwrap().clear();
     assert!(nothing(client.call_more(&ports::List::default()).unwrap_err()));
@@ -78,7 +78,7 @@ fn lists_are_of_one_reply_each_and_nothing_is_an_error() {
 fn subscriptions_need_more() {
     let server = Server::start();
     let expected =
-        |error| matches!(error, CallError::Client(Error::Service(service::Error::ExpectedMore {})));
+        |error| matches!(error, CallError::Client(Error::Service(service::Error::ExpectedMore)));
     let mut client = server.client();
     assert!(expected(client.call(&ports::Monitor {}).unwrap_err()));
     assert!(expected(client.call(&ports::Denials::default()).unwrap_err()));
@@ -137,7 +137,7 @@ fn subscriptions_end_with_the_daemon() {
     assert_eq!(monitor.by_ref().take(2).filter(Result::is_ok).count(), 2);
     server.stop();
     let cancelled = |error: &CallError<ports::Error>| {
-        matches!(error, CallError::Method(ports::Error::Cancelled {}))
+        matches!(error, CallError::Method(ports::Error::Cancelled))
     };
     assert!(denials.next().unwrap().is_err_and(|error| cancelled(&error)));
     assert!(monitor.next().unwrap().is_err_and(|error| cancelled(&error)));

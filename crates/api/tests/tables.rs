@@ -73,7 +73,7 @@ impl<R> Concat for Vec<Rows<R>> {
 fn streams_need_more() {
     let server = server_with(1);
     let expected =
-        |error| matches!(error, CallError::Client(Error::Service(service::Error::ExpectedMore {})));
+        |error| matches!(error, CallError::Client(Error::Service(service::Error::ExpectedMore)));
     let mut client = server.client();
     assert!(expected(client.call(&interface::ListStack::default()).unwrap_err()));
     assert!(expected(client.call(&interface::ListInterfaces::default()).unwrap_err()));

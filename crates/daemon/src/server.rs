@@ -341,12 +341,12 @@ impl PortHandler<Caller> for ports::Handle {
     }
 
     async fn status(&self, _: &Caller) -> Result<reserved::StatusReply, reserved::Error> {
-        self.status().await.ok_or(reserved::Error::Cancelled {})
+        self.status().await.ok_or(reserved::Error::Cancelled)
     }
 }
 
 fn subscription<T>(following: Option<Following<T>>) -> Result<Subscription<T>, reserved::Error> {
-    let Following { before, next } = following.ok_or(reserved::Error::Cancelled {})?;
+    let Following { before, next } = following.ok_or(reserved::Error::Cancelled)?;
     Ok(Subscription { snapshot: before, events: next })
 }
 

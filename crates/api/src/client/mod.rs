@@ -155,9 +155,10 @@ where
 
 fn decode_error<M: Method>(name: &str, parameters: &str) -> CallError<M::Error> {
     let unknown = || Error::Unknown { name: name.to_owned(), parameters: parameters.to_owned() };
-    // An error's Rust form is the object of name and parameters; rebuilt, because the parameters
-    // may have been left out.
-    let whole = match serde_json::from_str::<serde_json::Value>(parameters) {
+    // An error's Rust form is the object of name and parameters; rebuilt, because one without
+    // parameters has none in ours, and may have an empty object from others.
+    let whole = match serde_json::from_str::<serde_json::Map<_, _>>(parameters) {
+        Ok(parameters) if parameters.is_empty() => serde_json::json!({ "error": name }),
         Ok(parameters) => serde_json::json!({ "error": name, "parameters": parameters }),
         Err(_) => return unknown().into(),
     };
@@ -167,5 +168,23 @@ fn decode_error<M: Method>(name: &str, parameters: &str) -> CallError<M::Error> 
     match serde_json::from_value(whole) {
         Ok(error) => Error::Service(error).into(),
         Err(_) => unknown().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports;
+
+    #[test]
+    fn an_error_without_parameters_may_have_an_empty_object() {
+        for parameters in ["", ",\"parameters\":{}", ",\"parameters\":null"] {
+            let name = "org.iphelper.PortReservation.Cancelled";
+            let message = format!("{{\"error\":\"{name}\"{parameters}}}");
+            match decode_reply::<ports::Status>(message.as_bytes()) {
+                Err(CallError::Method(ports::Error::Cancelled)) => {}
+                other => panic!("{message}: {other:?}"),
+            }
+        }
     }
 }

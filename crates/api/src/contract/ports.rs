@@ -192,14 +192,14 @@ fn port_errors_are_those_of_the_idl() {
     let samples = [
         InvalidParameter { parameter: "start_port".into(), reason: "0 is no port".into() },
         SharingViolation { port: 5001, holder, reservation },
-        NotFound {},
-        InvalidToken {},
+        NotFound,
+        InvalidToken,
         SocketNotSupported { reason: "it is bound already".into() },
         QuotaExceeded { what: "runtime reservations".into(), limit: 64, held: 64 },
         NoFreeBlock { number_of_ports: 60_000 },
         GuardTooWeak { level: GuardLevel::Placeholders, reason: "no grants".into() },
         Host { reason: "no space left on device".into() },
-        Cancelled {},
+        Cancelled,
         AccessDenied { needed: "uid 0".into() },
     ];
     check_errors(&interface(IDL), &samples);
@@ -236,14 +236,14 @@ fn samples_are_complete(protocol: Protocol, kind: Kind, refusal: Refusal, error:
     match error {
         Error::InvalidParameter { .. }
         | Error::SharingViolation { .. }
-        | Error::NotFound {}
-        | Error::InvalidToken {}
+        | Error::NotFound
+        | Error::InvalidToken
         | Error::SocketNotSupported { .. }
         | Error::QuotaExceeded { .. }
         | Error::NoFreeBlock { .. }
         | Error::GuardTooWeak { .. }
         | Error::Host { .. }
-        | Error::Cancelled {}
+        | Error::Cancelled
         | Error::AccessDenied { .. } => {}
     }
 }

@@ -425,7 +425,7 @@ fn errors_are_those_of_the_idl() {
         Host { subject: subject(), problem: problem() },
         Inconsistent { attempts: 50 },
         AccessDenied { needed: "uid 0".into() },
-        Cancelled {},
+        Cancelled,
     ];
     check_errors(&interface(IDL), &samples);
 }

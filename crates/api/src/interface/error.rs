@@ -46,7 +46,7 @@ macro_rules! errors {
             /// The daemon is ending.
             #[error("the daemon is ending")]
             #[serde(rename = "org.iphelper.Interface.Cancelled")]
-            Cancelled {},
+            Cancelled,
         }
     };
 }

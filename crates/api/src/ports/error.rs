@@ -34,12 +34,12 @@ pub enum Error {
     /// There is no reservation of exactly this block, or none of any kind.
     #[error("there is no such reservation")]
     #[serde(rename = "org.iphelper.PortReservation.NotFound")]
-    NotFound {},
+    NotFound,
 
     /// No reservation has this token, or it was deleted.
     #[error("no reservation has this token")]
     #[serde(rename = "org.iphelper.PortReservation.InvalidToken")]
-    InvalidToken {},
+    InvalidToken,
 
     /// The descriptor cannot be associated.
     #[error("the socket cannot be associated: {reason}")]
@@ -90,7 +90,7 @@ pub enum Error {
     /// The daemon is ending.
     #[error("the daemon is ending")]
     #[serde(rename = "org.iphelper.PortReservation.Cancelled")]
-    Cancelled {},
+    Cancelled,
 
     /// The caller may not do that.
     #[error("access denied: {needed} needed")]

@@ -211,21 +211,21 @@ fn resolve(call: &protocol::Call<'_>) -> Result<Asked, service::Error> {
         interface::INTERFACE => {
             let ours = interface::Call::parse(method, call.parameters)?;
             if ours.streams() && !streams {
-                return Err(service::Error::ExpectedMore {});
+                return Err(service::Error::ExpectedMore);
             }
             Ok(Asked::Ours(Call::Interface(ours)))
         }
         lease::INTERFACE => {
             let ours = lease::Call::parse(method, call.parameters)?;
             if matches!(ours, lease::Call::Monitor(_)) && !streams {
-                return Err(service::Error::ExpectedMore {});
+                return Err(service::Error::ExpectedMore);
             }
             Ok(Asked::Ours(Call::Lease(ours)))
         }
         ports::INTERFACE => {
             let ours = ports::Call::parse(method, call.parameters)?;
             if matches!(ours, ports::Call::Denials(_) | ports::Call::Monitor(_)) && !streams {
-                return Err(service::Error::ExpectedMore {});
+                return Err(service::Error::ExpectedMore);
             }
             Ok(Asked::Ours(Call::Ports(ours)))
         }

@@ -36,15 +36,13 @@ impl<H: Handler> Conversation<H> {
                 feed::run(denials, line, statistics, end).await
             }
             List(call) => match line.attended(oneway, ports.list(peer, call)).await? {
-                Ok(reservations) => {
-                    line.list(more, reservations, told, || Error::NotFound {}).await
-                }
+                Ok(reservations) => line.list(more, reservations, told, || Error::NotFound).await,
                 Err(error) => Ok(line.connection.fail(&error)?),
             },
             Holders(call) => match line.attended(oneway, ports.holders(peer, call)).await? {
                 Ok(holders) => {
                     let reply = |holder| HoldersReply { holder };
-                    line.list(more, holders, reply, || Error::NotFound {}).await
+                    line.list(more, holders, reply, || Error::NotFound).await
                 }
                 Err(error) => Ok(line.connection.fail(&error)?),
             },
@@ -157,7 +155,7 @@ impl<Ports: PortHandler<Peer>, Peer: Sync> Feed for Events<'_, Ports, Peer> {
     }
 
     fn cancelled(&self) -> Error {
-        Error::Cancelled {}
+        Error::Cancelled
     }
 }
 
@@ -196,6 +194,6 @@ impl<Ports: PortHandler<Peer>, Peer: Sync> Feed for Refused<'_, Ports, Peer> {
     }
 
     fn cancelled(&self) -> Error {
-        Error::Cancelled {}
+        Error::Cancelled
     }
 }

@@ -136,7 +136,7 @@ impl<H: Handler> Feed for Changes<'_, H> {
     }
 
     fn cancelled(&self) -> Error {
-        Error::Cancelled {}
+        Error::Cancelled
     }
 }
 

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod reservations;
+mod tables;
 mod with_asyncvarlink;
 mod with_varlink;
 mod with_varlinkctl;

@@ -1,11 +1,12 @@
 //! Python's asyncvarlink.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use iphelper_api::lease;
 
 use crate::support::{Server, bound, event, until};
+use crate::tables;
 
 /// Finds a Python that has the module, or makes one in `directory`; says why there is none.
 fn python(directory: &Path) -> Result<PathBuf, String> {
@@ -50,21 +51,33 @@ fn it_asks_our_server() {
             return;
         }
     };
+    let run = |script: &str, server: &Server| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(script);
+        Command::new(&python)
+            .arg(script)
+            .arg(server.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let well = |output: Output| {
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "all is well\n");
+    };
+
     let server = Server::start();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/asyncvarlink_client.py");
-    let child = Command::new(python)
-        .arg(script)
-        .arg(server.path())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = run("asyncvarlink_client.py", &server);
     // It subscribes last, and ends with the first event after the snapshot.
     let waiting = std::thread::spawn(move || child.wait_with_output().unwrap());
     until("it subscribed, or failed", || server.canned.subscribers() == 1 || waiting.is_finished());
     server.canned.publish(event(lease::EventKind::Acquired, bound("eth1", 3)));
-    let output = waiting.join().unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "all is well\n");
+    well(waiting.join().unwrap());
+
+    well(run("asyncvarlink_ports.py", &server).wait_with_output().unwrap());
+    let sockets = server.canned.ports.sockets.lock().unwrap().clone();
+    assert!(sockets.len() == 2 && sockets[0] == sockets[1], "{sockets:?}");
+
+    well(run("asyncvarlink_tables.py", &tables::server()).wait_with_output().unwrap());
 }

@@ -150,7 +150,7 @@ impl CannedPorts {
         let exactly = |one: &Reservation| {
             (one.protocol, one.start_port, one.number_of_ports) == (protocol, start_port, count)
         };
-        self.find(exactly).ok_or(Error::NotFound {})
+        self.find(exactly).ok_or(Error::NotFound)
     }
 
     fn note(&self, socket: &OwnedFd) -> Result<(), Error> {
@@ -222,7 +222,7 @@ impl PortHandler<u32> for CannedPorts {
         socket: OwnedFd,
     ) -> Result<Reservation, Error> {
         self.note(&socket)?;
-        self.find(|one| one.token == Some(call.token)).ok_or(Error::InvalidToken {})
+        self.find(|one| one.token == Some(call.token)).ok_or(Error::InvalidToken)
     }
 
     async fn acquire(&self, _: &u32, call: Acquire, socket: OwnedFd) -> Result<Reservation, Error> {
@@ -250,7 +250,7 @@ impl PortHandler<u32> for CannedPorts {
         let before = reservations.len();
         let its = |one: &Reservation| one.kind == Kind::Runtime && one.token == Some(call.token);
         reservations.retain(|one| !its(one));
-        if reservations.len() < before { Ok(()) } else { Err(Error::InvalidToken {}) }
+        if reservations.len() < before { Ok(()) } else { Err(Error::InvalidToken) }
     }
 
     async fn grant(&self, _: &u32, call: Grant) -> Result<Reservation, Error> {
@@ -287,7 +287,7 @@ impl PortHandler<u32> for CannedPorts {
         let denials = self.denials.lock().unwrap();
         Ok(Subscription {
             snapshot: self.recent.iter().skip(skipped).cloned().collect(),
-            events: denials.as_ref().ok_or(Error::Cancelled {})?.subscribe(),
+            events: denials.as_ref().ok_or(Error::Cancelled)?.subscribe(),
         })
     }
 
@@ -297,7 +297,7 @@ impl PortHandler<u32> for CannedPorts {
         let events = self.events.lock().unwrap();
         Ok(Subscription {
             snapshot: reservations.iter().map(state).collect(),
-            events: events.as_ref().ok_or(Error::Cancelled {})?.subscribe(),
+            events: events.as_ref().ok_or(Error::Cancelled)?.subscribe(),
         })
     }
 

@@ -120,7 +120,7 @@ impl Served {
                 return outcome;
             }
         }
-        Err(Error::Cancelled {})
+        Err(Error::Cancelled)
     }
 
     fn ask(
@@ -130,7 +130,7 @@ impl Served {
         work: impl FnOnce(Result<View<'_>, Error>) + Send + 'static,
     ) -> Result<(), Error> {
         let (Some(slot), Some(tables)) = (self.followers.get(group), GROUPS.get(group)) else {
-            return Err(Error::Cancelled {});
+            return Err(Error::Cancelled);
         };
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let mut request = Request { work: Box::new(work), until };
@@ -194,7 +194,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&mut Tables) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let work = move || work(&mut Tables::open()?);
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Cancelled {}))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Cancelled))
 }
 
 fn host(error: std::io::Error) -> Error {
