@@ -478,8 +478,14 @@ fn neighbors_of_each_state_agree_with_ip() {
             ip_do(&format!("neigh add 192.0.2.{}{hardware} dev cable0 nud {state}", 100 + index));
         }
         ip_do("neigh add 2001:db8::99 lladdr 02:00:00:00:00:98 dev bridge0 nud stale router");
-        let rows = tables.neighbors(Family::Unspecified).unwrap();
-        let expected = ip("neigh show nud all");
+        // Groups become neighbours as soon as something is sent to them.
+        let (rows, expected) = eventually("a table at rest", || {
+            let keys = |rows: &[tables::Neighbor]| rows.iter().map(Row::key).collect::<Vec<_>>();
+            let rows = tables.neighbors(Family::Unspecified).unwrap();
+            let expected = ip("neigh show nud all");
+            let again = tables.neighbors(Family::Unspecified).unwrap();
+            (keys(&rows) == keys(&again)).then_some((rows, expected))
+        });
         let count = |name: &str| {
             expected.iter().filter(|json| json["dst"].as_str().unwrap().starts_with(name)).count()
         };
