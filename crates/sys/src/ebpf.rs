@@ -169,11 +169,9 @@ impl Link {
         Ok(())
     }
 
-    /// Opens a pinned link. Fails with `InvalidData` if the pin is of something else.
+    /// Opens a pinned link. Whether it is one is told when it is used.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = open(path)?;
-        is_named(fd.as_fd(), "bpf_link")?;
-        Ok(Self(fd))
+        open(path).map(Self)
     }
 }
 
@@ -198,13 +196,6 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     let mut attributes = PinAttributes { path: path.as_ptr() as u64, fd: 0, flags: 0 };
     // SAFETY: BPF_OBJ_GET reads one terminated string, which outlives the call.
     unsafe { create(Command::Open, &mut attributes) }
-}
-
-/// Fails unless the descriptor is of the anonymous file that the kernel names so.
-fn is_named(fd: BorrowedFd<'_>, kind: &str) -> io::Result<()> {
-    let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-    let named = target.to_str().is_some_and(|target| target.contains(kind));
-    if named { Ok(()) } else { Err(io::Error::from(io::ErrorKind::InvalidData)) }
 }
 
 /// A name as the kernel stores it: cut, and ended by zero bytes.

@@ -138,7 +138,11 @@ impl Map {
     /// Opens a pinned map. Fails with `InvalidInput` if the pin is of something else.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = open(path)?;
-        super::is_named(fd.as_fd(), "bpf-map")?;
+        // Others describe themselves in other words.
+        let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        if target != Path::new("anon_inode:bpf-map") {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
         Self::new(fd)
     }
 

@@ -17,12 +17,12 @@
 //! All calls block, for less than a millisecond but for [`Guard::open`], which has the kernel check
 //! the programs and takes some ten.
 
+mod dead;
 mod events;
 mod load;
+mod mounts;
 mod pins;
 mod places;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -30,7 +30,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use ports::guard::{Features, Row, Socket, cgroup_key, granted_in, index, user_key};
 use ports::{Block, Id, Protocol};
 use sys::ebpf::{Map, Table};
+use sys::inet;
 
+pub use dead::remove_dead;
 pub use events::Events;
 pub use places::Places;
 
@@ -72,12 +74,8 @@ impl Guard {
     }
 
     /// [`open`](Self::open) with no more than these features.
-    pub(crate) fn open_with(
-        places: &Places,
-        cookie: u64,
-        wanted: Features,
-    ) -> Result<Self, Unavailable> {
-        let pins = Pins::lock(places.pins(), cookie)?;
+    pub fn open_with(places: &Places, cookie: u64, wanted: Features) -> Result<Self, Unavailable> {
+        let pins = Pins::make(places.pins(), cookie)?;
         let loaded = load::load(places, &pins, cookie, wanted)?;
         let mut limits = places.limits().to_vec();
         limits.extend(load::limits(loaded.features));
@@ -98,6 +96,18 @@ impl Guard {
         };
         guard.sweep().map_err(unusable)?;
         Ok(guard)
+    }
+
+    /// Whether a guard is pinned for the network namespace with this cookie.
+    pub fn is_pinned(places: &Places, cookie: u64) -> bool {
+        places.pins().join(cookie.to_string()).exists()
+    }
+
+    /// Removes the guard that is pinned for the network namespace with this cookie, whatever state it
+    /// is in; nothing if there is none.
+    pub fn remove_pinned(places: &Places, cookie: u64) -> io::Result<()> {
+        let folder = places.pins().join(cookie.to_string());
+        Pins::lock(&folder)?.map_or(Ok(()), Pins::remove)
     }
 
     /// What the programs can do.
@@ -199,6 +209,10 @@ impl Guard {
     /// not bound. Fails with `AlreadyExists` if the socket owns another reservation that is in force,
     /// and with `Unsupported` for one of MPTCP if the kernel cannot tell its grants.
     pub fn grant(&self, socket: BorrowedFd<'_>, id: Id, owned: bool) -> io::Result<()> {
+        let is_mptcp = || io::Result::Ok(inet::describe(socket)?.protocol == inet::IPPROTO_MPTCP);
+        if !self.features.contains(Features::MPTCP) && is_mptcp()? {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let mut state = self.state(socket)?;
         state.granted = Some(id);
         if owned {

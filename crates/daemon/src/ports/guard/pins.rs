@@ -3,7 +3,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use ports::guard::LAYOUT;
+use ports::guard::{Features, Hook, LAYOUT};
+use sys::ebpf::Link;
 
 use super::Unavailable;
 
@@ -25,32 +26,43 @@ const TRIES: usize = 16;
 impl Pins {
     /// Makes the folder for the network namespace with this cookie, which is that of the calling
     /// thread, if need be, and locks it.
-    pub(super) fn lock(pins: &Path, cookie: u64) -> Result<Self, Unavailable> {
+    pub(super) fn make(pins: &Path, cookie: u64) -> Result<Self, Unavailable> {
         let folder = pins.join(cookie.to_string());
-        let unusable = |error: io::Error| {
-            Unavailable::because(&format!("{} cannot be used", folder.display()), &error)
-        };
-        for _ in 0..TRIES {
-            for folder in [pins, &folder] {
-                make(folder).map_err(unusable)?;
-            }
-            let Ok(lock) = File::open(&folder) else { continue };
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let reason = format!("another daemon has {}", folder.display());
-                    return Err(Unavailable { reasons: vec![reason] });
+        let prepare = || {
+            for _ in 0..TRIES {
+                make(pins)?;
+                make(&folder)?;
+                if let Some(pins) = Self::lock(&folder)? {
+                    pins.name_namespace()?;
+                    remove_all(&pins.new_folder())?;
+                    return Ok(pins);
                 }
-                Err(TryLockError::Error(error)) => return Err(unusable(error)),
             }
-            if is_same(&lock, &folder) {
-                let pins = Self { folder: folder.clone(), _lock: lock };
-                pins.name_namespace().map_err(unusable)?;
-                remove_all(&pins.new_folder()).map_err(unusable)?;
-                return Ok(pins);
+            Err(io::ErrorKind::ResourceBusy.into())
+        };
+        prepare().map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                let reason = format!("another daemon has {}", folder.display());
+                Unavailable { reasons: vec![reason] }
             }
-        }
-        Err(unusable(io::ErrorKind::ResourceBusy.into()))
+            _ => Unavailable::because(&format!("{} cannot be used", folder.display()), &error),
+        })
+    }
+
+    /// Locks a folder; `None` if it is not there, or gone by the time it is locked. Fails with
+    /// `WouldBlock` if another daemon has it.
+    pub(super) fn lock(folder: &Path) -> io::Result<Option<Self>> {
+        let lock = match File::open(folder) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+            TryLockError::Error(error) => error,
+        })?;
+        let same = is_same(&lock, folder);
+        Ok(same.then(|| Self { folder: folder.to_owned(), _lock: lock }))
     }
 
     /// Where maps and links are, complete or absent.
@@ -72,8 +84,21 @@ impl Pins {
         fs::rename(self.new_folder(), self.current())
     }
 
+    /// The network namespace it is for, as its files in `/proc` are called: `net:[INODE]`.
+    pub(super) fn namespace(&self) -> Option<PathBuf> {
+        fs::read_link(self.folder.join(NAMESPACE)).ok()
+    }
+
     /// Removes the folder with everything pinned in it, and that of all guards if it was the last.
     pub(super) fn remove(self) -> io::Result<()> {
+        // A pin removed takes its program off some time later; this does at once.
+        for folder in [self.current(), self.new_folder()] {
+            for hook in Hook::all(Features::ALL) {
+                if let Ok(link) = Link::open(&folder.join(hook.name())) {
+                    let _ = link.detach();
+                }
+            }
+        }
         remove_all(&self.folder)?;
         if let Some(pins) = self.folder.parent() {
             // Others' are in it.

@@ -1,11 +1,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Unavailable;
+use super::mounts::{self, Mount};
 
 /// Where a guard can be attached and pinned.
 ///
@@ -15,6 +15,7 @@ pub struct Places {
     cgroup: OwnedFd,
     cgroup_path: Option<PathBuf>,
     covers_all: bool,
+    bpf: PathBuf,
     pins: PathBuf,
     limits: Vec<String>,
 }
@@ -40,9 +41,8 @@ impl Places {
     /// mounted. A BPF file system is mounted where everybody expects it: what is pinned in it lives
     /// as long as its mount.
     pub fn find() -> Result<Self, Unavailable> {
-        let unreadable = |error| Unavailable::because("/proc/thread-self/mountinfo", &error);
-        let mounts = fs::read("/proc/thread-self/mountinfo").map_err(unreadable)?;
-        let mounts = parse(&mounts);
+        let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
+        let mounts = mounts::read().map_err(unreadable)?;
         let mut limits = Vec::new();
         let mut reasons = Vec::new();
 
@@ -64,7 +64,7 @@ impl Places {
                     .to_owned(),
             );
         }
-        Ok(Self { cgroup, cgroup_path, covers_all, pins: bpf.join("iphelper"), limits })
+        Ok(Self { cgroup, cgroup_path, covers_all, pins: bpf.join("iphelper"), bpf, limits })
     }
 
     /// The control group the programs are attached to, as a path; `None` when it has none.
@@ -77,7 +77,12 @@ impl Places {
         self.covers_all
     }
 
-    /// The folder of all guards' pins.
+    /// The BPF file system. The daemon writes in it.
+    pub fn bpf(&self) -> &Path {
+        &self.bpf
+    }
+
+    /// The folder of all guards' pins in it.
     pub fn pins(&self) -> &Path {
         &self.pins
     }
@@ -89,43 +94,6 @@ impl Places {
     pub(super) fn limits(&self) -> &[String] {
         &self.limits
     }
-}
-
-/// A mount, as far as it matters here.
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    kind: Vec<u8>,
-    point: PathBuf,
-}
-
-/// The lines of `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`); later mounts hide earlier ones.
-fn parse(text: &[u8]) -> Vec<Mount> {
-    let line = |line: &[u8]| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let point = unescape(fields.nth(4)?);
-        // Optional fields end with a dash; the type follows.
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
-        Some(Mount { kind, point })
-    };
-    text.split(|byte| *byte == b'\n').filter_map(line).collect()
-}
-
-/// Space, tab, newline and backslash are written as `\ooo`.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let number = (*first == b'\\').then(|| after.first_chunk::<3>()).flatten();
-        let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
-        if let Some(byte) = number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            bytes.push(byte);
-            rest = after.get(3..).unwrap_or_default();
-        } else {
-            bytes.push(*first);
-            rest = after;
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).into()
 }
 
 /// The folder of the root, its path and whether it is the root of all.

@@ -1,0 +1,232 @@
+//! Guards outlive their daemon, and go when they should.
+
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use iphelper_daemon::ports::guard::{Guard, Places, remove_dead};
+use lab::or_skip;
+use ports::guard::{Features, Hook, Map};
+use ports::{Block, Protocol};
+
+use crate::site::{EACCES, EPERM, Inside, Site, Sort, bind, granted, id, row, stranger};
+
+const NONE: [u64; 0] = [];
+
+fn folder(inside: &Inside) -> PathBuf {
+    inside.places.pins().join(inside.cookie.to_string())
+}
+
+#[test]
+fn everything_is_pinned_and_nothing_is_left() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        assert!(!inside.places.pins().exists());
+        let guard = inside.guard();
+        let mut names: Vec<String> = fs::read_dir(folder(inside).join("v1"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let hooks = Hook::all(Features::ALL).map(Hook::name);
+        let mut expected: Vec<&str> = hooks.chain(Map::ALL.map(Map::name)).collect();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        let namespace = fs::read_link(folder(inside).join("namespace")).unwrap();
+        assert_eq!(namespace, fs::read_link("/proc/thread-self/ns/net").unwrap());
+        guard.detach().unwrap();
+        assert!(!inside.places.pins().exists());
+    });
+}
+
+#[test]
+fn the_next_daemon_takes_over_what_is_pinned() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        let tcp = row(Protocol::Tcp, 5000, 10);
+        let udp = row(Protocol::Udp, 6000, 10);
+        guard.insert(id(1), &tcp).unwrap();
+        guard.insert(id(2), &udp).unwrap();
+        guard.set_users(id(2), &[1000]).unwrap();
+        let socket = granted(&guard, Sort::Tcp4, 1);
+        let any = granted(&guard, Sort::Tcp4, 1);
+        drop(guard);
+        assert_eq!(stranger(Sort::Tcp4, 5000), Err(EACCES), "without a daemon");
+        assert_eq!(bind(&socket, Sort::Tcp4.any(), 5000), Ok(5000));
+
+        let guard = inside.guard();
+        let mut found = guard.reservations().unwrap();
+        found.sort_by_key(|(id, _)| *id);
+        let counted = ports::guard::Row { denials: 1, ..tcp };
+        let with_users = ports::guard::Row { users: true, ..udp };
+        assert_eq!(found, [(id(1), counted), (id(2), with_users)]);
+        assert_eq!(stranger(Sort::Tcp4, 5001), Err(EACCES));
+        assert_eq!(bind(&any, Sort::Tcp4.any(), 0), Ok(5001), "grants and counts go on");
+        guard.detach().unwrap();
+    });
+}
+
+#[test]
+fn another_version_s_programs_are_replaced_where_they_are() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard_with(Features::NONE);
+        guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+        assert_eq!(stranger(Sort::Tcp4, 5000), Err(EPERM));
+        drop(guard);
+        // Whoever binds meanwhile is refused by the one or by the other.
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let binds = scope.spawn(|| {
+                let mut results = Vec::new();
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    results.push(stranger(Sort::Tcp4, 5000));
+                }
+                results
+            });
+            let guard = inside.guard();
+            assert_eq!(guard.features(), Features::ALL);
+            let done = stranger(Sort::Tcp4, 5000);
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(done, Err(EACCES));
+            let results = binds.join().unwrap();
+            assert!(results.iter().all(|result| matches!(result, Err(EACCES | EPERM))));
+            // The one that only reports was added.
+            assert!(folder(inside).join("v1/sysctl").exists());
+            guard.detach().unwrap();
+        });
+    });
+}
+
+#[test]
+fn one_daemon_at_a_time() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        let refused = Guard::open(&inside.places, inside.cookie).unwrap_err();
+        assert!(refused.to_string().contains("another daemon"), "{refused}");
+        assert!(Guard::remove_pinned(&inside.places, inside.cookie).is_err());
+        drop(guard);
+        inside.guard().detach().unwrap();
+    });
+}
+
+#[test]
+fn what_is_half_built_or_damaged_is_built_anew() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+        drop(guard);
+        // As if the daemon had been killed while building.
+        fs::rename(folder(inside).join("v1"), folder(inside).join("new")).unwrap();
+        let guard = inside.guard();
+        assert_eq!(guard.reservations().unwrap(), []);
+        assert_eq!(stranger(Sort::Tcp4, 5000), Ok(5000), "nothing of it is left");
+        guard.insert(id(2), &row(Protocol::Tcp, 6000, 10)).unwrap();
+        drop(guard);
+        fs::remove_file(folder(inside).join("v1/users")).unwrap();
+        let guard = inside.guard();
+        assert_eq!(guard.reservations().unwrap(), []);
+        assert_eq!(stranger(Sort::Tcp4, 6000), Ok(6000));
+        drop(guard);
+        // A link that somebody removed is put back.
+        fs::remove_file(folder(inside).join("v1/bind4")).unwrap();
+        let guard = inside.guard();
+        guard.insert(id(3), &row(Protocol::Tcp, 6000, 10)).unwrap();
+        assert_eq!(stranger(Sort::Tcp4, 6000), Err(EACCES));
+        guard.detach().unwrap();
+    });
+}
+
+#[test]
+fn owners_without_a_row_are_swept() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        let wanted = row(Protocol::Tcp, 5000, 10);
+        guard.insert(id(1), &ports::guard::Row { runtime: true, ..wanted }).unwrap();
+        guard.set_users(id(1), &[1000]).unwrap();
+        let socket = Sort::Tcp4.socket();
+        guard.grant(socket.as_fd(), id(1), true).unwrap();
+        drop(guard);
+        drop(socket);
+        let guard = inside.guard();
+        // The same id would be in force again if its owners had stayed.
+        guard.insert(id(1), &row(Protocol::Tcp, 6000, 1)).unwrap();
+        assert_eq!(stranger(Sort::Tcp4, 5000), Ok(5000));
+        guard.remove(id(1), Protocol::Tcp, Block::new(6000, 1).unwrap()).unwrap();
+        guard.detach().unwrap();
+    });
+}
+
+#[test]
+fn removing_the_folder_by_hand_removes_the_guard() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+        drop(guard);
+        fs::remove_dir_all(inside.places.pins()).unwrap();
+        let is_free = || stranger(Sort::Tcp4, 5000).is_ok();
+        lab::wait_until("the port", std::time::Duration::from_secs(5), is_free).unwrap();
+    });
+}
+
+#[test]
+fn guards_of_namespaces_that_are_gone_are_removed() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let own = inside.guard();
+        let gone = sys::namespace::in_new_network(|| {
+            let cookie = sys::namespace::network_cookie().unwrap();
+            let guard = Guard::open(&inside.places, cookie).unwrap();
+            // While somebody is there, or has it, it stays.
+            assert_eq!(remove_dead(&inside.places, inside.cookie).unwrap(), NONE);
+            drop(guard);
+            assert_eq!(remove_dead(&inside.places, inside.cookie).unwrap(), NONE);
+            assert!(Guard::is_pinned(&inside.places, cookie));
+            cookie
+        })
+        .unwrap();
+        assert_eq!(remove_dead(&inside.places, inside.cookie).unwrap(), [gone]);
+        assert!(!Guard::is_pinned(&inside.places, gone));
+        assert!(Guard::is_pinned(&inside.places, inside.cookie));
+        own.detach().unwrap();
+        // Nothing at all is as good.
+        assert_eq!(remove_dead(&inside.places, inside.cookie).unwrap(), NONE);
+    });
+}
+
+#[test]
+fn places_are_found_where_sys_hides_them() {
+    let mounts = or_skip!(lab::Mounts::hidden());
+    let namespace = or_skip!(lab::Namespace::new());
+    let work = || {
+        let places = Places::find().unwrap_or_else(|error| panic!("{error}"));
+        let cookie = sys::namespace::network_cookie().unwrap();
+        let guard = Guard::open(&places, cookie).unwrap_or_else(|error| panic!("{error}"));
+        guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+        let refused = stranger(Sort::Tcp4, 5000);
+        guard.detach().unwrap();
+        (places.covers_all(), places.cgroup_path().is_none(), refused)
+    };
+    let found = mounts.run(|| namespace.run(work).unwrap()).unwrap();
+    assert_eq!(found, (true, true, Err(EACCES)));
+}
+
+#[test]
+fn without_privilege_the_reasons_are_told() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let unprivileged = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                sys::capability::drop_to(&[]).unwrap();
+                Guard::open(&inside.places, inside.cookie).map(drop).unwrap_err()
+            });
+            thread.join().unwrap()
+        });
+        assert!(unprivileged.to_string().contains("not permitted"), "{unprivileged}");
+    });
+}
