@@ -359,3 +359,107 @@ fn number_32(bytes: &[u8], offset: i16) -> Option<u32> {
 fn number_64(bytes: &[u8], offset: i16) -> Option<u64> {
     bytes.get(offset as usize..)?.first_chunk().map(|chunk| u64::from_ne_bytes(*chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(number: u64) -> Id {
+        Id::new(number).unwrap()
+    }
+
+    prop_compose! {
+        fn rows()(
+            udp: bool,
+            (start, count) in (1_u32..=65_535)
+                .prop_flat_map(|start| (Just(start), 1..=65_536 - start)),
+            refusal in 0_usize..3,
+            flags: [bool; 5],
+            owner: u32,
+            expires_at in proptest::option::of(1_u64..),
+            denials: u64,
+        ) -> Row {
+            let [dry_run, low_ports, runtime, users, cgroups] = flags;
+            Row {
+                protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+                block: Block::new(start, count).unwrap(),
+                refusal: [Refusal::AccessDenied, Refusal::AddressInUse, Refusal::NotPermitted]
+                    [refusal],
+                dry_run,
+                low_ports,
+                runtime,
+                users,
+                cgroups,
+                owner,
+                expires_at: expires_at.map(Instant::from_nanos),
+                denials,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_read_as_written(row in rows()) {
+            prop_assert_eq!(Row::from_bytes(&row.to_bytes()), Some(row));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(row) = Row::from_bytes(&bytes) {
+                prop_assert_eq!(Row::from_bytes(&row.to_bytes()), Some(row));
+            }
+            let _ = Event::from_bytes(&bytes);
+            let _ = Socket::from_bytes(&bytes);
+        }
+    }
+
+    #[test]
+    fn sockets_read_as_written() {
+        let socket = Socket { granted: Some(id(7)), owned: None, passed: Some(id(9)), counted: 5 };
+        assert_eq!(Socket::from_bytes(&socket.to_bytes()), Some(socket));
+        assert_eq!(Socket::from_bytes(&[0; 32]), Some(Socket::default()));
+        assert_eq!(Socket::from_bytes(&[0; 27]), None);
+    }
+
+    fn event_bytes(kind: i32, index: u32) -> [u8; Event::LENGTH] {
+        let mut writer = Writer([0; Event::LENGTH]);
+        writer.put(event::AT, &5_u64.to_ne_bytes());
+        writer.put(event::RESERVATION, &77_u64.to_ne_bytes());
+        writer.put(event::KIND, &kind.to_ne_bytes());
+        writer.put(event::PROCESS, &123_u32.to_ne_bytes());
+        writer.put(event::USER, &1000_u32.to_ne_bytes());
+        writer.put(event::INDEX, &index.to_ne_bytes());
+        writer.put(event::SUPPRESSED, &3_u32.to_ne_bytes());
+        writer.put(event::CGROUP, &9_u64.to_ne_bytes());
+        writer.put(event::PROGRAM, b"nc\0\0");
+        writer.0
+    }
+
+    #[test]
+    fn events_name_protocol_and_port() {
+        let read = Event::from_bytes(&event_bytes(kind::WOULD_REFUSE, TABLE + 53)).unwrap();
+        let what = What::Refused {
+            reservation: id(77),
+            protocol: Protocol::Udp,
+            port: 53,
+            dry_run: true,
+            suppressed: 3,
+        };
+        let caller = Caller { process: 123, user: 1000, cgroup: 9, program: b"nc".to_vec() };
+        assert_eq!(read, Event { at: Instant::from_nanos(5), what, caller });
+        let released = Event::from_bytes(&event_bytes(kind::RELEASED, 0)).unwrap();
+        assert_eq!(released.what, What::Released { reservation: id(77) });
+        assert_eq!(Event::from_bytes(&event_bytes(kind::REFUSED, 2 * TABLE)), None);
+        assert_eq!(Event::from_bytes(&event_bytes(9, 0)), None);
+    }
+
+    #[test]
+    fn keys_name_their_reservation() {
+        assert_eq!(granted_in(&user_key(id(7), 1000), id(7)), Some(1000));
+        assert_eq!(granted_in(&cgroup_key(id(7), u64::MAX), id(7)), Some(u64::MAX));
+        assert_eq!(granted_in(&user_key(id(7), 1000), id(8)), None);
+        assert_eq!(granted_in(&[0; 12], id(8)), None);
+    }
+}
