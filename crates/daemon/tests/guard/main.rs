@@ -4,7 +4,7 @@
 //! Each test has a network namespace and a BPF file system of its own, and nothing is left of either
 //! when it ends, however it ends.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test")]
 
 mod any_port;
 mod binds;
