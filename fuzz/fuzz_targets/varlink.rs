@@ -1,8 +1,13 @@
-//! Messages are split the same however their bytes arrive, and a server's connection takes them.
+//! Messages are split the same however their bytes arrive, and a server's connection takes them,
+//! with the descriptors that come along.
 
 #![no_main]
 
-use api::protocol::Decoder;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use api::protocol::{Decoder, MOST_DESCRIPTORS};
 use api::server::Connection;
 use libfuzzer_sys::fuzz_target;
 
@@ -38,4 +43,49 @@ fuzz_target!(|bytes: &[u8]| {
         // As a server that refuses everything would.
         let _ = connection.reply(&());
     }
+
+    passed(bytes);
 });
+
+/// Descriptors that come with some of the pieces are handed out with calls, in their order and none
+/// twice, and no more than a bound of them wait.
+fn passed(bytes: &[u8]) {
+    let Some((size, bytes)) = bytes.split_first() else { return };
+    let mut connection = Connection::new();
+    let (mut sent, mut last) = (0_u64, None);
+    for piece in bytes.chunks(usize::from(size % 32) + 1) {
+        let count = piece.iter().filter(|byte| **byte == b'"').count() % 5;
+        let descriptors = (sent..).take(count).map(numbered).collect();
+        sent += count as u64;
+        connection.receive(piece, descriptors);
+        loop {
+            match connection.poll_request() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+            let taken = connection.take_descriptors();
+            assert!(taken.len() <= MOST_DESCRIPTORS);
+            for descriptor in &taken {
+                let number = number(descriptor);
+                assert!(last < Some(number) && number < sent);
+                last = Some(number);
+            }
+            let _ = connection.reply(&());
+        }
+    }
+}
+
+/// A descriptor that tells a number.
+fn numbered(number: u64) -> OwnedFd {
+    let (reader, mut writer) = UnixStream::pair().unwrap();
+    writer.write_all(&number.to_le_bytes()).unwrap();
+    reader.into()
+}
+
+fn number(descriptor: &OwnedFd) -> u64 {
+    let mut stream = UnixStream::from(descriptor.try_clone().unwrap());
+    let mut number = [0; 8];
+    stream.read_exact(&mut number).unwrap();
+    u64::from_le_bytes(number)
+}

@@ -470,7 +470,7 @@ fn what_a_faulty_server_sends_is_told_apart() {
             |error| matches!(error, Error::Service(service::Error::MethodNotImplemented { .. })),
         ),
         (b"{\"error\":\"org.varlink.service.PermissionDenied\"}\0", |error| {
-            matches!(error, Error::Service(service::Error::PermissionDenied {}))
+            matches!(error, Error::Service(service::Error::PermissionDenied))
         }),
     ];
     for (answer, expected) in answers {
