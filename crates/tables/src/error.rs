@@ -151,9 +151,35 @@ impl Error {
         }
     }
 
+    /// Says which interface it was about, where all that was known of it is its index: the subject
+    /// `address 192.0.2.1/24 on interface 3` gets a name in the place of `3`.
+    #[must_use]
+    pub fn about(mut self, ifindex: u32, name: &str) -> Self {
+        if let Some(failure) = self.failure_mut()
+            && let Some(rest) = failure.subject.strip_suffix(&format!("interface {ifindex}"))
+        {
+            failure.subject = format!("{rest}interface {name}");
+        }
+        self
+    }
+
     /// What failed and why, where it is more than a broken socket.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::AlreadyExists(failure)
+            | Self::NotFound(failure)
+            | Self::NotPermitted(failure)
+            | Self::InvalidValue(failure)
+            | Self::NotSupported(failure)
+            | Self::Unreachable(failure)
+            | Self::TimedOut(failure)
+            | Self::Refused(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    fn failure_mut(&mut self) -> Option<&mut Failure> {
         match self {
             Self::AlreadyExists(failure)
             | Self::NotFound(failure)
@@ -170,4 +196,24 @@ impl Error {
 
 pub(crate) fn failure(refusal: &Refusal, subject: impl fmt::Display) -> Failure {
     Failure { subject: subject.to_string(), problem: refusal.to_string(), code: Some(refusal.code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_gives_way_to_the_name_and_nothing_else_does() {
+        let subject = |subject: &str| {
+            let error = Error::not_found(subject).about(3, "eth0");
+            error.failure().unwrap().subject.clone()
+        };
+        assert_eq!(
+            subject("address 192.0.2.3/24 on interface 3"),
+            "address 192.0.2.3/24 on interface eth0"
+        );
+        assert_eq!(subject("interface 3"), "interface eth0");
+        assert_eq!(subject("interface 13"), "interface 13");
+        assert_eq!(subject("interface 3 of 4"), "interface 3 of 4");
+    }
 }

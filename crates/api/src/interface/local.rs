@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tables::{IpInterface, Tables};
+use tables::Tables;
 
 use super::settings::Purpose;
 use super::*;
@@ -34,49 +34,49 @@ local! {
         row.map(|row| Row { row }).map_err(|error| named(&call.interface, error))
     };
     GetIpInterface false: |call, tables| {
-        let ifindex = ifindex(tables, &call.interface)?;
-        ip_interface(tables, ifindex, call.family)
+        let found = Found::find(tables, &call.interface)?;
+        found.row(tables.ip_interface(found.ifindex, call.family))
     };
     Set true: |call, tables| {
-        let ifindex = ifindex(tables, &call.interface)?;
-        tables.set_ip_interface(ifindex, call.family, &call.settings)?;
-        ip_interface(tables, ifindex, call.family)
+        let found = Found::find(tables, &call.interface)?;
+        found.done(tables.set_ip_interface(found.ifindex, call.family, &call.settings))?;
+        found.row(tables.ip_interface(found.ifindex, call.family))
     };
     AddAddress true: |call, tables| {
-        let ifindex = ifindex(tables, &call.address.interface)?;
-        done(tables.add_address(&call.address.entry(ifindex)))
+        let found = Found::find(tables, &call.address.interface)?;
+        found.done(tables.add_address(&call.address.entry(found.ifindex)))
     };
     SetAddress true: |call, tables| {
-        let ifindex = ifindex(tables, &call.address.interface)?;
-        done(tables.set_address(&call.address.entry(ifindex)))
+        let found = Found::find(tables, &call.address.interface)?;
+        found.done(tables.set_address(&call.address.entry(found.ifindex)))
     };
     DeleteAddress true: |call, tables| {
-        let ifindex = ifindex(tables, &call.address.interface)?;
-        done(tables.delete_address(&call.address.entry(ifindex)))
+        let found = Found::find(tables, &call.address.interface)?;
+        found.done(tables.delete_address(&call.address.entry(found.ifindex)))
     };
     AddRoute true: |call, tables| {
         let entry = call.route.entry(Purpose::Make, |name| ifindex(tables, name))?;
-        done(tables.add_route(&entry))
+        Ok(tables.add_route(&entry).map(|()| Empty {})?)
     };
     SetRoute true: |call, tables| {
         let entry = call.route.entry(Purpose::Make, |name| ifindex(tables, name))?;
-        done(tables.set_route(&entry))
+        Ok(tables.set_route(&entry).map(|()| Empty {})?)
     };
     DeleteRoute true: |call, tables| {
         let entry = call.route.entry(Purpose::Remove, |name| ifindex(tables, name))?;
-        done(tables.delete_route(&entry))
+        Ok(tables.delete_route(&entry).map(|()| Empty {})?)
     };
     AddNeighbor true: |call, tables| {
-        let ifindex = ifindex(tables, &call.neighbor.interface)?;
-        done(tables.add_neighbor(&call.neighbor.entry(ifindex)?))
+        let found = Found::find(tables, &call.neighbor.interface)?;
+        found.done(tables.add_neighbor(&call.neighbor.entry(found.ifindex)?))
     };
     SetNeighbor true: |call, tables| {
-        let ifindex = ifindex(tables, &call.neighbor.interface)?;
-        done(tables.set_neighbor(&call.neighbor.entry(ifindex)?))
+        let found = Found::find(tables, &call.neighbor.interface)?;
+        found.done(tables.set_neighbor(&call.neighbor.entry(found.ifindex)?))
     };
     DeleteNeighbor true: |call, tables| {
-        let ifindex = ifindex(tables, &call.neighbor.interface)?;
-        done(tables.delete_neighbor(&call.neighbor.entry(ifindex)?))
+        let found = Found::find(tables, &call.neighbor.interface)?;
+        found.done(tables.delete_neighbor(&call.neighbor.entry(found.ifindex)?))
     };
     FlushNeighbors true: |call, tables| {
         let ifindex = call.interface.as_deref().map(|name| ifindex(tables, name)).transpose()?;
@@ -84,9 +84,9 @@ local! {
         Ok(FlushNeighborsReply { flushed: flushed as u64 })
     };
     ResolveNeighbor true: |call, tables| {
-        let ifindex = ifindex(tables, &call.interface)?;
+        let found = Found::find(tables, &call.interface)?;
         let timeout = Duration::from(call.timeout.unwrap_or_default());
-        Ok(Row { row: tables.resolve_neighbor(ifindex, call.address, timeout)? })
+        found.row(tables.resolve_neighbor(found.ifindex, call.address, timeout))
     };
     BestRoute false: |call, tables| {
         let ifindex = call.interface.as_deref().map(|name| ifindex(tables, name)).transpose()?;
@@ -94,16 +94,29 @@ local! {
     };
 }
 
-fn done(outcome: Result<(), tables::Error>) -> Result<Empty, Error> {
-    outcome.map(|()| Empty {}).map_err(Error::from)
+/// An interface that a call named.
+struct Found<'a> {
+    name: &'a str,
+    ifindex: u32,
 }
 
-fn ip_interface(
-    tables: &mut Tables,
-    ifindex: u32,
-    family: Family,
-) -> Result<Row<IpInterface>, Error> {
-    Ok(Row { row: tables.ip_interface(ifindex, family)? })
+impl<'a> Found<'a> {
+    fn find(tables: &mut Tables, name: &'a str) -> Result<Self, Error> {
+        Ok(Self { name, ifindex: ifindex(tables, name)? })
+    }
+
+    fn done(&self, outcome: Result<(), tables::Error>) -> Result<Empty, Error> {
+        outcome.map(|()| Empty {}).map_err(|error| self.error(error))
+    }
+
+    fn row<R>(&self, outcome: Result<R, tables::Error>) -> Result<Row<R>, Error> {
+        outcome.map(|row| Row { row }).map_err(|error| self.error(error))
+    }
+
+    /// With the name that the caller knows the interface by.
+    fn error(&self, error: tables::Error) -> Error {
+        error.about(self.ifindex, self.name).into()
+    }
 }
 
 fn ifindex(tables: &mut Tables, interface: &str) -> Result<u32, Error> {
