@@ -10,9 +10,10 @@ use api::lease::Family;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use crate::port::options as port;
 use crate::tables::options;
 
-/// Holds a host's network resources: the address leases of its interfaces, and their tables.
+/// Holds a host's network resources: address leases, blocks of ports, and the tables of interfaces.
 ///
 /// Without a command: an overview of what is held, and of what is wrong.
 #[derive(Debug, Parser)]
@@ -68,6 +69,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Lease(Lease),
 
+    /// Port reservations: blocks of ports that only those let in may bind
+    #[command(subcommand)]
+    Port(port::Port),
+
     /// Interfaces, and IP on them: needs no daemon
     #[command(subcommand)]
     Interface(options::Interface),
@@ -83,6 +88,9 @@ pub(crate) enum Command {
     /// Neighbours, and their link addresses: needs no daemon
     #[command(subcommand)]
     Neighbor(options::Neighbor),
+
+    /// Says how the daemon is doing, how ports are guarded, and what is wrong
+    Status,
 
     /// The daemon: runs it, and asks how it is doing
     #[command(subcommand)]
@@ -281,6 +289,8 @@ Exit status:
   2  the command line was not understood
   3  the daemon cannot be reached
   4  access denied
+
+`iph port run` ends with the status of its command.
 
 With --json a failed call prints the error as the daemon sent it, with its name and parameters, \
 and the sentence for people goes to standard error as always.

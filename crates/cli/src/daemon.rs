@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::daemon::{Counter, Counters, Reload, StatusReply};
+use api::ports;
+use serde::Serialize;
 
-use crate::arguments;
 use crate::exit::Failure;
 use crate::overview::problems;
 use crate::session::Session;
 use crate::terminal::Style;
 use crate::text::{Clock, duration, escaped};
+use crate::{arguments, port};
 
 pub(crate) fn run(session: &mut Session, command: arguments::Daemon) -> Result<(), Failure> {
     match command {
@@ -40,12 +42,22 @@ pub(crate) fn foreground(
     ::daemon::main(said.flatten())
 }
 
-fn status(session: &mut Session) -> Result<(), Failure> {
+/// How the daemon is doing, and with it how reservations are enforced.
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    status: &'a StatusReply,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<&'a ports::StatusReply>,
+}
+
+pub(crate) fn status(session: &mut Session) -> Result<(), Failure> {
     let status = session.status()?;
+    let ports = session.ports()?;
     if session.printer.is_json() {
-        return Ok(session.printer.json(&status)?);
+        return Ok(session.printer.json(&Status { status: &status, ports: ports.as_ref() })?);
     }
-    let text = render(&status, &Clock::system(), session.printer.style());
+    let text = render(&status, ports.as_ref(), &Clock::system(), session.printer.style());
     Ok(session.printer.print(&text)?)
 }
 
@@ -72,17 +84,28 @@ fn counters(session: &mut Session, prometheus: bool) -> Result<(), Failure> {
     Ok(session.printer.print(&text)?)
 }
 
-fn render(status: &StatusReply, clock: &Clock, style: Style) -> String {
+fn render(
+    status: &StatusReply,
+    ports: Option<&ports::StatusReply>,
+    clock: &Clock,
+    style: Style,
+) -> String {
     let since =
         format!("{} (for {})", clock.absolute(status.since), duration(clock.behind(status.since)));
     let counts = format!("{} managed, {} with a lease", status.interfaces, status.leases);
-    let lines = [
+    let mut lines = vec![
         ("Ready since", since),
         ("Interfaces", counts),
         ("Configuration", status.config_file.clone()),
         ("State", status.state_dir.clone()),
         ("Name servers go to", status.resolver.clone()),
     ];
+    if let Some(ports) = ports {
+        lines.push(("Ports", port::counts(ports)));
+        lines.push(("Port guard", port::enforcement(&ports.guard)));
+        let limits = ports.guard.limits.iter().filter(|_| ports.guard.needed);
+        lines.extend(limits.map(|limit| ("", limit.clone())));
+    }
     let title = format!("iphelperd {}", escaped(&status.version));
     let mut text = format!("{}  process {}\n", style.heading(&title), status.pid);
     for (name, value) in lines {
@@ -135,9 +158,17 @@ Problem: store (13:00:00): eth0.json was damaged and set aside.
 ";
         let clock = Clock::fixed("2026-11-21T12:00:00Z");
         let mut status = overview::tests::sample();
-        assert_eq!(render(&status, &clock, Style::PLAIN), expected);
+        assert_eq!(render(&status, None, &clock, Style::PLAIN), expected);
         status.problems.clear();
-        assert!(render(&status, &clock, Style::PLAIN).ends_with("resolved\nNo problems.\n"));
+        let ports = port::tests::status();
+        let text = render(&status, Some(&ports), &clock, Style::PLAIN);
+        let expected = "resolved
+  Ports               25 reserved, by 1 reservation and 1 of a running program
+  Port guard          reduced: the kernel refuses strangers, with limits
+                      MPTCP sockets cannot be let in.
+No problems.
+";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -6,20 +6,29 @@ use std::process;
 /// What the shell is told. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Success = 0,
+    Success,
     /// The operation failed.
-    Failed = 1,
+    Failed,
     /// The command line was not understood.
-    Usage = 2,
+    Usage,
     /// The daemon cannot be reached.
-    Unreachable = 3,
+    Unreachable,
     /// The caller may not do that.
-    Denied = 4,
+    Denied,
+    /// That of a command that was run.
+    Command(u8),
 }
 
 impl From<Exit> for process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Unreachable => 3,
+            Exit::Denied => 4,
+            Exit::Command(status) => status,
+        })
     }
 }
 

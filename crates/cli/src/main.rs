@@ -5,7 +5,7 @@
 //! - `arguments` is the command line; help, man pages and completions (`manual`) come from it.
 //! - `session` is the way to the daemon, `printer` the only way out; `exit` says how it ends, and
 //!   `hints` what a person may do about that.
-//! - `overview`, `lease`, `tables`, `daemon`, `ipconfig`, `lab` are the commands.
+//! - `overview`, `lease`, `port`, `tables`, `daemon`, `ipconfig`, `lab` are the commands.
 //! - `text`, `table`, `terminal` and `progress` make it readable.
 //!
 //! An interrupt (Ctrl-C) ends the process and with it the connection; the daemon takes that for
@@ -20,6 +20,7 @@ mod lab;
 mod lease;
 mod manual;
 mod overview;
+mod port;
 mod printer;
 mod progress;
 mod session;
@@ -65,10 +66,12 @@ fn run(session: &mut Session, command: Option<Command>) -> Result<Exit, Failure>
     let done = match command {
         None => overview::run(session),
         Some(Command::Lease(command)) => lease::run(session, command),
+        Some(Command::Port(command)) => return port::run(session, command),
         Some(Command::Interface(command)) => tables::interface(session, command),
         Some(Command::Address(command)) => tables::address(session, command),
         Some(Command::Route(command)) => tables::route(session, command),
         Some(Command::Neighbor(command)) => tables::neighbor(session, command),
+        Some(Command::Status) => daemon::status(session),
         Some(Command::Daemon(command)) => daemon::run(session, command),
         Some(Command::Ipconfig { words }) => return ipconfig::run(session, &words),
         Some(Command::Completions { shell }) => manual::completions(&mut session.printer, shell),

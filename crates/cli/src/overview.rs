@@ -2,25 +2,38 @@
 
 use api::daemon::{Problem, StatusReply};
 use api::lease::{Lease, List};
+use api::ports::{self, Reservation};
 use serde::Serialize;
 
 use crate::exit::Failure;
-use crate::lease;
 use crate::session::Session;
 use crate::terminal::Style;
 use crate::text::{Clock, duration, escaped};
+use crate::{lease, port};
 
 #[derive(Serialize)]
 struct Overview<'a> {
     status: &'a StatusReply,
     leases: &'a [Lease],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<&'a ports::StatusReply>,
+    reservations: &'a [Reservation],
 }
 
 pub(crate) fn run(session: &mut Session) -> Result<(), Failure> {
     let status = session.status()?;
     let leases = session.leases(&List::default())?;
+    let ports = session.ports()?;
+    let reservations = match &ports {
+        Some(ports) if ports.reservations + ports.runtime_reservations > 0 => {
+            session.reservations(&ports::List::default())?
+        }
+        _ => Vec::new(),
+    };
     if session.printer.is_json() {
-        return Ok(session.printer.json(&Overview { status: &status, leases: &leases })?);
+        let (leases, ports, reservations) = (&leases, ports.as_ref(), &reservations);
+        let whole = Overview { status: &status, leases, ports, reservations };
+        return Ok(session.printer.json(&whole)?);
     }
     let (width, style, clock) = (session.printer.width(), session.printer.style(), Clock::system());
     let mut text = match leases.is_empty() {
@@ -29,8 +42,15 @@ pub(crate) fn run(session: &mut Session) -> Result<(), Failure> {
         }
         false => lease::table(&leases, &clock).render(width, style),
     };
+    if !reservations.is_empty() {
+        text.push('\n');
+        text.push_str(&port::table(&reservations, &clock).render(width, style));
+    }
     text.push('\n');
     text.push_str(&footing(&status, &clock));
+    if let Some(ports) = &ports {
+        text.push_str(&guard(ports, style));
+    }
     text.push_str(&problems(&status.problems, &clock, style));
     Ok(session.printer.print(&text)?)
 }
@@ -43,6 +63,18 @@ fn footing(status: &StatusReply, clock: &Clock) -> String {
         duration(clock.behind(status.since)),
         escaped(&status.resolver),
     )
+}
+
+/// How reservations are enforced; nothing where there are none.
+fn guard(status: &ports::StatusReply, style: Style) -> String {
+    match port::weakness(&status.guard) {
+        Some(sentence) => {
+            let (label, rest) = sentence.split_once(' ').unwrap_or((&sentence, ""));
+            format!("{} {rest} See `iph port status`.\n", style.warning(label))
+        }
+        None if status.ports > 0 => format!("Guard: {}.\n", port::enforcement(&status.guard)),
+        None => String::new(),
+    }
 }
 
 /// One line for each, and none when all is well.

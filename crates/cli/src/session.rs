@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::client::{CallError, Client, Replies};
 use api::lease::Lease;
+use api::ports::{self, Holder, Reservation};
 use api::{Method, Timeout, daemon, lease};
 
 use crate::arguments::Global;
@@ -44,7 +45,7 @@ impl Session {
 
     /// Calls a method that waits for no DHCP server.
     pub(crate) fn ask<M: Method>(&self, call: &M) -> Result<M::Reply, CallError<M::Error>> {
-        self.connect(self.promptness())?.call(call)
+        self.connection()?.call(call)
     }
 
     /// Calls a method of which the daemon knows the deadline.
@@ -55,12 +56,12 @@ impl Session {
 
     /// Calls a method whose replies go on.
     pub(crate) fn follow<M: Method>(&self, call: &M) -> Result<Replies<M>, CallError<M::Error>> {
-        self.connect(self.promptness())?.stream(call)
+        self.connection()?.stream(call)
     }
 
     /// Every client there is, or those asked for. Nothing asked for and nothing there is no error.
     pub(crate) fn leases(&self, call: &lease::List) -> Result<Vec<Lease>, CallError<lease::Error>> {
-        match self.connect(self.promptness())?.call_more(call) {
+        match self.connection()?.call_more(call) {
             Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
             Err(CallError::Method(lease::Error::NotManaged { .. }))
                 if call.interface.is_none() && call.family.is_none() =>
@@ -71,9 +72,47 @@ impl Session {
         }
     }
 
+    /// Every reservation there is, or those asked for; none is no error.
+    pub(crate) fn reservations(
+        &self,
+        call: &ports::List,
+    ) -> Result<Vec<Reservation>, CallError<ports::Error>> {
+        match self.connection()?.call_more(call) {
+            Ok(replies) => Ok(replies.into_iter().map(|reply| reply.reservation).collect()),
+            Err(CallError::Method(ports::Error::NotFound)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who sits on the ports asked for; nobody is no error.
+    pub(crate) fn holders(
+        &self,
+        call: &ports::Holders,
+    ) -> Result<Vec<Holder>, CallError<ports::Error>> {
+        match self.connection()?.call_more(call) {
+            Ok(replies) => Ok(replies.into_iter().map(|reply| reply.holder).collect()),
+            Err(CallError::Method(ports::Error::NotFound)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How reservations are enforced; `None` from a daemon that knows none.
+    pub(crate) fn ports(&self) -> Result<Option<ports::StatusReply>, CallError<ports::Error>> {
+        match self.ask(&ports::Status {}) {
+            Ok(status) => Ok(Some(status)),
+            Err(CallError::Client(api::client::Error::Service(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// How the daemon is doing.
     pub(crate) fn status(&self) -> Result<daemon::StatusReply, CallError<daemon::Error>> {
         self.ask(&daemon::Status {})
+    }
+
+    /// A connection for several calls, each as prompt as [`ask`](Self::ask).
+    pub(crate) fn connection(&self) -> Result<Client, api::client::Error> {
+        self.connect(self.promptness())
     }
 
     fn promptness(&self) -> Duration {

@@ -3,16 +3,19 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use crate::socket::check;
 
 /// Receives signals instead of having them interrupt the process.
 ///
-/// Its descriptor becomes readable when one came. The signals stay blocked when this is dropped;
-/// children that `std` starts get them as usual.
-#[derive(Debug)]
+/// Its descriptor becomes readable when one came. The signals stay blocked when this is dropped, and
+/// in children, unless they are [restored](Self::restore_in) there.
 pub struct Signals {
     fd: OwnedFd,
+    /// Those that were blocked before.
+    before: libc::sigset_t,
 }
 
 /// A signal that came. Several of the same number may have become one.
@@ -38,13 +41,32 @@ impl Signals {
             // SAFETY: sigaddset(3) changes an initialised set.
             check(unsafe { libc::sigaddset(&raw mut set, *number) })?;
         }
-        // SAFETY: sigprocmask(2) reads an initialised set, and nothing is asked back.
-        check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: sigprocmask(2) reads an initialised set and fills the other in.
+        check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, before.as_mut_ptr()) })?;
+        // SAFETY: the call succeeded.
+        let before = unsafe { before.assume_init() };
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: signalfd(2) reads an initialised set.
         let fd = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
         // SAFETY: signalfd(2) returned a new descriptor, which nothing else owns.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, before })
+    }
+
+    /// Has the child that the command starts get signals as this process did before.
+    pub fn restore_in(&self, command: &mut Command) {
+        let before = self.before;
+        let request = move || {
+            // SAFETY: sigprocmask(2) reads an initialised set, and nothing is asked back.
+            check(unsafe {
+                libc::sigprocmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut())
+            })
+            .map(drop)
+        };
+        // SAFETY: the closure runs between fork and exec; it makes a system call only, and
+        // allocates nothing.
+        unsafe { command.pre_exec(request) };
     }
 
     /// The next signal that came, if one did.
@@ -70,6 +92,12 @@ impl Signals {
 /// `SI_KERNEL`, asm-generic/siginfo.h.
 const SI_KERNEL: i32 = 0x80;
 
+impl std::fmt::Debug for Signals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signals").field("fd", &self.fd).finish_non_exhaustive()
+    }
+}
+
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -78,6 +106,7 @@ impl AsFd for Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
     use std::time::Duration;
 
     use super::*;
@@ -95,5 +124,11 @@ mod tests {
         let expected = Signal { number: SIGUSR2, by_kernel: false };
         assert_eq!(signals.next().unwrap(), Some(expected));
         assert_eq!(signals.next().unwrap(), None);
+
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "kill -USR2 $$; exit 0"]);
+        assert!(command.status().unwrap().success(), "blocked in children");
+        signals.restore_in(&mut command);
+        assert_eq!(command.status().unwrap().signal(), Some(SIGUSR2));
     }
 }

@@ -2,6 +2,7 @@
 
 use api::daemon::{Call as DaemonCall, Counter, CountersReply, Error, Problem, StatusReply};
 use api::lease::Call as LeaseCall;
+use api::ports::Call as PortsCall;
 use api::server::Call;
 use api::{Empty, Time};
 use serde_json::json;
@@ -34,6 +35,8 @@ fn healthy() -> Fake {
             counters: vec![Counter { name: "sent.discover".into(), value: 3 }],
         }),
         Call::Lease(LeaseCall::List(_)) => Answer::leases(&[bound("eth0", 2)]),
+        Call::Ports(PortsCall::Status(_)) => Answer::one(&crate::port::status()),
+        Call::Ports(PortsCall::List(_)) => Answer::reservations(&[crate::port::media()]),
         other => panic!("{other:?}"),
     })
 }
@@ -47,7 +50,12 @@ fn without_a_command_everything_at_a_glance() {
     assert!(out.contains("\niphelperd 0.1.0, process 4711, ready for "), "{out}");
     assert!(out.contains(r": The server's \u{1b}[31mMTU was refused."), "{out}");
 
+    assert!(out.contains("\ntcp    5000-5019  root   media\\u{1b}[2J  "), "{out}");
+    assert!(out.contains("\nGuard: reduced: the kernel refuses strangers, with limits. "), "{out}");
+
     let whole = &fake.run("--json").json()[0];
+    assert_eq!(whole["reservations"][0]["purpose"], "media\u{1b}[2J");
+    assert_eq!(whole["ports"]["guard"]["level"], "reduced");
     assert_eq!(whole["status"]["pid"], 4711);
     assert_eq!(whole["leases"][0]["interface"], "eth0");
 }
@@ -60,6 +68,9 @@ fn status_reload_and_counters() {
     let read: StatusReply =
         serde_json::from_value(fake.run("daemon status --json").json().remove(0)).unwrap();
     assert_eq!(read, status());
+    assert!(out.contains("\n  Port guard          reduced: "), "{out}");
+    let json = &fake.run("status --json").json()[0];
+    assert_eq!((&json["pid"], &json["ports"]["ports"]), (&json!(4711), &json!(20)));
 
     assert_eq!(fake.run("daemon reload").result(), "The configuration was read again.\n");
     assert_eq!(fake.run("daemon reload --json").result(), "{}\n");

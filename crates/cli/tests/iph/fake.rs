@@ -1,6 +1,7 @@
 //! A daemon that answers from a script, and the command that asks it.
 
-use std::io::{Read, Write};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::server::{Call, Connection, Request};
-use api::{daemon, lease};
+use api::{daemon, lease, ports};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -24,6 +25,7 @@ pub(crate) enum Answer {
     Endless(Vec<Value>),
     Lease(lease::Error),
     Daemon(daemon::Error),
+    Ports(ports::Error),
     /// Bytes that are no answer.
     Garbage(&'static [u8]),
     /// The connection is closed.
@@ -33,6 +35,14 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn one(reply: &impl Serialize) -> Self {
         Self::Replies(vec![serde_json::to_value(reply).unwrap()])
+    }
+
+    /// The replies of a list of reservations.
+    pub(crate) fn reservations(reservations: &[ports::Reservation]) -> Self {
+        match reservations {
+            [] => Self::Ports(ports::Error::NotFound),
+            some => Self::Replies(some.iter().map(|one| json!({ "reservation": one })).collect()),
+        }
     }
 
     /// The replies of `List`.
@@ -47,8 +57,11 @@ pub(crate) struct Fake {
     shared: Arc<Shared>,
 }
 
+/// Answers a call, with the descriptors that came with it.
+type Script = dyn Fn(&Call, &[OwnedFd]) -> Answer + Send + Sync;
+
 struct Shared {
-    answer: Box<dyn Fn(&Call) -> Answer + Send + Sync>,
+    answer: Box<Script>,
     calls: Mutex<Vec<Call>>,
     /// Connections whose client left while a call of it was outstanding.
     abandoned: Mutex<usize>,
@@ -56,6 +69,12 @@ struct Shared {
 
 impl Fake {
     pub(crate) fn start(answer: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(move |call, _| answer(call))
+    }
+
+    pub(crate) fn start_with(
+        answer: impl Fn(&Call, &[OwnedFd]) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
         let shared = Arc::new(Shared {
@@ -181,7 +200,8 @@ fn converse(mut stream: UnixStream, shared: &Shared) {
     loop {
         while let Ok(Some(request)) = connection.poll_request() {
             let Request { call, .. } = request;
-            let answer = (shared.answer)(&call);
+            let descriptors = connection.take_descriptors();
+            let answer = (shared.answer)(&call, &descriptors);
             shared.calls.lock().unwrap().push(call);
             match answer {
                 Answer::Replies(replies) => {
@@ -199,6 +219,7 @@ fn converse(mut stream: UnixStream, shared: &Shared) {
                 }
                 Answer::Lease(error) => connection.fail(&error).unwrap(),
                 Answer::Daemon(error) => connection.fail(&error).unwrap(),
+                Answer::Ports(error) => connection.fail(&error).unwrap(),
                 Answer::Garbage(bytes) => stream.write_all(bytes).unwrap(),
                 Answer::Close => return,
             }
@@ -207,9 +228,10 @@ fn converse(mut stream: UnixStream, shared: &Shared) {
             // A client that left is noticed below.
             stream.write_all(&bytes).ok();
         }
-        match stream.read(&mut piece) {
+        let mut descriptors = Vec::new();
+        match sys::fds::receive(&stream, &mut piece, &mut descriptors) {
             Ok(0) | Err(_) => break,
-            Ok(count) => connection.receive(&piece[..count]),
+            Ok(count) => connection.receive(&piece[..count], descriptors),
         }
     }
     if outstanding {

@@ -13,5 +13,7 @@ mod fake;
 mod ipconfig;
 mod lease;
 mod manual;
+mod port;
+mod run;
 mod tables;
 mod terminal;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::fake::{Said, iph};
 
 /// Every command a person may type, hidden ones aside.
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 56] = [
     "iph",
     "iph-address",
     "iph-address-add",
@@ -42,12 +42,26 @@ const COMMANDS: [&str; 42] = [
     "iph-neighbor-list",
     "iph-neighbor-resolve",
     "iph-neighbor-watch",
+    "iph-port",
+    "iph-port-denials",
+    "iph-port-grant",
+    "iph-port-holders",
+    "iph-port-list",
+    "iph-port-lookup",
+    "iph-port-purge",
+    "iph-port-release",
+    "iph-port-reserve",
+    "iph-port-revoke",
+    "iph-port-run",
+    "iph-port-status",
+    "iph-port-watch",
     "iph-route",
     "iph-route-add",
     "iph-route-delete",
     "iph-route-get",
     "iph-route-list",
     "iph-route-watch",
+    "iph-status",
 ];
 
 #[test]

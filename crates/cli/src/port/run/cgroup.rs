@@ -1,0 +1,197 @@
+//! A control group for one command.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use api::client::CallError;
+use api::ports::{Error, Grant, Reservation, Revoke};
+
+use super::super::block::Block;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// How its name begins; the number of the process that made it follows.
+const NAME: &str = "iph-run-";
+
+/// A control group below this process's own, whose programs are let into reservations.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    directory: PathBuf,
+    /// Below the hierarchy's root, with a slash in front: as reservations name it.
+    path: String,
+    blocks: Vec<Block>,
+}
+
+impl Cgroup {
+    /// Makes it and has it let in. Fails where this process may do neither, and leaves nothing
+    /// behind then.
+    pub(super) fn make(
+        session: &mut Session,
+        reservations: &[&Reservation],
+    ) -> Result<Self, Failure> {
+        let refused = |what: &str, error: io::Error| {
+            Failure::new(Exit::Failed, format!("{what}: {error}"))
+                .hint("`--by=seccomp` needs no control group.")
+        };
+        let tree = Tree::find().map_err(|error| refused("no control groups", error))?;
+        if !shares_tree_with_daemon(session) {
+            let error = io::Error::other("the daemon sees other control groups than iph");
+            return Err(refused("no control group that both know", error));
+        }
+        let name = format!("{NAME}{}", std::process::id());
+        let path = format!("{}/{name}", tree.own.trim_end_matches('/'));
+        let directory = tree.directory(&path);
+        fs::create_dir(&directory)
+            .map_err(|error| refused("a control group cannot be made", error))?;
+        let mut this = Self { directory, path, blocks: Vec::new() };
+        for reservation in reservations {
+            sweep(session, &tree, reservation);
+            let block = Block::from(*reservation);
+            if let Err(error) = session.wait(&this.grant(block)) {
+                this.remove(session);
+                return Err(error.into());
+            }
+            this.blocks.push(block);
+        }
+        Ok(this)
+    }
+
+    /// The file through which processes enter.
+    pub(super) fn processes(&self) -> Result<OwnedFd, Failure> {
+        let file = OpenOptions::new().write(true).open(self.directory.join("cgroup.procs"));
+        file.map(OwnedFd::from).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the control group cannot be entered: {error}"))
+        })
+    }
+
+    /// Takes everything back. Programs that are still in it go on, above it.
+    pub(super) fn remove(self, session: &mut Session) {
+        for block in &self.blocks {
+            match session.wait(&revoke(*block, &self.path)) {
+                Ok(_) | Err(CallError::Method(Error::NotFound)) => {}
+                Err(error) => {
+                    let note = format!("iph: {} stays let into {block}: {error}", self.path);
+                    session.printer.note(&crate::text::escaped(&note));
+                }
+            }
+        }
+        clear(&self.directory);
+    }
+
+    fn grant(&self, block: Block) -> Grant {
+        let Block { protocol, start_port, number_of_ports } = block;
+        let cgroups = Some(vec![self.path.clone()]);
+        Grant { protocol, start_port, number_of_ports, users: None, cgroups }
+    }
+}
+
+fn revoke(block: Block, path: &str) -> Revoke {
+    let Block { protocol, start_port, number_of_ports } = block;
+    let cgroups = Some(vec![path.to_owned()]);
+    Revoke { protocol, start_port, number_of_ports, users: None, cgroups }
+}
+
+/// Takes back what commands had whose iph was killed before it could.
+fn sweep(session: &Session, tree: &Tree, reservation: &Reservation) {
+    for path in &reservation.cgroups {
+        let maker = path.rsplit('/').next().and_then(|name| name.strip_prefix(NAME));
+        let Some(maker) = maker.and_then(|number| number.parse::<u32>().ok()) else { continue };
+        if Path::new(&format!("/proc/{maker}")).exists() {
+            continue;
+        }
+        let directory = tree.directory(path);
+        let events = fs::read_to_string(directory.join("cgroup.events"));
+        if events.is_ok_and(|events| events.contains("populated 1")) {
+            // Its programs run on.
+            continue;
+        }
+        // At worst it is taken back another time.
+        session.wait(&revoke(Block::from(reservation), path)).ok();
+        clear(&directory);
+    }
+}
+
+/// Removes a control group, from the bottom up; programs in it move above it.
+fn clear(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            clear(&entry.path());
+        }
+    }
+    let processes = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    if let (false, Some(above)) = (processes.is_empty(), directory.parent()) {
+        let above = OpenOptions::new().write(true).open(above.join("cgroup.procs"));
+        for process in processes.lines() {
+            // One that ended meanwhile is no longer in it either.
+            above.as_ref().ok().and_then(|mut file: &File| file.write_all(process.as_bytes()).ok());
+        }
+    }
+    fs::remove_dir(directory).ok();
+}
+
+/// Version 2 of control groups, as this process sees it.
+#[derive(Debug)]
+struct Tree {
+    mount: PathBuf,
+    /// What of the tree is mounted there: `/` but in some containers.
+    root: String,
+    /// This process's control group.
+    own: String,
+}
+
+impl Tree {
+    fn find() -> io::Result<Self> {
+        let not_mounted = || io::Error::new(io::ErrorKind::NotFound, "version 2 is not mounted");
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let groups = fs::read_to_string("/proc/self/cgroup")?;
+        Self::parse(&mounts, &groups).ok_or_else(not_mounted)
+    }
+
+    /// From the lines of proc_pid_mountinfo(5) and cgroups(7).
+    fn parse(mounts: &str, groups: &str) -> Option<Self> {
+        let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 "))?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, mount) = (fields.next()?.to_owned(), fields.next()?.into());
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
+        Some(Self { mount, root, own })
+    }
+
+    /// Where the control group of that path is to be found.
+    fn directory(&self, path: &str) -> PathBuf {
+        let below = path.strip_prefix(self.root.trim_end_matches('/')).unwrap_or(path);
+        self.mount.join(below.trim_start_matches('/'))
+    }
+}
+
+/// Whether paths of control groups mean the same to the daemon (`cgroup_namespaces(7)`).
+fn shares_tree_with_daemon(session: &Session) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/cgroup")).ok();
+    let Ok(connection) = session.connection() else { return false };
+    let Ok(peer) = sys::credentials::peer(&connection) else { return false };
+    let ours = namespace("self");
+    ours.is_some() && ours == namespace(&peer.pid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_is_where_the_mounts_say() {
+        let mounts = "30 23 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro\n\
+                      31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw\n";
+        let groups = "12:cpu:/\n0::/user.slice/session-1.scope\n";
+        let tree = Tree::parse(mounts, groups).unwrap();
+        assert_eq!(tree.own, "/user.slice/session-1.scope");
+        let expected = Path::new("/sys/fs/cgroup/unified/user.slice/iph-run-5");
+        assert_eq!(tree.directory("/user.slice/iph-run-5"), expected);
+
+        let bound = "31 30 0:27 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        let tree = Tree::parse(bound, "0::/docker/abc\n").unwrap();
+        let expected = Path::new("/sys/fs/cgroup/iph-run-5");
+        assert_eq!(tree.directory("/docker/abc/iph-run-5"), expected);
+        assert!(Tree::parse("", groups).is_none() && Tree::parse(mounts, "").is_none());
+    }
+}

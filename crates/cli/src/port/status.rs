@@ -1,0 +1,169 @@
+//! `iph port status` and `iph port purge`: how reservations are enforced, and how not any more.
+
+use std::path::{Path, PathBuf};
+
+use api::client::{self, CallError};
+use api::ports::{Guard, GuardLevel, Status, StatusReply};
+
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+use crate::terminal::Style;
+use crate::text::escaped;
+
+/// What no level covers: the kernel does not ask its socket layer, or has nothing to ask.
+const NEVER: &str = "Never covered: source ports that NAT picks, raw and packet sockets, SCTP, \
+                     UDP-Lite, and sockets that were bound before.";
+
+pub(super) fn show(session: &mut Session) -> Result<(), Failure> {
+    let status = session.ask(&Status {})?;
+    if session.printer.is_json() {
+        return Ok(session.printer.json(&status)?);
+    }
+    let state_dir = session.status().map(|daemon| daemon.state_dir);
+    let state_dir = state_dir.unwrap_or_else(|_| ::daemon::DEFAULT_STATE_DIR.to_owned());
+    let text = render(&status, &state_dir, session.printer.style());
+    Ok(session.printer.print(&text)?)
+}
+
+/// Takes everything out of the kernel that enforces reservations.
+pub(super) fn purge(session: &mut Session, state_dir: Option<PathBuf>) -> Result<(), Failure> {
+    if !matches!(session.status(), Err(CallError::Client(client::Error::Unreachable { .. }))) {
+        let failure = Failure::new(Exit::Failed, "the daemon runs, and would put it back");
+        return Err(failure.hint(
+            "`iph port release` ends a reservation; `systemctl stop iphelperd` ends the daemon.",
+        ));
+    }
+    let _ = state_dir.as_deref().unwrap_or(Path::new(::daemon::DEFAULT_STATE_DIR));
+    Ok(())
+}
+
+/// How reservations are enforced, in a few words.
+pub(crate) fn enforcement(guard: &Guard) -> String {
+    match &guard.level {
+        GuardLevel::Full => "full: the kernel refuses strangers".to_owned(),
+        GuardLevel::Reduced => "reduced: the kernel refuses strangers, with limits".to_owned(),
+        GuardLevel::Placeholders => {
+            "placeholders: sockets of the daemon sit on the ports while it runs".to_owned()
+        }
+        GuardLevel::None if guard.needed => {
+            "none: nobody is refused, the reservations are on paper".to_owned()
+        }
+        GuardLevel::None => "nothing to guard".to_owned(),
+        other => escaped(other.as_str()).into_owned(),
+    }
+}
+
+/// How many ports are reserved, by what.
+pub(crate) fn counts(status: &StatusReply) -> String {
+    let StatusReply { reservations, runtime_reservations, ports, .. } = status;
+    let persistent = match reservations {
+        0 => None,
+        1 => Some("1 reservation".to_owned()),
+        count => Some(format!("{count} reservations")),
+    };
+    let runtime = match runtime_reservations {
+        0 => None,
+        1 => Some("1 of a running program".to_owned()),
+        count => Some(format!("{count} of running programs")),
+    };
+    let by: Vec<_> = persistent.into_iter().chain(runtime).collect();
+    match by.is_empty() {
+        true => "none reserved".to_owned(),
+        false => format!("{ports} reserved, by {}", by.join(" and ")),
+    }
+}
+
+/// A sentence, where what is reserved is enforced less than it should be.
+pub(crate) fn weakness(guard: &Guard) -> Option<String> {
+    match (&guard.level, guard.needed) {
+        (GuardLevel::Full, _) | (_, false) => None,
+        _ => Some(format!("Guard: {}.", enforcement(guard))),
+    }
+}
+
+fn render(status: &StatusReply, state_dir: &str, style: Style) -> String {
+    let guard = &status.guard;
+    let level = match weakness(guard) {
+        Some(_) => style.warning(&enforcement(guard)),
+        None => enforcement(guard),
+    };
+    let mut text = format!("{}  {level}\n", style.heading("Guard"));
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(&format!("  {name:<13}{}\n", escaped(&value)));
+        }
+    };
+    line("Ports", Some(counts(status)));
+    let cgroup = guard.cgroup.as_ref().map(|cgroup| match guard.covers_all {
+        Some(true) => format!("{cgroup}, the root of all control groups"),
+        Some(false) => format!("{cgroup}; programs in other control groups are not covered"),
+        None => cgroup.clone(),
+    });
+    line("Attached to", cgroup);
+    line("Pinned at", guard.pinned.clone());
+    for limit in &guard.limits {
+        line("Limit", Some(limit.clone()));
+    }
+    text.push_str(&format!("  {NEVER}\n"));
+    text.push_str(&by_hand(guard, state_dir));
+    text
+}
+
+/// How to be rid of it all.
+fn by_hand(guard: &Guard, state_dir: &str) -> String {
+    let pinned = guard.pinned.as_deref().map(escaped);
+    let pinned = pinned.map(|path| format!("# rm -r {path}\n")).unwrap_or_default();
+    format!(
+        "\nTo remove everything without the daemon, having stopped it:\n\
+         # iph port purge\n\
+         or by hand: the programs go with their pins, the list that keeps ports out of automatic\n\
+         assignment is the kernel's (others may have entries there), the rest is files:\n\
+         {pinned}# sysctl net.ipv4.ip_local_reserved_ports\n\
+         # rm -r {}/ports\n",
+        escaped(state_dir),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_it_is_enforced_and_how_to_be_rid_of_it() {
+        let expected = "\
+Guard  reduced: the kernel refuses strangers, with limits
+  Ports        25 reserved, by 1 reservation and 1 of a running program
+  Attached to  /sys/fs/cgroup, the root of all control groups
+  Pinned at    /sys/fs/bpf/iphelper/3
+  Limit        MPTCP sockets cannot be let in.
+  Never covered: source ports that NAT picks, raw and packet sockets, SCTP, UDP-Lite, and sockets \
+                        that were bound before.
+
+To remove everything without the daemon, having stopped it:
+# iph port purge
+or by hand: the programs go with their pins, the list that keeps ports out of automatic
+assignment is the kernel's (others may have entries there), the rest is files:
+# rm -r /sys/fs/bpf/iphelper/3
+# sysctl net.ipv4.ip_local_reserved_ports
+# rm -r /var/lib/iphelper/ports
+";
+        let status = crate::port::tests::status();
+        assert_eq!(render(&status, "/var/lib/iphelper", Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn only_what_is_less_than_it_should_be_is_a_weakness() {
+        let mut guard = crate::port::tests::status().guard;
+        for (level, needed, weak) in [
+            (GuardLevel::Full, true, false),
+            (GuardLevel::None, false, false),
+            (GuardLevel::None, true, true),
+            (GuardLevel::Placeholders, true, true),
+            (GuardLevel::Reduced, true, true),
+            (GuardLevel::from("new"), true, true),
+        ] {
+            (guard.level, guard.needed) = (level, needed);
+            assert_eq!(weakness(&guard).is_some(), weak, "{:?}", guard.level);
+        }
+    }
+}
