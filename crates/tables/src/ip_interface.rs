@@ -1,3 +1,4 @@
+use netlink::ethtool::Features;
 use netlink::link::{Ipv4Settings, Ipv6Settings, LinkView};
 use netlink::{Family, Name};
 use serde::{Deserialize, Serialize};
@@ -40,10 +41,10 @@ use crate::row::{Row, Weight, difference};
 /// | `site_prefix_length` | 0 | 0: there are no site prefixes (RFC 3879) |
 /// | `nl_mtu` | the interface's MTU | `conf/mtu` |
 /// | `connected` | up, with a carrier | the same |
-/// | `supports_wake_up_patterns` | `false`: not known to rtnetlink | the same |
+/// | `supports_wake_up_patterns` | what the driver can (`ethtool`): addresses, ARP or filters, more than magic packets; see below | the same |
 /// | `supports_neighbor_discovery` | as `use_neighbor_unreachability_detection` | the same |
 /// | `supports_router_discovery` | `false` | `true` but for the loopback |
-/// | `transmit_offload`, `receive_offload` | none: not known to rtnetlink | the same |
+/// | `transmit_offload`, `receive_offload` | the device's features (`ethtool`), see below | the same |
 /// | `disable_default_routes` | `false` | `conf/accept_ra_defrtr` is 0 |
 ///
 /// **Metric.** On Windows a route's metric counts from its interface's. On Linux each route has all
@@ -58,6 +59,10 @@ use crate::row::{Row, Weight, difference};
 /// [`Watch`](crate::Watch) does, to which the kernel would not tell their changes;
 /// [`ip_interfaces_with_times`](crate::Tables::ip_interfaces_with_times) and
 /// [`ip_interface`](crate::Tables::ip_interface) fill them in.
+///
+/// **The device.** What it can is not known to rtnetlink, but to the generic netlink family
+/// `ethtool`, interface by interface: [`ip_interface`](crate::Tables::ip_interface) asks it, lists
+/// and watches have `None`. What can wake the machine is told to `CAP_NET_ADMIN` alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IpInterface {
@@ -121,18 +126,18 @@ pub struct IpInterface {
     pub nl_mtu: u32,
     /// Packets can be sent.
     pub connected: bool,
-    /// Patterns in packets can wake the machine.
-    pub supports_wake_up_patterns: bool,
+    /// Patterns in packets can wake the machine; `None` where that was not asked, or not told.
+    pub supports_wake_up_patterns: Option<bool>,
     /// Link addresses are resolved.
     pub supports_neighbor_discovery: bool,
     /// Routers can be discovered.
     pub supports_router_discovery: bool,
     /// Time a neighbour stays reachable at present, in milliseconds.
     pub reachable_time: Option<u32>,
-    /// What the device does on sending.
-    pub transmit_offload: Offload,
+    /// What the device does on sending; `None` where that was not asked, or not told.
+    pub transmit_offload: Option<Offload>,
     /// What the device does on receiving.
-    pub receive_offload: Offload,
+    pub receive_offload: Option<Offload>,
     /// Default routes that routers advertise are not taken.
     pub disable_default_routes: bool,
     /// Linux: addresses whose interface identifier changes with time are made (`conf/use_tempaddr`
@@ -177,6 +182,32 @@ pub enum LinkLocalAddressBehavior {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offload(pub u8);
+
+impl Offload {
+    /// Checksums of UDP (`TlDatagramChecksumSupported`).
+    pub const DATAGRAM_CHECKSUM: Self = Self(1 << 2);
+    /// Checksums of TCP (`TlStreamChecksumSupported`).
+    pub const STREAM_CHECKSUM: Self = Self(1 << 3);
+    /// Segments of TCP (`TlLargeSendOffloadSupported`).
+    pub const LARGE_SEND: Self = Self(1 << 6);
+
+    /// Whether all of `other` is among it.
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    fn of(checksums: bool, segments: bool) -> Self {
+        let mut all = 0;
+        if checksums {
+            all |= Self::DATAGRAM_CHECKSUM.0 | Self::STREAM_CHECKSUM.0;
+        }
+        if segments {
+            all |= Self::LARGE_SEND.0;
+        }
+        Self(all)
+    }
+}
 
 /// The kernel's default metric of advertised default routes (`IP6_RT_PRIO_USER`).
 pub(crate) const DEFAULT_METRIC_IPV6: u32 = 1024;
@@ -250,12 +281,12 @@ impl IpInterface {
             metric: 0,
             nl_mtu: view.mtu,
             connected: view.flags.is_up() && view.flags.is_running() && view.flags.is_lower_up(),
-            supports_wake_up_patterns: false,
+            supports_wake_up_patterns: None,
             supports_neighbor_discovery: resolves,
             supports_router_discovery: false,
             reachable_time: None,
-            transmit_offload: Offload::default(),
-            receive_offload: Offload::default(),
+            transmit_offload: None,
+            receive_offload: None,
             disable_default_routes: false,
             use_temporary_addresses: None,
             autoconfiguration: None,
@@ -314,6 +345,15 @@ impl IpInterface {
         };
         row.discover_routers();
         row
+    }
+
+    pub(crate) fn set_features(&mut self, features: &Features) {
+        let (checksums, segments) = match self.family {
+            Family::Ipv6 => (features.checksums_ipv6, features.segments_ipv6),
+            _ => (features.checksums_ipv4, features.segments_ipv4),
+        };
+        self.transmit_offload = Some(Offload::of(checksums, segments));
+        self.receive_offload = Some(Offload::of(features.checks_received, false));
     }
 
     /// What follows from `accept_ra` and forwarding (`ipv6_accept_ra`, `net/ipv6/addrconf.h`).

@@ -29,8 +29,8 @@ const LONGEST_NAME: usize = 127;
 pub struct Tables<T = Socket> {
     pub(crate) connection: Connection<T>,
     pub(crate) machine: Machine,
-    /// To ask for speeds, where the kernel can say them.
-    speeds: Option<(Connection<T>, FamilyId)>,
+    /// To ask of devices what rtnetlink does not know, where the kernel can say it.
+    pub(crate) devices: Option<(Connection<T>, FamilyId)>,
 }
 
 impl Tables {
@@ -38,8 +38,8 @@ impl Tables {
     pub fn open() -> Result<Self, Error> {
         let tables = Self::new(Connection::open()?, Machine::local());
         Ok(match Connection::open_generic() {
-            Ok(generic) => tables.with_speeds(generic),
-            // Nothing but speeds is missing without it.
+            Ok(generic) => tables.with_devices(generic),
+            // Nothing but what it says is missing without it.
             Err(_) => tables,
         })
     }
@@ -48,15 +48,15 @@ impl Tables {
 impl<T: Transport> Tables<T> {
     /// Uses a connection, as the machine of this identity.
     pub fn new(connection: Connection<T>, machine: Machine) -> Self {
-        Self { connection, machine, speeds: None }
+        Self { connection, machine, devices: None }
     }
 
-    /// Asks for speeds by a connection to the families of generic netlink in the same network
-    /// namespace. Without it, or before Linux 5.6, speeds are not known.
+    /// Asks for speeds and features by a connection to the families of generic netlink in the same
+    /// network namespace. Without it, or before Linux 5.6, they are not known.
     #[must_use]
-    pub fn with_speeds(mut self, mut generic: Connection<T>) -> Self {
+    pub fn with_devices(mut self, mut generic: Connection<T>) -> Self {
         let family = generic.one::<FamilyId>(&ethtool::family());
-        self.speeds = family.ok().map(|family| (generic, family));
+        self.devices = family.ok().map(|family| (generic, family));
         self
     }
 
@@ -66,7 +66,7 @@ impl<T: Transport> Tables<T> {
         self.visit_interfaces(collect(&mut rows))?;
         // Kernels before 6.9 go through a table of hashes.
         rows.sort_by_key(|row| row.ifindex);
-        if let Some((generic, family)) = &mut self.speeds {
+        if let Some((generic, family)) = &mut self.devices {
             // A driver that fails to answer leaves its interface's speed unknown, and no more.
             let _ = generic.visit::<LinkSpeed>(&ethtool::dump_speeds(*family), |visit| {
                 let Visit::Row(speed) = visit else { return };
@@ -97,7 +97,7 @@ impl<T: Transport> Tables<T> {
     /// One interface, with its speed.
     pub fn interface(&mut self, selector: impl Into<Selector>) -> Result<Interface, Error> {
         let mut row = self.one_link(&selector.into(), Interface::new)?;
-        if let Some((generic, family)) = &mut self.speeds
+        if let Some((generic, family)) = &mut self.devices
             && let Ok(speed) = generic.one::<LinkSpeed>(&ethtool::speed(*family, row.ifindex))
         {
             row.set_speed(speed);

@@ -1,8 +1,9 @@
 use netlink::address::{Address, Assignment};
+use netlink::ethtool::{Features, WakeUp, features, wake_up};
 use netlink::kernel::*;
 use netlink::link::Settings;
 use netlink::timing::{self, NeighborTiming};
-use netlink::{Family, Transport, Visit, address};
+use netlink::{Family, Reason, Transport, Visit, address};
 use serde::{Deserialize, Serialize};
 
 use crate::ip_interface::{DEFAULT_METRIC_IPV6, FORWARDING_IPV4, REVERSE_PATH_FILTER, TAG};
@@ -120,6 +121,17 @@ impl<T: Transport> Tables<T> {
                 _ => {}
             });
         visit.map_err(Error::reading)?;
+        if let Some((generic, ethtool)) = &mut self.devices {
+            if let Ok(features) = generic.one::<Features>(&features(*ethtool, row.ifindex)) {
+                row.set_features(&features);
+            }
+            row.supports_wake_up_patterns =
+                match generic.one::<WakeUp>(&wake_up(*ethtool, row.ifindex)) {
+                    Ok(answer) => Some(answer.patterns),
+                    Err(error) if error.reason() == Some(Reason::NotSupported) => Some(false),
+                    Err(_) => None,
+                };
+        }
         Ok(row)
     }
 

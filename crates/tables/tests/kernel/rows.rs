@@ -211,7 +211,8 @@ fn ip_interfaces_agree_with_the_parameters() {
         // Asked for one by one they are the same.
         for row in tables.ip_interfaces_with_times(Family::Unspecified).unwrap() {
             let one = tables.ip_interface(row.luid, row.family).unwrap();
-            assert_eq!(one.difference(&row), Vec::<&str>::new());
+            let device = ["supports_wake_up_patterns", "transmit_offload", "receive_offload"];
+            assert_eq!(one.difference(&row), device, "and what the device says besides");
         }
     });
 }
@@ -585,5 +586,39 @@ fn interfaces_that_are_not_there_are_told_from_nonsense() {
         crate::set_parameter("ipv6/conf/lo/disable_ipv6", "1");
         let error = tables.ip_interface(lo.luid, Family::Ipv6).unwrap_err();
         assert!(matches!(&error, Error::NotFound(failure) if failure.code.is_none()), "{error}");
+    });
+}
+
+#[test]
+fn what_devices_do_is_told_of_one_interface() {
+    in_namespace("what_devices_do_is_told_of_one_interface", |tables| {
+        use tables::Offload;
+        ip_do("link add one type veth peer name two");
+        ip_do("link add bridge0 type bridge");
+        for family in [Family::Ipv4, Family::Ipv6] {
+            // A veth pair makes and checks no sums: it passes packets on within this machine.
+            let one = tables.ip_interface("one", family).unwrap();
+            let (sends, receives) = (one.transmit_offload.unwrap(), one.receive_offload.unwrap());
+            assert!(
+                sends.includes(Offload::STREAM_CHECKSUM) && sends.includes(Offload::LARGE_SEND)
+            );
+            assert!(receives.includes(Offload::DATAGRAM_CHECKSUM), "{receives:?}");
+            assert!(!receives.includes(Offload::LARGE_SEND));
+            assert_eq!(one.supports_wake_up_patterns, Some(false));
+        }
+        let listed = tables.ip_interfaces(Family::Ipv4).unwrap();
+        assert!(listed.iter().all(|row| row.transmit_offload.is_none()));
+        // A bridge checks nothing that its ports received.
+        let bridge = tables.ip_interface("bridge0", Family::Ipv4).unwrap();
+        assert_eq!(bridge.receive_offload, Some(Offload(0)));
+        let wake_up = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                sys::capability::drop_to(&[]).unwrap();
+                let mut tables = Tables::open().unwrap();
+                tables.ip_interface("one", Family::Ipv4).unwrap().supports_wake_up_patterns
+            });
+            thread.join().unwrap()
+        });
+        assert_eq!(wake_up, None);
     });
 }
