@@ -29,38 +29,39 @@ pub(crate) fn send(
 #[cfg(feature = "tokio")]
 mod receiving {
     use std::io::IoSliceMut;
-    use std::os::fd::OwnedFd;
 
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
     use super::*;
+    use crate::server::Descriptor;
+
+    /// The most that one sendmsg(2) takes: `SCM_MAX_FD` of include/net/scm.h.
+    ///
+    /// With room for all of them the kernel has none to close for us, which could wait: see
+    /// [`Descriptor`].
+    const MOST_SENT: usize = 253;
 
     /// What one read returned.
     #[derive(Debug)]
     pub(crate) struct Received {
         /// Bytes; 0 at the stream's end.
         pub(crate) count: usize,
-        /// What came with them; an error when the kernel had to close some for want of room, which
-        /// is there for [`MOST_DESCRIPTORS`] and a little more.
-        pub(crate) descriptors: Result<Vec<OwnedFd>, Error>,
+        /// What came with them.
+        pub(crate) descriptors: Vec<Descriptor>,
     }
 
     /// Reads bytes, and the descriptors that came with them.
     pub(crate) fn receive(stream: impl AsFd, bytes: &mut [u8]) -> io::Result<Received> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SENT))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut buffers = [IoSliceMut::new(bytes)];
         let received = recvmsg(stream, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC)?;
         let mut descriptors = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = message {
-                descriptors.extend(rights);
+                descriptors.extend(rights.map(Descriptor::from));
             }
         }
-        let descriptors = match received.flags.contains(ReturnFlags::CTRUNC) {
-            false => Ok(descriptors),
-            true => Err(Error::TooManyDescriptors),
-        };
         Ok(Received { count: received.bytes, descriptors })
     }
 }

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use iphelper_api::client::{AsyncClient, CallError, Error};
 use iphelper_api::ports::{self, Associate};
 use iphelper_api::protocol::{self, MOST_DESCRIPTORS};
-use iphelper_api::server::Connection;
+use iphelper_api::server::{Connection, Descriptor};
 use iphelper_api::{Empty, lease};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use support::{DEADLINE, Server, until};
@@ -73,7 +73,7 @@ fn closed(mut reader: PipeReader) {
 
 #[test]
 fn descriptors_belong_to_the_call_whose_bytes_they_came_with() {
-    let descriptor = || OwnedFd::from(socket());
+    let descriptor = || Descriptor::from(OwnedFd::from(socket()));
     let (first, second, third) = (descriptor(), descriptor(), descriptor());
     let names = [name(&first), name(&second), name(&third)];
     let mut connection = Connection::new();
@@ -101,14 +101,15 @@ fn descriptors_belong_to_the_call_whose_bytes_they_came_with() {
 fn what_nobody_takes_is_closed_with_the_answer() {
     let (reader, writer) = watched();
     let mut connection = Connection::new();
-    connection.receive(LIST, vec![writer.into()]);
+    connection.receive(LIST, vec![OwnedFd::from(writer).into()]);
     assert!(connection.poll_request().unwrap().is_some());
     connection.reply(&Empty {}).unwrap();
     closed(reader);
 
     // Also that of a call which is answered inside.
     let (reader, writer) = watched();
-    connection.receive(b"{\"method\":\"org.example.Nothing\"}\0", vec![writer.into()]);
+    connection
+        .receive(b"{\"method\":\"org.example.Nothing\"}\0", vec![OwnedFd::from(writer).into()]);
     assert!(connection.poll_request().unwrap().is_none());
     closed(reader);
 }
@@ -206,6 +207,37 @@ fn a_call_takes_so_many_and_no_more() {
     assert!(matches!(&ended, Ok(0) | Err(_)), "{ended:?}");
     drop((client, at_once, dripping, writer));
     closed(reader);
+}
+
+/// A connected socket whose close waits for a peer that does not read: tcp(7), socket(7).
+fn lingering() -> (socket2::Socket, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    let mut socket = socket2::Socket::from(socket);
+    socket.set_nonblocking(true).unwrap();
+    while socket.write(&[0; 1 << 16]).is_ok() {}
+    socket.set_linger(Some(DEADLINE)).unwrap();
+    (socket, peer)
+}
+
+#[test]
+fn a_socket_that_is_slow_to_close_holds_up_nobody() {
+    let server = Server::start();
+    let (lingers, peer) = lingering();
+    // Kept in the queue until the server is the only one to have it.
+    let mut stream = server.raw();
+    let call =
+        b"{\"method\":\"org.iphelper.Lease.Acquire\",\"parameters\":{\"interface\":\"brief\"}}\0";
+    stream.write_all(call).unwrap();
+    send(&stream, LIST, &[lingers.as_fd()]);
+    drop(lingers);
+    let begun = std::time::Instant::now();
+    assert_eq!(replies(&mut stream, 2).len(), 2);
+    server.client().call(&lease::List::default()).unwrap();
+    assert!(begun.elapsed() < DEADLINE / 4, "{:?}", begun.elapsed());
+    // With unread bytes its end is a reset, which ends the wait as well.
+    drop(peer);
 }
 
 #[tokio::test]

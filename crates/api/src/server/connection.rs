@@ -1,9 +1,8 @@
 //! One connection of the service, without I/O.
 
-use std::os::fd::OwnedFd;
-
 use serde::Serialize;
 
+use super::descriptor::Descriptor;
 use super::passed::Passed;
 use crate::protocol::{Decoder, Error, LONGEST_CALL, MOST_DESCRIPTORS, Outgoing, ReplyOut, parse};
 use crate::{daemon, interface, lease, ports, protocol, service};
@@ -63,7 +62,7 @@ pub struct Connection {
     received: u64,
     passed: Passed,
     /// Those of the call handed out last.
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Descriptor>,
     outgoing: Outgoing,
     answering: Option<Answering>,
 }
@@ -88,7 +87,7 @@ impl Connection {
     }
 
     /// Takes bytes the client sent, and the descriptors that one read returned with them.
-    pub fn receive(&mut self, bytes: &[u8], descriptors: Vec<OwnedFd>) {
+    pub fn receive(&mut self, bytes: &[u8], descriptors: Vec<Descriptor>) {
         self.decoder.push(bytes);
         self.received += bytes.len() as u64;
         self.passed.push(self.received, descriptors);
@@ -134,7 +133,7 @@ impl Connection {
     }
 
     /// The descriptors that were passed with the call handed out last, in the client's order.
-    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+    pub fn take_descriptors(&mut self) -> Vec<Descriptor> {
         std::mem::take(&mut self.descriptors)
     }
 

@@ -1,12 +1,12 @@
 //! What the server loop asks of the program it serves for.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 
+use super::descriptor::Descriptor;
 use crate::{daemon, interface, lease, ports};
 
 /// A subscriber's view: what there is, and what happens from then on, with no gap between.
@@ -171,7 +171,7 @@ pub trait PortHandler<Peer>: Send + Sync + 'static {
         &self,
         peer: &Peer,
         call: ports::Associate,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
 
     /// Reserves a block for the life of a socket, and lets the socket in.
@@ -179,7 +179,7 @@ pub trait PortHandler<Peer>: Send + Sync + 'static {
         &self,
         peer: &Peer,
         call: ports::Acquire,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
 
     /// Ends the runtime reservation of that token.

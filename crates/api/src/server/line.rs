@@ -159,7 +159,7 @@ impl Line {
                 }
                 Ok(received) => {
                     let bytes = piece.get(..received.count).unwrap_or_default();
-                    self.connection.receive(bytes, received.descriptors?);
+                    self.connection.receive(bytes, received.descriptors);
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -7,6 +7,7 @@
 mod connection;
 #[cfg(feature = "tokio")]
 mod conversation;
+mod descriptor;
 #[cfg(feature = "tokio")]
 mod feed;
 #[cfg(feature = "tokio")]
@@ -24,6 +25,7 @@ mod serve;
 mod tables;
 
 pub use connection::{Call, Connection, Request};
+pub use descriptor::Descriptor;
 #[cfg(feature = "tokio")]
 pub use handler::{Handler, PortHandler, Subscription, TableSubscription};
 #[cfg(feature = "tokio")]

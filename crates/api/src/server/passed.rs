@@ -1,7 +1,8 @@
 //! Descriptors on their way to the calls they were passed with.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+
+use super::descriptor::Descriptor;
 
 /// Descriptors whose call has not come to its end yet.
 ///
@@ -20,12 +21,12 @@ pub(super) struct Passed {
 struct Arrived {
     /// Where in the stream the last byte was that came with them, counted from 1.
     at: u64,
-    descriptors: Vec<OwnedFd>,
+    descriptors: Vec<Descriptor>,
 }
 
 impl Passed {
     /// Takes those that came with a read that ended at `at`.
-    pub(super) fn push(&mut self, at: u64, descriptors: Vec<OwnedFd>) {
+    pub(super) fn push(&mut self, at: u64, descriptors: Vec<Descriptor>) {
         if !descriptors.is_empty() {
             self.count += descriptors.len();
             self.waiting.push_back(Arrived { at, descriptors });
@@ -33,7 +34,7 @@ impl Passed {
     }
 
     /// Those of the call whose last byte is at `end`.
-    pub(super) fn take(&mut self, end: u64) -> Vec<OwnedFd> {
+    pub(super) fn take(&mut self, end: u64) -> Vec<Descriptor> {
         let mut taken = Vec::new();
         while let Some(arrived) = self.waiting.pop_front_if(|arrived| arrived.at <= end) {
             taken.extend(arrived.descriptors);

@@ -1,12 +1,12 @@
 //! The calls of `org.iphelper.PortReservation`.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::connection::Connection;
 use super::conversation::Conversation;
+use super::descriptor::Descriptor;
 use super::feed::{self, Feed, Subscribed};
 use super::handler::{Handler, PortHandler, Subscription};
 use super::line::Over;
@@ -105,7 +105,7 @@ fn told(reservation: Reservation) -> ReservationReply {
 }
 
 /// The descriptor that a call names; the others are closed.
-fn pick(passed: Vec<OwnedFd>, index: u32) -> Result<OwnedFd, Error> {
+fn pick(passed: Vec<Descriptor>, index: u32) -> Result<Descriptor, Error> {
     let count = passed.len();
     passed.into_iter().nth(index as usize).ok_or_else(|| Error::InvalidParameter {
         parameter: "socket".to_owned(),

@@ -1,7 +1,7 @@
 //! The canned daemon's port reservations.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use iphelper_api::ports::{
     Grant, Guard, GuardLevel, Holder, Holders, Kind, List, Lookup, Protocol, Refusal, Release,
     Reservation, Revoke, StatusReply, Who,
 };
-use iphelper_api::server::{PortHandler, Subscription};
+use iphelper_api::server::{Descriptor, PortHandler, Subscription};
 use tokio::sync::broadcast;
 
 /// Reservations of a daemon that has no kernel under it.
@@ -153,8 +153,9 @@ impl CannedPorts {
         self.find(exactly).ok_or(Error::NotFound)
     }
 
-    fn note(&self, socket: &OwnedFd) -> Result<(), Error> {
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+    fn note(&self, socket: &Descriptor) -> Result<(), Error> {
+        let link =
+            std::fs::read_link(format!("/proc/self/fd/{}", socket.as_fd().as_raw_fd())).unwrap();
         let link = link.display().to_string();
         if !link.starts_with("socket:") {
             return Err(Error::SocketNotSupported { reason: "it is no socket".into() });
@@ -219,13 +220,18 @@ impl PortHandler<u32> for CannedPorts {
         &self,
         _: &u32,
         call: Associate,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> Result<Reservation, Error> {
         self.note(&socket)?;
         self.find(|one| one.token == Some(call.token)).ok_or(Error::InvalidToken)
     }
 
-    async fn acquire(&self, _: &u32, call: Acquire, socket: OwnedFd) -> Result<Reservation, Error> {
+    async fn acquire(
+        &self,
+        _: &u32,
+        call: Acquire,
+        socket: Descriptor,
+    ) -> Result<Reservation, Error> {
         self.note(&socket)?;
         let number_of_ports = call.number_of_ports;
         match number_of_ports {
