@@ -9,6 +9,8 @@ use std::sync::{PoisonError, RwLock};
 pub struct Caller {
     user: u32,
     groups: Vec<u32>,
+    /// 0 if it is not visible here.
+    process: u32,
 }
 
 impl Caller {
@@ -18,7 +20,17 @@ impl Caller {
         // Kernels before 4.13 do not tell the supplementary groups.
         let mut groups = sys::credentials::peer_groups(socket.as_fd()).unwrap_or_default();
         groups.push(peer.group);
-        Ok(Self { user: peer.user, groups })
+        Ok(Self { user: peer.user, groups, process: peer.pid })
+    }
+
+    /// Its user.
+    pub fn user(&self) -> u32 {
+        self.user
+    }
+
+    /// The process that connected, if it is visible here. Its number may be another's by now.
+    pub fn process(&self) -> Option<u32> {
+        Some(self.process).filter(|process| *process != 0)
     }
 }
 
@@ -83,7 +95,7 @@ mod tests {
     use super::*;
 
     fn caller(user: u32, groups: &[u32]) -> Caller {
-        Caller { user, groups: groups.to_vec() }
+        Caller { user, groups: groups.to_vec(), process: 0 }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod options;
 mod patience;
 pub mod ports;
 pub mod problems;
+mod readable;
 pub mod resolver;
 mod run;
 pub mod sandbox;

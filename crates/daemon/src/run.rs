@@ -9,7 +9,7 @@ use std::sync::Arc;
 use api::server::{Limits, Statistics, serve};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::access::Access;
 use crate::clock::{self, Clock};
@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::identity::Identity;
 use crate::leases::{Handle, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
-use crate::ports::Ports;
+use crate::ports::{self, Ports, Prepared};
 use crate::problems::Problems;
 use crate::resolver::Choice;
 use crate::server::{Endpoint, Service};
@@ -114,13 +114,20 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         Some(error) => problems.raise("store", "write", error.to_string()),
         None => {}
     }
-    sandbox::drop_capabilities(&config);
     sandbox::raise_descriptor_limit();
 
     let boot_id = clock::boot_id();
     let found = folder.load(&boot_id, Clock::read());
     let access = Arc::new(Access::new(&config.daemon.group));
     let choice = Choice::new(&config.daemon);
+    let (ports_config, configured) = watch::channel(config.ports.clone());
+    let reserved = ports::Parts {
+        config: configured,
+        state_dir: options.state_dir.clone(),
+        boot_id: boot_id.clone(),
+        access: access.clone(),
+    };
+    let capabilities = sandbox::needed_capabilities(&config);
     let parts = Parts {
         identity: Identity::discover(&options.state_dir),
         config,
@@ -132,20 +139,26 @@ pub fn run(options: &Options) -> Result<(), RunError> {
         problems,
         access: access.clone(),
         choice: choice.clone(),
+        ports: ports_config,
     };
     let (mut leases, handle, workers) = Leases::start(parts).map_err(kernel("the network"))?;
 
-    // The first packets are out; now for the rest, while servers think.
+    // The first packets are out; now for the rest, while servers think. Nothing that anybody sends
+    // is read before the privileges are gone.
+    let watched = Watched::default();
+    let reserved = Prepared::new(reserved, &watched);
+    sandbox::drop_capabilities(&capabilities);
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
-    sandbox::restrict_files(&options.state_dir, &options.socket, &choice);
-    let watched = Watched::default();
+    sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.pins());
+    let reservations = reserved.start(&watched).map_err(kernel("random numbers"))?;
     leases.start_workers(workers, folder, boot_id, &watched).map_err(kernel("threads"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(kernel("the event loop"))?;
-    let result = runtime.block_on(serve_all(leases, handle, endpoint, access, watched));
+    let result =
+        runtime.block_on(serve_all(leases, handle, reservations, endpoint, access, watched));
     // Whoever waits for a neighbour to answer is gone by now.
     runtime.shutdown_background();
     tracing::info!("ended");
@@ -156,25 +169,30 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 async fn serve_all(
     mut leases: Leases,
     handle: Handle,
+    reservations: (Ports, ports::Handle, oneshot::Receiver<()>),
     endpoint: Endpoint,
     access: Arc<Access>,
     watched: Watched,
 ) -> Result<(), RunError> {
     let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;
     let statistics = Arc::new(Statistics::default());
-    let (mut ports, reservations) = Ports::new();
-    tokio::spawn(async move { ports.run().await });
-    let service = Arc::new(Service::new(handle.clone(), reservations, access, statistics.clone()));
+    let (mut ports, reservations, restored) = reservations;
+    // Tasks of their own, so that none of the leases, the reservations and the calls waits for
+    // another.
+    let mut ports = tokio::spawn(async move { ports.run().await });
+    let service =
+        Arc::new(Service::new(handle.clone(), reservations.clone(), access, statistics.clone()));
     let (ending, mut end) = watch::channel(());
     let server = serve(listener, service, Limits::default(), statistics, async move {
         // The sender's end is the word.
         let _ = end.changed().await;
     });
-    // A task of its own, so that a call is answered while the leases wait, and the other way round.
     let mut server = tokio::spawn(server);
     let mut signals = Signals::new().map_err(kernel("signals"))?;
-    let mut ready = std::pin::pin!(announce_ready());
+    let mut ready = std::pin::pin!(announce_ready(restored));
     let mut announced = false;
+    let mut is_ending = false;
+    let mut ports_ended = false;
 
     let result = {
         let mut running = std::pin::pin!(leases.run());
@@ -191,12 +209,26 @@ async fn serve_all(
                     }
                     return Err(RunError::Died);
                 }
+                ended = &mut ports, if !ports_ended => {
+                    ports_ended = true;
+                    match ended {
+                        Ok(Ok(())) if is_ending => {}
+                        Ok(Ok(())) => tracing::error!("the reservations' task ended by itself"),
+                        Ok(Err(error)) => tracing::error!("the reservations' task ended: {error}"),
+                        Err(error) => tracing::error!("the reservations' task ended: {error}"),
+                    }
+                    if !is_ending {
+                        return Err(RunError::Died);
+                    }
+                }
                 () = watched.death() => return Err(RunError::Died),
                 received = signals.next() => match received {
                     Received::End(name) => {
                         tracing::info!("{name}: ending");
                         let _ = sd_notify::notify(&[NotifyState::Stopping]);
+                        is_ending = true;
                         handle.stop();
+                        reservations.stop();
                     }
                     Received::Reload => reload(handle.clone()),
                 },
@@ -206,14 +238,19 @@ async fn serve_all(
     drop(ending);
     // Callers hear that their commands are cancelled; then the threads finish what they have.
     drop(leases);
+    if !ports_ended {
+        // What is half done is finished, or taken back.
+        let _ = ports.await;
+    }
     let _ = server.await;
     drop(endpoint);
     result
 }
 
-/// Says that everything is restored. Resolves after the first turn of the leases' task, when every
-/// restored client has been started.
-async fn announce_ready() {
+/// Says that everything is restored: after the first turn of the leases' task, when every restored
+/// client has been started, and when the port reservations on record are in force.
+async fn announce_ready(restored: oneshot::Receiver<()>) {
+    let _ = restored.await;
     // Standard output closed by whoever started us is no reason to end.
     let mut output = io::stdout().lock();
     let _ = output.write_all(b"ready\n").and_then(|()| output.flush());

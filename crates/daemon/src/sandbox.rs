@@ -17,15 +17,21 @@ use crate::resolver::Choice;
 /// Descriptors wanted: an interface has up to three sockets.
 const DESCRIPTORS: u64 = 65_536;
 
-/// Keeps the capabilities that leases need and gives up all others for good. The host's name takes
-/// `CAP_SYS_ADMIN`, which is kept only where the configuration takes names from servers.
-pub fn drop_capabilities(config: &Config) {
-    let mut keep = vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService];
+/// The capabilities that leases and port reservations need. The host's name takes `CAP_SYS_ADMIN`,
+/// which is kept only where the configuration takes names from servers.
+pub fn needed_capabilities(config: &Config) -> Vec<Capability> {
+    let mut keep =
+        vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService, Capability::Bpf];
     let sections = config.interfaces.iter().map(|section| &section.settings);
     if sections.chain([&config.defaults]).any(|settings| settings.use_host_name) {
         keep.push(Capability::SysAdmin);
     }
-    if let Err(error) = capability::drop_to(&keep) {
+    keep
+}
+
+/// Keeps these capabilities and gives up all others for good.
+pub fn drop_capabilities(keep: &[Capability]) {
+    if let Err(error) = capability::drop_to(keep) {
         tracing::warn!("capabilities could not be given up: {error}");
     }
 }
@@ -43,17 +49,18 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Allows writing beneath the folders of the state, the socket and the resolver's file alone, and the
-/// kernel's parameters of interfaces.
+/// Allows writing beneath the folders of the state, the socket, the guard's pins and the resolver's
+/// file alone, and the kernel's parameters of the network.
 ///
 /// Programs inherit it, and `resolvconf` writes files of its own: with that back end nothing is
 /// restricted.
-pub fn restrict_files(state_dir: &Path, socket: &Path, choice: &Choice) {
+pub fn restrict_files(state_dir: &Path, socket: &Path, choice: &Choice, pins: Option<&Path>) {
     if matches!(choice, Choice::Resolvconf(_)) {
         return;
     }
     let mut folders = vec![state_dir, Path::new("/dev/null"), Path::new("/proc/sys/net")];
     folders.extend(socket.parent());
+    folders.extend(pins);
     if let Choice::File(file) = choice
         && let Some(folder) = file.parent()
     {

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use api::lease::{self, Error, Family};
 use api::ports as reserved;
-use api::server::{Handler, PortHandler, Statistics, Subscription, TableSubscription};
+use api::server::{Descriptor, Handler, PortHandler, Statistics, Subscription, TableSubscription};
 use api::{daemon, interface};
 use dhcp::v4;
 
@@ -210,12 +209,15 @@ impl Handler for Service {
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
         let ending =
             || daemon::Error::AccessDenied { needed: "a daemon that is not ending".into() };
-        self.leases.status().await.ok_or_else(ending)
+        let mut status = self.leases.status().await.ok_or_else(ending)?;
+        status.problems.extend(self.ports.health().await.problems);
+        Ok(status)
     }
 
     async fn counters(&self, _: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
         use std::sync::atomic::Ordering::Relaxed;
         let mut counters = self.leases.counters().await;
+        counters.extend(self.ports.health().await.counters);
         let ours = &self.statistics;
         for (name, value) in [
             ("api.connections", &ours.connections),
@@ -279,7 +281,7 @@ impl PortHandler<Caller> for ports::Handle {
         &self,
         caller: &Caller,
         call: reserved::Associate,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> Result<reserved::Reservation, reserved::Error> {
         self.associate(caller, call, socket).await
     }
@@ -288,7 +290,7 @@ impl PortHandler<Caller> for ports::Handle {
         &self,
         caller: &Caller,
         call: reserved::Acquire,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> Result<reserved::Reservation, reserved::Error> {
         self.acquire(caller, call, socket).await
     }

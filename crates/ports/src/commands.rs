@@ -40,7 +40,7 @@ impl Manager {
                 match wanted {
                     Wanted::Block(block) => {
                         if block.start() < FIRST_OPEN_PORT && !caller.is_privileged {
-                            let needed = "uid 0, for ports below 1024,";
+                            let needed = "uid 0 for ports below 1024";
                             return Err(Failure::AccessDenied { needed });
                         }
                         let id = self.add(protocol, block, Kind::Runtime, *terms)?;

@@ -83,7 +83,7 @@ impl Manager {
         let is_user = found.kind == Kind::Persistent && found.admitted.users.contains(&caller.uid);
         match caller.is_privileged || found.owner.uid == caller.uid || is_user {
             true => Ok(found),
-            false => Err(Failure::AccessDenied { needed: "to be the reservation's owner" }),
+            false => Err(Failure::AccessDenied { needed: "the reservation's owner or uid 0" }),
         }
     }
 

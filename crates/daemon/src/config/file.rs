@@ -11,13 +11,15 @@ use super::settings::{
     BroadcastKey, ClassText, ClientIdentifier, ConflictKey, DomainText, HostName, InterfacePattern,
     OptionNumber, Seconds, Settings,
 };
-use super::{Config, ConfigError, Daemon, Interface, LogLevel, ResolverKind};
+use super::{Config, ConfigError, Daemon, GuardChoice, Interface, LogLevel, Ports, ResolverKind};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
     daemon: DaemonTable,
+    #[serde(default)]
+    ports: PortsTable,
     #[serde(default)]
     defaults: Section,
     #[serde(default)]
@@ -32,6 +34,14 @@ struct DaemonTable {
     resolver: Option<ResolverKind>,
     resolver_file: Option<PathBuf>,
     log: Option<LogLevel>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct PortsTable {
+    guard: Option<GuardChoice>,
+    runtime_ports: Option<u32>,
+    runtime_reservations: Option<u32>,
 }
 
 /// `[defaults]` and each `[[interface]]`.
@@ -82,6 +92,13 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         log: table.log.unwrap_or(base.log),
     };
 
+    let (table, base) = (file.ports, Ports::default());
+    let ports = Ports {
+        guard: table.guard.unwrap_or(base.guard),
+        runtime_ports: table.runtime_ports.unwrap_or(base.runtime_ports),
+        runtime_reservations: table.runtime_reservations.unwrap_or(base.runtime_reservations),
+    };
+
     let managed = file.defaults.dhcp4.unwrap_or(true);
     let defaults = file.defaults.over(&Settings::default());
     let mut interfaces = Vec::with_capacity(file.interface.len());
@@ -98,7 +115,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
             settings: section.over(&defaults),
         });
     }
-    Ok(Config { daemon, defaults, interfaces })
+    Ok(Config { daemon, ports, defaults, interfaces })
 }
 
 impl Section {

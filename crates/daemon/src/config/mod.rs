@@ -23,6 +23,8 @@ pub const DEFAULT_FILE: &str = "/etc/iphelper/iphelper.toml";
 pub struct Config {
     /// The daemon itself.
     pub daemon: Daemon,
+    /// Port reservations.
+    pub ports: Ports,
     /// What holds for interfaces that no section names: those acquired on command.
     pub defaults: Settings,
     /// Sections for interfaces, in the file's order. The first whose pattern matches counts.
@@ -54,6 +56,41 @@ impl Default for Daemon {
             log: LogLevel::Info,
         }
     }
+}
+
+/// `[ports]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// How reservations are enforced.
+    pub guard: GuardChoice,
+    /// Ports that one user without privilege may hold by runtime reservations.
+    pub runtime_ports: u32,
+    /// Runtime reservations that one user without privilege may hold.
+    pub runtime_reservations: u32,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        let base = ports::Config::default();
+        Self {
+            guard: GuardChoice::Auto,
+            runtime_ports: base.runtime_ports,
+            runtime_reservations: base.runtime_reservations,
+        }
+    }
+}
+
+/// How port reservations are to be enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuardChoice {
+    /// By programs in the kernel, and by placeholders where there can be none.
+    #[default]
+    Auto,
+    /// By sockets of the daemon that sit on the ports.
+    Placeholders,
+    /// Not at all: none can be made.
+    None,
 }
 
 /// One `[[interface]]` section.
@@ -176,6 +213,7 @@ mod tests {
             .fold(String::new(), |all, line| all + line + "\n");
         let config = parse(&uncommented).unwrap();
         assert_eq!(config.daemon, Daemon::default());
+        assert_eq!(config.ports, Ports::default());
         assert_eq!(config.defaults, Settings::default());
         for key in settings::KEYS {
             assert!(sample.contains(&format!(" {key} = ")), "{key} is not in the sample");

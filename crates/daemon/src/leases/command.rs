@@ -380,6 +380,11 @@ impl Leases {
             crate::log::set_level(level);
         }
         self.config = config;
+        self.ports.send_if_modified(|known| {
+            let changed = *known != self.config.ports;
+            known.clone_from(&self.config.ports);
+            changed
+        });
         self.access.set_group(&self.config.daemon.group);
         let choice = crate::resolver::Choice::new(&self.config.daemon);
         if choice != self.choice {

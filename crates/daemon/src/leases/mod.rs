@@ -43,7 +43,7 @@ use dhcp::v4::{CommandId, Output};
 use engine::{Engine as _, Instant};
 use sys::packet::{self, Reaper};
 use sys::timer::BootTimer;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use wire::HardwareAddress;
 
 pub use command::{Completed, Handle};
@@ -51,7 +51,7 @@ pub use start::{Parts, Workers};
 
 use crate::access::Access;
 use crate::clock;
-use crate::config::{Config, LogLevel};
+use crate::config::{self, Config, LogLevel};
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::kernel::{AddressRow, Answer, Kernel, LinkRow, Notices};
@@ -102,6 +102,8 @@ pub struct Leases {
     state_dir: PathBuf,
     access: Arc<Access>,
     choice: Choice,
+    /// The port reservations' part of the configuration, for their task.
+    ports: watch::Sender<config::Ports>,
     ready_at: SystemTime,
 
     links: BTreeMap<u32, LinkRow>,

@@ -2,7 +2,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Waits on thousands of descriptors that come and go, as one descriptor of the runtime: nothing is
@@ -82,11 +81,7 @@ impl Poller {
 
     /// The face for the runtime: readable when something is.
     pub(super) fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        #[expect(
-            deprecated,
-            reason = "its successor is unsafe, for types that lie about their descriptor; OwnedFd does not"
-        )]
-        AsyncFd::with_interest(self.epoll.try_clone()?, Interest::READABLE)
+        crate::readable::watch(self.epoll.try_clone()?)
     }
 }
 

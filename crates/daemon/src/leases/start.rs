@@ -11,7 +11,7 @@ use sys::bpf::Filter;
 use sys::netlink::Socket;
 use sys::packet::{self, Reaper};
 use sys::timer::BootTimer;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::command::{Handle, events};
 use super::pacer::Pacer;
@@ -19,7 +19,7 @@ use super::poller::Poller;
 use super::receive::BUFFER;
 use super::{Done, Leases};
 use crate::access::Access;
-use crate::config::{Config, LogLevel};
+use crate::config::{self, Config, LogLevel};
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::kernel::{self, Kernel, LinkRow, Notices};
@@ -51,6 +51,8 @@ pub struct Parts {
     pub access: Arc<Access>,
     /// Where name servers go.
     pub choice: Choice,
+    /// Told when the configuration of the port reservations changes.
+    pub ports: watch::Sender<config::Ports>,
 }
 
 /// What the threads need to start.
@@ -77,6 +79,7 @@ impl Leases {
         }
         let mut leases = Self {
             choice: parts.choice,
+            ports: parts.ports,
             config: parts.config,
             identity: parts.identity,
             config_file: parts.config_file,

@@ -1,12 +1,26 @@
 //! What others ask of the reservations, and what they are told.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use api::ports::{self as asked, Error};
+use ::ports::{
+    Admitted, Block, Command, CommandId, Failure, Input, InvalidBlock, Outcome, Owner, Reservation,
+    Terms, Token, Wanted,
+};
+use api::daemon::{Counter, Problem};
+use api::ports::{self as asked, Error, EventKind, GuardLevel};
+use api::server::Descriptor;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::worker::Job;
+use super::{Ports, holders, view};
 use crate::access::Caller;
+use crate::clock::{self, Clock};
+
+/// The most text a purpose has, in bytes.
+const LONGEST_PURPOSE: usize = 1_024;
+/// The most users, and the most control groups, that need no token.
+const MOST_ADMITTED: usize = 256;
 
 /// What was, and what comes from then on, with no gap between.
 #[derive(Debug)]
@@ -20,10 +34,39 @@ pub struct Following<T> {
 /// A request to [`Ports`](super::Ports).
 #[derive(Debug)]
 pub(super) enum Request {
-    Call { caller: Caller, call: Call, answer: oneshot::Sender<Answer> },
+    Call {
+        caller: Caller,
+        call: Call,
+        answer: oneshot::Sender<Answer>,
+    },
     Monitor(oneshot::Sender<Following<asked::Event>>),
-    Denials { recent: usize, answer: oneshot::Sender<Following<asked::Denial>> },
+    Denials {
+        recent: usize,
+        answer: oneshot::Sender<Following<asked::Denial>>,
+    },
     Status(oneshot::Sender<asked::StatusReply>),
+    /// What an administrator should know of, and the counts since start.
+    Health(oneshot::Sender<Health>),
+    /// The daemon ends.
+    Stop,
+}
+
+/// How the reservations are doing.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// What an administrator should know of.
+    pub problems: Vec<Problem>,
+    /// Counts since start.
+    pub counters: Vec<Counter>,
+}
+
+/// A command on its way through the ledger.
+#[derive(Debug)]
+pub(super) struct Pending {
+    caller: Caller,
+    answer: oneshot::Sender<Answer>,
+    /// What came with the call.
+    pub(super) socket: Option<Descriptor>,
 }
 
 /// A call that is answered once.
@@ -33,8 +76,8 @@ pub(super) enum Call {
     Lookup(asked::Lookup),
     Delete(asked::Delete),
     List(asked::List),
-    Associate(asked::Associate, OwnedFd),
-    Acquire(asked::Acquire, OwnedFd),
+    Associate(asked::Associate, Descriptor),
+    Acquire(asked::Acquire, Descriptor),
     Release(asked::Release),
     Grant(asked::Grant),
     Revoke(asked::Revoke),
@@ -112,7 +155,7 @@ impl Handle {
         &self,
         caller: &Caller,
         call: asked::Associate,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> Result<asked::Reservation, Error> {
         self.reservation(caller, Call::Associate(call, socket)).await
     }
@@ -122,7 +165,7 @@ impl Handle {
         &self,
         caller: &Caller,
         call: asked::Acquire,
-        socket: OwnedFd,
+        socket: Descriptor,
     ) -> Result<asked::Reservation, Error> {
         self.reservation(caller, Call::Acquire(call, socket)).await
     }
@@ -178,6 +221,16 @@ impl Handle {
         self.ask(Request::Status).await
     }
 
+    /// How the reservations are doing.
+    pub async fn health(&self) -> Health {
+        self.ask(Request::Health).await.unwrap_or_default()
+    }
+
+    /// Ends [`Ports::run`].
+    pub fn stop(&self) {
+        let _ = self.requests.send(Request::Stop);
+    }
+
     async fn reservation(&self, caller: &Caller, call: Call) -> Result<asked::Reservation, Error> {
         match self.call(caller, call).await? {
             Answered::Reservation(reservation) => Ok(*reservation),
@@ -196,4 +249,332 @@ impl Handle {
         self.requests.send(request(answer)).ok()?;
         answered.await.ok()
     }
+}
+
+impl Ports {
+    /// Serves a request.
+    pub(super) fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Call { call: Call::Create(_) | Call::Acquire(..), .. }
+                if self.enforcing.is_none() =>
+            {
+                // What can be had depends on how it is enforced.
+                if self.early.is_empty() {
+                    self.ask(Job::Open);
+                }
+                self.early.push(request);
+            }
+            Request::Call { caller, call, answer } => self.on_call(caller, call, answer),
+            Request::Monitor(answer) => {
+                let next = self.events.subscribe();
+                let _ = answer.send(Following { before: self.snapshot(), next });
+            }
+            Request::Denials { recent, answer } => {
+                let next = self.denials.subscribe();
+                let skipped = self.recent_denials.len().saturating_sub(recent);
+                let before = self.recent_denials.iter().skip(skipped).cloned().collect();
+                let _ = answer.send(Following { before, next });
+            }
+            Request::Status(answer) => _ = answer.send(self.status()),
+            Request::Health(answer) => {
+                let (problems, counters) = (self.problems.list(), self.counters.list());
+                let _ = answer.send(Health { problems, counters });
+            }
+            Request::Stop => {
+                self.is_stopping = true;
+                // Nobody finds out any more; who waits hears that it is over.
+                self.early.clear();
+                self.tell(Input::Stop);
+            }
+        }
+    }
+
+    fn on_call(&mut self, caller: Caller, call: Call, answer: oneshot::Sender<Answer>) {
+        match call {
+            Call::Lookup(call) => {
+                let found = block(call.start_port, call.number_of_ports).and_then(|block| {
+                    let protocol = view::asked_protocol(call.protocol);
+                    self.manager.find(protocol, block).ok_or(Error::NotFound {})
+                });
+                let shown = found.map(|found| self.shown(found, &caller));
+                let _ = answer.send(shown.map(Answered::Reservation));
+            }
+            Call::List(call) => {
+                let protocol = call.protocol.map(view::asked_protocol);
+                let listed = self.manager.reservations();
+                let listed =
+                    listed.filter(|one| protocol.is_none_or(|wanted| one.protocol == wanted));
+                let listed = listed.map(|one| *self.shown(one, &caller)).collect();
+                let _ = answer.send(Ok(Answered::Reservations(listed)));
+            }
+            Call::Associate(call, socket) => {
+                let associated = self.associate(&caller, call.token, &socket);
+                let _ = answer.send(associated.map(Answered::Reservation));
+            }
+            Call::Holders(call) => self.list_holders(&call, answer),
+            Call::Acquire(call, socket) => {
+                self.notice_closed();
+                match self.acquisition(&caller, &call, &socket) {
+                    Ok(command) => self.command(command, caller, answer, Some(socket)),
+                    Err(error) => _ = answer.send(Err(error)),
+                }
+            }
+            call => {
+                self.notice_closed();
+                match self.understand(&caller, call) {
+                    Ok(command) => self.command(command, caller, answer, None),
+                    Err(error) => _ = answer.send(Err(error)),
+                }
+            }
+        }
+    }
+
+    fn command(
+        &mut self,
+        command: Command,
+        caller: Caller,
+        answer: oneshot::Sender<Answer>,
+        socket: Option<Descriptor>,
+    ) {
+        self.last_command += 1;
+        let id = CommandId(self.last_command);
+        self.pending.insert(id, Pending { caller, answer, socket });
+        self.tell(Input::Command { id, command });
+    }
+
+    /// A call as the ledger knows it.
+    fn understand(&self, caller: &Caller, call: Call) -> Result<Command, Error> {
+        match call {
+            Call::Create(call) => {
+                let block = block(call.start_port, call.number_of_ports)?;
+                let protocol = view::asked_protocol(call.protocol);
+                let terms = Box::new(self.terms(caller, call)?);
+                Ok(Command::Create { protocol, block, terms })
+            }
+            Call::Delete(call) => Ok(Command::Delete {
+                protocol: view::asked_protocol(call.protocol),
+                block: block(call.start_port, call.number_of_ports)?,
+                kill: call.kill.unwrap_or(false),
+            }),
+            Call::Release(call) => {
+                let token = Token::new(call.token.into()).ok_or(Error::InvalidToken {})?;
+                Ok(Command::Release { caller: self.caller(caller), token })
+            }
+            Call::Grant(call) => Ok(Command::Admit {
+                protocol: view::asked_protocol(call.protocol),
+                block: block(call.start_port, call.number_of_ports)?,
+                whom: admitted(call.users, call.cgroups)?,
+            }),
+            Call::Revoke(call) => Ok(Command::Expel {
+                protocol: view::asked_protocol(call.protocol),
+                block: block(call.start_port, call.number_of_ports)?,
+                whom: admitted(call.users, call.cgroups)?,
+            }),
+            // Answered without the ledger.
+            Call::Lookup(_)
+            | Call::List(_)
+            | Call::Associate(..)
+            | Call::Acquire(..)
+            | Call::Holders(_) => Err(Error::Cancelled {}),
+        }
+    }
+
+    fn terms(&self, caller: &Caller, call: asked::Create) -> Result<Terms, Error> {
+        let expires_at = match call.lifetime {
+            None => None,
+            Some(seconds) => match Duration::try_from_secs_f64(seconds) {
+                Ok(lifetime) if !lifetime.is_zero() => Some(clock::now() + lifetime),
+                _ => return Err(invalid("lifetime", format!("{seconds} is no time to come"))),
+            },
+        };
+        let mut terms = Terms {
+            owner: match call.owner {
+                Some(uid) if uid != caller.user() => Owner { uid, ..Owner::default() },
+                _ => self.owner(caller),
+            },
+            purpose: purpose(call.purpose)?,
+            created_at: SystemTime::now(),
+            expires_at,
+            refusal: call.refusal.map(view::asked_refusal),
+            dry_run: call.dry_run.unwrap_or(false),
+            low_ports: call.low_ports.unwrap_or(false),
+            admitted: admitted(call.users, call.cgroups)?,
+        };
+        if self.level() == GuardLevel::Placeholders && terms.refusal.is_none() {
+            terms.refusal = Some(::ports::Refusal::AddressInUse);
+        }
+        Ok(terms)
+    }
+
+    fn acquisition(
+        &self,
+        caller: &Caller,
+        call: &asked::Acquire,
+        socket: &Descriptor,
+    ) -> Result<Command, Error> {
+        let protocol = self.usable(socket)?;
+        if call.protocol.is_some_and(|wanted| view::asked_protocol(wanted) != protocol) {
+            return Err(super::associate::unsupported(format!("it is a {protocol} socket")));
+        }
+        let wanted = match call.start_port.unwrap_or(0) {
+            0 => match call.number_of_ports.try_into() {
+                Ok(count) => Wanted::Any(count),
+                Err(_) => return Err(invalid("number_of_ports", InvalidBlock::Empty.to_string())),
+            },
+            start => Wanted::Block(block(start, call.number_of_ports)?),
+        };
+        let terms = Terms {
+            owner: self.owner(caller),
+            purpose: purpose(call.purpose.clone())?,
+            created_at: SystemTime::now(),
+            expires_at: None,
+            refusal: None,
+            dry_run: false,
+            low_ports: false,
+            admitted: Admitted::default(),
+        };
+        let caller = self.caller(caller);
+        Ok(Command::Acquire { caller, protocol, wanted, terms: Box::new(terms) })
+    }
+
+    /// The caller as the ledger knows it.
+    pub(super) fn caller(&self, caller: &Caller) -> ::ports::Caller {
+        let is_privileged = self.access.may_change(caller).is_ok();
+        ::ports::Caller { uid: caller.user(), is_privileged }
+    }
+
+    /// Who asks, for those who find the reservation later.
+    fn owner(&self, caller: &Caller) -> Owner {
+        let pid = caller.process();
+        let program = pid.and_then(|pid| {
+            let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+            Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+        });
+        Owner { uid: caller.user(), pid, program, ..Owner::default() }
+    }
+
+    /// Answers a command.
+    pub(super) fn on_reply(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
+        let in_the_way = self.in_the_way.take();
+        let Some(Pending { caller, answer, .. }) = self.pending.remove(&id) else { return };
+        let answered = match result {
+            Ok(Outcome::Reserved(made)) => Ok(Answered::Reservation(self.shown(&made, &caller))),
+            Ok(Outcome::Changed(now)) => Ok(Answered::Reservation(self.shown(&now, &caller))),
+            Ok(Outcome::Ended { killed, .. }) => Ok(Answered::Killed(killed)),
+            Ok(_) => Ok(Answered::Done),
+            Err(Failure::InUse(port)) => {
+                let holder = in_the_way;
+                Err(Error::SharingViolation { port, holder, reservation: None })
+            }
+            Err(Failure::Overlap { port, with }) => {
+                let reservation = Some(self.shown(&with, &caller));
+                Err(Error::SharingViolation { port, holder: None, reservation })
+            }
+            Err(failure) => Err(view::error(failure, self.level())),
+        };
+        // A caller that has gone meanwhile does not want to know.
+        let _ = answer.send(answered);
+    }
+
+    fn list_holders(&mut self, call: &asked::Holders, answer: oneshot::Sender<Answer>) {
+        let ports = match (call.start_port, call.number_of_ports) {
+            (None, None) => Ok(0..=u16::MAX),
+            (start, count) => {
+                block(start.unwrap_or(0), count.unwrap_or(1)).map(|block| block.ports())
+            }
+        };
+        let ports = match ports {
+            Ok(ports) => ports,
+            Err(error) => return drop(answer.send(Err(error))),
+        };
+        let of = |one: &Reservation| ((one.protocol, one.block.last()), (one.block, one.id));
+        let wanted = holders::Wanted {
+            protocol: call.protocol.map(view::asked_protocol),
+            ports,
+            is_reserved: call.reserved.unwrap_or(false),
+            reservations: self.manager.reservations().map(of).collect(),
+        };
+        let holders = self.holders.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = answer.send(holders.list(&wanted).map(Answered::Holders));
+        });
+    }
+
+    /// A reservation as this caller may see it.
+    pub(super) fn shown(&self, one: &Reservation, caller: &Caller) -> Box<asked::Reservation> {
+        let mut shown = self.shown_to_all(one);
+        if shown.token.is_none()
+            && (one.owner.uid == caller.user() || self.access.may_change(caller).is_ok())
+        {
+            shown.token = Some(one.token.get().into());
+        }
+        Box::new(shown)
+    }
+
+    /// A reservation as everybody may see it: tokens of persistent ones are looked up without any
+    /// privilege, and used with it.
+    pub(super) fn shown_to_all(&self, one: &Reservation) -> asked::Reservation {
+        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
+        let denials = guard.and_then(|guard| guard.denials(one.id).ok()).unwrap_or(0);
+        let owner = self.names.get(&one.owner.uid).cloned().flatten();
+        let mut shown = view::reservation(one, denials, owner, Clock::read());
+        if one.kind == ::ports::Kind::Persistent {
+            shown.token = Some(one.token.get().into());
+        }
+        shown
+    }
+
+    fn snapshot(&self) -> Vec<Arc<asked::Event>> {
+        let state = |one: &Reservation| {
+            let text = format!("{} is reserved", view::name(one));
+            Arc::new(view::event(EventKind::State, text, self.shown_to_all(one)))
+        };
+        self.manager.reservations().map(state).collect()
+    }
+}
+
+/// A block, or what is wrong with it.
+fn block(start: u16, count: u16) -> Result<Block, Error> {
+    Block::new(start.into(), count.into()).map_err(|error| {
+        let parameter = match error {
+            InvalidBlock::NoStart => "start_port",
+            _ => "number_of_ports",
+        };
+        invalid(parameter, error.to_string())
+    })
+}
+
+fn admitted(users: Option<Vec<u32>>, cgroups: Option<Vec<String>>) -> Result<Admitted, Error> {
+    let users = users.unwrap_or_default();
+    let cgroups = cgroups.unwrap_or_default();
+    if users.len() > MOST_ADMITTED {
+        return Err(invalid("users", format!("there are more than {MOST_ADMITTED}")));
+    }
+    if cgroups.len() > MOST_ADMITTED {
+        return Err(invalid("cgroups", format!("there are more than {MOST_ADMITTED}")));
+    }
+    let is_name = |name: &String| {
+        !name.is_empty()
+            && name.len() <= 4_096
+            && !name.contains(|letter: char| letter.is_control())
+            && name.split('/').all(|part| part != "..")
+    };
+    if let Some(name) = cgroups.iter().find(|name| !is_name(name)) {
+        let reason = format!("{name:?} is neither a path below the root nor a unit");
+        return Err(invalid("cgroups", reason));
+    }
+    Ok(Admitted { users: users.into_iter().collect(), cgroups: cgroups.into_iter().collect() })
+}
+
+fn purpose(text: Option<String>) -> Result<Option<String>, Error> {
+    match text {
+        Some(text) if text.len() > LONGEST_PURPOSE => {
+            Err(invalid("purpose", format!("it is longer than {LONGEST_PURPOSE} bytes")))
+        }
+        text => Ok(text.filter(|text| !text.is_empty())),
+    }
+}
+
+fn invalid(parameter: &str, reason: String) -> Error {
+    Error::InvalidParameter { parameter: parameter.to_owned(), reason }
 }

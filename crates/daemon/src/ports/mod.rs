@@ -1,34 +1,256 @@
 //! The one owner of all port reservations.
+//!
+//! # Tasks and owners
+//!
+//! - [`Ports::run`] is one task of the event loop. It owns the ledger ([`ports::Manager`]), gives
+//!   sockets their grants, and tells subscribers. An association needs nothing else.
+//! - The thread of [`worker`] changes the host, in order: the guard's maps, the kernel's list of
+//!   reserved ports, the records on disk. It is started for the first reservation, and so is all
+//!   that is loaded into the kernel: a daemon without reservations has nothing of this.
+//! - API handlers hold a [`Handle`]. Lists of sockets are read on the runtime's threads for
+//!   blocking work.
+//!
+//! # Cancel safety
+//!
+//! `run` waits on channel receptions, on the readiness of descriptors and on time alone, and never
+//! between two of them. What was asked of the thread is finished by its own drop; what was not is
+//! found by the next daemon, which [puts in force what is on record](ports::Effect::Enforce).
 
+mod associate;
 mod command;
+mod effects;
+mod enforcement;
 pub mod guard;
+mod holders;
+mod placeholder;
+pub mod processes;
 pub mod scan;
+mod start;
+mod store;
 pub mod sysctl;
+mod view;
+mod worker;
 
-use tokio::sync::mpsc;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use ::ports::{CommandId, EffectId, EffectResult, Input, Manager};
+use engine::{Engine as _, Instant};
+use sys::timer::BootTimer;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use command::{Following, Handle};
+pub use start::{Parts, Prepared};
 
-use command::Request;
+use crate::access::Access;
+use crate::clock;
+use crate::config;
+use crate::counters::Counters;
+use crate::problems::Problems;
+use crate::readable::Readable;
+use crate::supervise::Watched;
+use command::{Pending, Request};
+use enforcement::{Enforcing, Hands};
+use guard::Events;
+use holders::Holders;
+use processes::Processes;
+use sysctl::{Rechecks, Watch};
+use worker::{Job, Told, Worker};
+
+/// Events and refused binds kept for a subscriber that is behind.
+const EVENTS: usize = 1_024;
 
 /// All reservations, and what it takes to enforce them.
 #[derive(Debug)]
 pub struct Ports {
+    manager: Manager,
+    access: Arc<Access>,
+    watched: Watched,
+    /// Cookie of the daemon's network namespace.
+    network: u64,
+    /// What the thread is made of, until it is started.
+    hands: Option<Hands>,
+    worker: Option<Worker>,
+    /// `None` until it is known.
+    enforcing: Option<Enforcing>,
+    processes: Option<Processes>,
+    holders: Holders,
+
+    pending: HashMap<CommandId, Pending>,
+    last_command: u64,
+    /// Requests that wait until it is known how reservations are enforced.
+    early: Vec<Request>,
+    /// Results of effects that needed no thread.
+    results: VecDeque<(EffectId, EffectResult)>,
+    /// The socket that the last scan found.
+    in_the_way: Option<Box<api::ports::Holder>>,
+    /// What users are called, as far as it has been found out.
+    names: HashMap<u32, Option<String>>,
+
+    recent_denials: VecDeque<Arc<api::ports::Denial>>,
+    denials: broadcast::Sender<Arc<api::ports::Denial>>,
+    events: broadcast::Sender<Arc<api::ports::Event>>,
+    problems: Problems,
+    counters: Counters,
+
+    configured: watch::Receiver<config::Ports>,
+    /// What the configuration said at start.
+    choice: config::GuardChoice,
     requests: mpsc::UnboundedReceiver<Request>,
+    told: mpsc::UnboundedReceiver<Told>,
+    tell: mpsc::UnboundedSender<Told>,
+    /// What the guard sees.
+    sights: Option<Readable<Events>>,
+    /// Writes to the kernel's list of reserved ports, where the guard does not see them.
+    writes: Option<Readable<Watch>>,
+    rechecks: Rechecks,
+    timer: Option<Readable<BootTimer>>,
+    /// What the timer is set to.
+    armed: Option<Instant>,
+    /// Told when everything on record is in force.
+    restored: Option<oneshot::Sender<()>>,
+    is_stopping: bool,
+}
+
+/// What the task waited for.
+enum Woken {
+    Told(Told),
+    Request(Option<Request>),
+    Sights,
+    Writes,
+    Timer,
+    Recheck,
+    Configured,
 }
 
 impl Ports {
-    /// Reservations, and the way to them.
-    pub fn new() -> (Self, Handle) {
-        let (handle, requests) = Handle::new();
-        (Self { requests }, handle)
+    /// Serves until [`Handle::stop`], or until nobody is left to ask.
+    pub async fn run(&mut self) -> io::Result<()> {
+        self.drain();
+        self.arm()?;
+        loop {
+            let recheck_at = self.rechecks.next_at().map(tokio::time::Instant::from_std);
+            let woken = tokio::select! {
+                biased;
+                Some(told) = self.told.recv() => Woken::Told(told),
+                () = readable(self.timer.as_ref()) => Woken::Timer,
+                () = readable(self.sights.as_ref()) => Woken::Sights,
+                () = readable(self.writes.as_ref()) => Woken::Writes,
+                () = sleep_until(recheck_at) => Woken::Recheck,
+                Ok(()) = self.configured.changed() => Woken::Configured,
+                request = self.requests.recv() => Woken::Request(request),
+            };
+            match woken {
+                Woken::Told(told) => self.on_told(told)?,
+                // Without a handle nobody could ask for the end either.
+                Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
+                Woken::Configured => self.configure(),
+                Woken::Sights => self.on_sights(),
+                Woken::Writes => self.on_writes(),
+                Woken::Timer => {
+                    if let Some(timer) = &self.timer {
+                        timer.source().acknowledge()?;
+                    }
+                    self.armed = None;
+                    self.manager.handle_timeout(clock::now());
+                }
+                Woken::Recheck => {
+                    if self.rechecks.take_due(std::time::Instant::now()) {
+                        self.ask(Job::Merge);
+                    }
+                }
+            }
+            self.drain();
+            if self.is_stopping && self.manager.is_idle() {
+                return self.end().await;
+            }
+            self.arm()?;
+        }
     }
 
-    /// Serves until nobody asks any more.
-    pub async fn run(&mut self) {
-        while let Some(request) = self.requests.recv().await {
-            // Whoever asks is told that nothing is served.
-            drop(request);
+    /// Lets go of what is not needed any more, and leaves in force what is.
+    async fn end(&mut self) -> io::Result<()> {
+        if self.worker.is_none() || !self.manager.is_empty() {
+            return Ok(());
         }
+        self.sights = None;
+        // The thread takes the guard apart, and nobody else may hold on to it.
+        if let Some(enforcing) = &mut self.enforcing {
+            enforcing.guard = None;
+        }
+        self.ask(Job::Detach);
+        while let Some(told) = self.told.recv().await {
+            if let Told::Detached(result) = told {
+                if let Err(reason) = result {
+                    tracing::warn!("{reason}");
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self) {
+        let config = self.configured.borrow_and_update().clone();
+        if config.guard != self.choice {
+            tracing::warn!("the guard in the configuration takes effect at the next start");
+        }
+        self.tell(Input::Configure(start::limits(&config)));
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.manager.handle(input, clock::now());
+    }
+
+    /// Hands work to the thread, starting it if need be.
+    fn ask(&mut self, job: Job) {
+        if let Some(hands) = self.hands.take() {
+            let tell = self.tell.clone();
+            let started =
+                Worker::start(hands, self.holders.clone(), self.watched.clone(), move |told| {
+                    // The receiver lives as long as the thread does.
+                    let _ = tell.send(told);
+                });
+            match started {
+                Ok(worker) => self.worker = Some(worker),
+                Err(error) => self.problems.raise("ports", "thread", error.to_string()),
+            }
+        }
+        if let Some(worker) = &self.worker {
+            worker.ask(job);
+        }
+    }
+
+    /// Sets the timer to the next deadline.
+    fn arm(&mut self) -> io::Result<()> {
+        let next = self.manager.poll_timeout();
+        if next == self.armed {
+            return Ok(());
+        }
+        let timer = match self.timer.take() {
+            Some(timer) => timer,
+            None => Readable::new(BootTimer::new()?)?,
+        };
+        timer.source().arm(next.map(Instant::as_nanos))?;
+        self.timer = Some(timer);
+        self.armed = next;
+        Ok(())
+    }
+}
+
+/// Waits until it is readable, for good if there is none.
+async fn readable<T: AsFd>(source: Option<&Readable<T>>) {
+    match source {
+        Some(source) => source.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

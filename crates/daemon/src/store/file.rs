@@ -61,6 +61,43 @@ pub(crate) fn put_in_place(path: &Path) -> io::Result<()> {
     fs::rename(new_name(path), path)
 }
 
+/// Writes the bytes in place of the file `path`; with `flush`, to outlive a power failure.
+pub(crate) fn replace(path: &Path, bytes: &[u8], flush: bool) -> io::Result<()> {
+    write_new(path, bytes, flush)?;
+    put_in_place(path)?;
+    if flush { flush_folder_of(path) } else { Ok(()) }
+}
+
+/// Removes the file `path`, if there is one; with `flush`, for good.
+pub(crate) fn remove(path: &Path, flush: bool) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result?,
+    }
+    if flush { flush_folder_of(path) } else { Ok(()) }
+}
+
+fn flush_folder_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Gives a file that cannot be used another name, and tells what became of it.
+pub(crate) fn set_aside(path: &Path, reason: &str) -> String {
+    let mut aside = path.to_owned().into_os_string();
+    aside.push(".damaged");
+    match fs::rename(path, &aside) {
+        Ok(()) => format!("{}: {reason}; kept as {}", path.display(), Path::new(&aside).display()),
+        Err(error) => {
+            format!("{}: {reason}; it could not be set aside: {error}", path.display())
+        }
+    }
+}
+
+/// Whether a write that a crash cut short has left it; there is nothing in it that counts.
+pub(crate) fn is_leftover(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "new")
+}
+
 fn new_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".new");

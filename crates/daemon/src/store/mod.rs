@@ -5,6 +5,7 @@
 //! only the last is made, files are flushed together, then renamed into place, and the directory is
 //! flushed once. A write is answered only when it would survive a power failure.
 
+pub(crate) mod envelope;
 pub(crate) mod file;
 mod record;
 
@@ -95,8 +96,7 @@ impl Folder {
         for item in folder.flatten() {
             let path = item.path();
             let Some(interface) = file::interface_of(&path) else {
-                if path.extension().is_some_and(|extension| extension == "new") {
-                    // A write that a crash cut short.
+                if file::is_leftover(&path) {
                     let _ = fs::remove_file(&path);
                 }
                 continue;
@@ -119,24 +119,13 @@ impl Folder {
                             // A file that stays is read again next time, and no worse.
                             let _ = fs::remove_file(&path);
                         }
-                        Err(reason) => found.damaged.push(set_aside(&path, &reason)),
+                        Err(reason) => found.damaged.push(file::set_aside(&path, &reason)),
                     }
                 }
                 Err(error) => found.damaged.push(format!("{}: {error}", path.display())),
             }
         }
         found
-    }
-}
-
-fn set_aside(path: &Path, reason: &str) -> String {
-    let mut aside = path.to_owned().into_os_string();
-    aside.push(".damaged");
-    match fs::rename(path, &aside) {
-        Ok(()) => format!("{}: {reason}; kept as {}", path.display(), Path::new(&aside).display()),
-        Err(error) => {
-            format!("{}: {reason}; it could not be set aside: {error}", path.display())
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Times are wall times, for people and for another boot. Beside them stand the boot-clock readings,
 //! which count as long as the boot lasts: setting the wall clock neither shortens nor lengthens a
-//! lease. The checksum covers the record's text as it stands between its braces.
+//! lease.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,9 +12,9 @@ use api::Time;
 use dhcp::v4::{Lease, Record, Route};
 use engine::Instant;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use wire::HardwareAddress;
 
+use super::envelope;
 use crate::clock::Clock;
 
 /// The layout below. Files of any other are set aside.
@@ -55,14 +55,6 @@ impl Entry {
         let lives = lease.expires_at.is_none_or(|at| at > now);
         lives.then_some((lease.address, installed.metric))
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct File<'a> {
-    schema: u32,
-    checksum: String,
-    #[serde(borrow)]
-    record: &'a RawValue,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,25 +125,12 @@ pub(super) fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
         boot_id: boot_id.to_owned(),
         lease: entry.record.lease.as_ref().map(|lease| stored_lease(lease, clock)),
     };
-    // Serialising plain data into memory fails for no value; an empty file would be set aside.
-    let Ok(text) = serde_json::to_string_pretty(&stored) else { return Vec::new() };
-    let sum = checksum(text.as_bytes());
-    format!("{{\n\"schema\": {SCHEMA},\n\"checksum\": \"{sum}\",\n\"record\": {text}\n}}\n")
-        .into_bytes()
+    envelope::seal(SCHEMA, &stored)
 }
 
 /// Reads the file of `interface`, or says what is wrong with it.
 pub(super) fn parse(bytes: &[u8], interface: &str) -> Result<Stored, String> {
-    let file: File<'_> =
-        serde_json::from_slice(bytes).map_err(|error| format!("not a record: {error}"))?;
-    if file.schema != SCHEMA {
-        return Err(format!("schema {} is not known", file.schema));
-    }
-    if checksum(file.record.get().as_bytes()) != file.checksum {
-        return Err("the checksum is wrong".into());
-    }
-    let stored: Stored = serde_json::from_str(file.record.get())
-        .map_err(|error| format!("not a record: {error}"))?;
+    let stored: Stored = envelope::open(SCHEMA, bytes)?;
     if stored.interface != interface {
         return Err(format!("it is {}'s", stored.interface.escape_debug()));
     }
@@ -315,19 +294,6 @@ fn bytes_of(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// CRC-32 (IEEE 802.3) as hexadecimal digits: finds what disks and cut writes do to a file; it is no
-/// protection against a person.
-fn checksum(bytes: &[u8]) -> String {
-    let mut sum = u32::MAX;
-    for byte in bytes {
-        sum ^= u32::from(*byte);
-        for _ in 0..8 {
-            sum = (sum >> 1) ^ (0xedb8_8320 & (sum & 1).wrapping_neg());
-        }
-    }
-    format!("{:08x}", !sum)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -441,14 +407,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_file_from_before_the_metric_was_kept_is_read() {
-        let text = String::from_utf8(encode(&entry("eth0"), "boot-1", clock())).unwrap();
-        let file: File<'_> = serde_json::from_str(&text).unwrap();
-        let mut record: serde_json::Value = serde_json::from_str(file.record.get()).unwrap();
+        let new = encode(&entry("eth0"), "boot-1", clock());
+        let mut record: serde_json::Value = envelope::open(SCHEMA, &new).unwrap();
         assert!(record.as_object_mut().unwrap().remove("installed").is_some());
-        let record = record.to_string();
-        let sum = checksum(record.as_bytes());
-        let old = format!("{{\"schema\": 1, \"checksum\": \"{sum}\", \"record\": {record}}}");
-        let read = decode(old.as_bytes(), "eth0", "boot-1", clock()).unwrap();
+        let old = envelope::seal(SCHEMA, &record);
+        let read = decode(&old, "eth0", "boot-1", clock()).unwrap();
         assert_eq!(read, Entry { installed: None, ..entry("eth0") });
     }
 
@@ -518,10 +481,5 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part} not in {text}");
         }
-    }
-
-    #[test]
-    fn the_checksum_is_crc_32() {
-        assert_eq!(checksum(b"123456789"), "cbf43926");
     }
 }

@@ -1,0 +1,271 @@
+//! What the ledger wants done, and what came of it.
+
+use std::sync::Arc;
+
+use ::ports::guard::{Event as Sight, What};
+use ::ports::{Effect, Event, Input, Output, Reservation};
+use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
+use engine::Engine as _;
+
+use super::sysctl::Watch;
+use super::worker::{Job, Told};
+use super::{Ports, view};
+use crate::clock::Clock;
+use crate::readable::Readable;
+
+impl Ports {
+    /// Carries out what the ledger wants.
+    pub(super) fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.manager.poll_output() {
+                match output {
+                    Output::Effect { id, effect: Effect::Own { command, id: reservation } } => {
+                        let result = self.own(command, reservation);
+                        self.results.push_back((id, result));
+                    }
+                    Output::Effect { id, effect } => self.carry_out(id, effect),
+                    Output::Event(event) => self.on_event(event),
+                    Output::Reply { id, result } => self.on_reply(id, result),
+                }
+            }
+            let Some((id, result)) = self.results.pop_front() else { break };
+            self.tell(Input::Effect { id, result });
+        }
+    }
+
+    fn carry_out(&mut self, id: ::ports::EffectId, effect: Effect) {
+        match &effect {
+            Effect::Insert(one) => self.learn_name(one.owner.uid),
+            Effect::Enforce(all) => {
+                let owners: Vec<u32> = all.iter().map(|one| one.owner.uid).collect();
+                owners.into_iter().for_each(|uid| self.learn_name(uid));
+            }
+            Effect::Exclude(_) => self.watch_writes(),
+            _ => {}
+        }
+        self.ask(Job::Effect(id, effect));
+        if self.worker.is_none() {
+            let refused = ::ports::Refused::Host("there is no thread for it".to_owned());
+            self.results.push_back((id, Err(refused)));
+        }
+    }
+
+    fn learn_name(&mut self, uid: u32) {
+        if !self.names.contains_key(&uid) {
+            self.names.insert(uid, None);
+            self.ask(Job::Name(uid));
+        }
+    }
+
+    /// The thread has something to tell.
+    pub(super) fn on_told(&mut self, told: Told) -> std::io::Result<()> {
+        match told {
+            Told::Enforcing(enforcing, events) => {
+                self.sights = events.map(Readable::new).transpose()?;
+                if self.sights.is_some() {
+                    // It sees writes from other mounts of /proc as well.
+                    self.writes = None;
+                }
+                tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
+                self.enforcing = Some(*enforcing);
+                for request in std::mem::take(&mut self.early) {
+                    self.on_request(request);
+                }
+            }
+            Told::Effect(id, result, holder) => {
+                if holder.is_some() {
+                    self.in_the_way = holder;
+                }
+                self.tell(Input::Effect { id, result });
+            }
+            Told::Merged(Ok(false)) => self.problems.clear("ports", "merge"),
+            Told::Merged(Ok(true)) => {
+                self.counters.count("ports.merged");
+                self.problems.clear("ports", "merge");
+            }
+            Told::Merged(Err(reason)) => self.problems.raise("ports", "merge", reason),
+            Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
+            Told::Name(uid, name) => _ = self.names.insert(uid, name),
+            Told::Detached(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The guard has seen something.
+    pub(super) fn on_sights(&mut self) {
+        let Some(sights) = &mut self.sights else { return };
+        let seen = sights.source_mut().drain();
+        let clock = Clock::read();
+        let mut denials = Vec::new();
+        for sight in seen {
+            match sight.what {
+                What::Refused { .. } => denials.extend(self.denial(&sight, clock)),
+                What::Released { reservation } => self.tell(Input::Closed(reservation)),
+                What::ReservedPortsWritten => {
+                    if sight.caller.process != std::process::id() {
+                        self.rechecks.notice(std::time::Instant::now());
+                    }
+                }
+            }
+        }
+        if !denials.is_empty() {
+            self.ask(Job::Describe(denials));
+        }
+    }
+
+    /// Somebody, or we, wrote the kernel's list.
+    pub(super) fn on_writes(&mut self) {
+        if self.writes.as_ref().is_some_and(|writes| writes.source().drain()) {
+            self.ask(Job::Merge);
+        }
+    }
+
+    fn watch_writes(&mut self) {
+        if self.sights.is_some() || self.writes.is_some() {
+            return;
+        }
+        match Watch::open().and_then(Readable::new) {
+            Ok(watch) => self.writes = Some(watch),
+            Err(error) => tracing::debug!("writes of ip_local_reserved_ports go unseen: {error}"),
+        }
+    }
+
+    /// A refused bind, as far as it is known here.
+    fn denial(&self, sight: &Sight, clock: Clock) -> Option<Denial> {
+        let What::Refused { reservation, protocol, port, dry_run, suppressed } = sight.what else {
+            return None;
+        };
+        // One that is gone has nobody who would want to know.
+        let found = self.manager.get(reservation)?;
+        let caller = &sight.caller;
+        let program = String::from_utf8_lossy(&caller.program).into_owned();
+        Some(Denial {
+            time: clock.wall(sight.at).into(),
+            protocol: view::protocol(protocol),
+            port,
+            who: Who {
+                uid: caller.user,
+                user: None,
+                pid: Some(caller.process).filter(|pid| *pid != 0),
+                program: Some(program).filter(|program| !program.is_empty()),
+                unit: None,
+                cgroup: None,
+            },
+            reservation: found.id.get().into(),
+            start_port: found.block.start(),
+            number_of_ports: found.block.count(),
+            dry_run,
+            suppressed: suppressed.into(),
+        })
+    }
+
+    fn report(&mut self, denial: Denial) {
+        self.counters.add("ports.denied", 1 + denial.suppressed);
+        let denial = Arc::new(denial);
+        if self.recent_denials.len() >= api::ports::Denials::MOST {
+            self.recent_denials.pop_front();
+        }
+        self.recent_denials.push_back(denial.clone());
+        // Fails only when nobody listens.
+        let _ = self.denials.send(denial);
+    }
+
+    /// Logs what happened, keeps the problems up to date, and tells subscribers.
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Restored => {
+                let number = self.manager.reservations().count();
+                if number > 0 {
+                    tracing::info!("{number} reservations of ports are in force again");
+                }
+                if let Some(restored) = self.restored.take() {
+                    let _ = restored.send(());
+                }
+            }
+            Event::Created(one) => self.announce(EventKind::Created, "is reserved", &one),
+            Event::Acquired(one) => self.announce(EventKind::Acquired, "is reserved", &one),
+            Event::Deleted(one) => self.announce(EventKind::Deleted, "is free", &one),
+            Event::Released(one) => self.announce(EventKind::Released, "is free", &one),
+            Event::Expired(one) => self.announce(EventKind::Expired, "has expired", &one),
+            Event::Changed(one) => {
+                self.announce(EventKind::Changed, "lets in other programs", &one);
+            }
+            Event::Contradicted(one) => {
+                let text = format!(
+                    "record {} ({}) contradicts another and is not used; remove one of them",
+                    one.id,
+                    view::name(&one)
+                );
+                self.problems.raise(&format!("reservation {}", one.id), "contradiction", text);
+            }
+            Event::EffectFailed { id, reason } => {
+                self.counters.count("ports.effect-failed");
+                let text = match id {
+                    Some(id) => format!("reservation {id}: {reason}; it will be tried again"),
+                    None => format!("{reason}; it will be tried again"),
+                };
+                self.problems.raise("ports", "effect", text);
+            }
+            Event::CaughtUp => self.problems.clear("ports", "effect"),
+            _ => {}
+        }
+        self.judge();
+    }
+
+    fn announce(&mut self, kind: EventKind, what: &str, one: &Reservation) {
+        let text = format!("{} {what}", view::name(one));
+        tracing::info!("{text}");
+        self.counters.count(&format!("ports.{}", kind.as_str()));
+        if self.events.receiver_count() > 0 {
+            let event = view::event(kind, text, self.shown_to_all(one));
+            // Fails only when the last subscriber left just now.
+            let _ = self.events.send(Arc::new(event));
+        }
+    }
+
+    /// Says for as long as it lasts that reservations are not enforced as they should be.
+    fn judge(&mut self) {
+        let Some(enforcing) = &self.enforcing else { return };
+        let is_weak = matches!(enforcing.level, GuardLevel::Placeholders | GuardLevel::None);
+        match is_weak && self.manager.reservations().next().is_some() {
+            true => {
+                let level = enforcing.level.as_str();
+                let text = format!("enforced by {level}: {}", enforcing.limits.join("; "));
+                self.problems.raise("ports", "guard", text);
+            }
+            false => self.problems.clear("ports", "guard"),
+        }
+    }
+
+    /// How reservations are enforced, and how many there are.
+    pub(super) fn status(&self) -> StatusReply {
+        let count = |kind| self.manager.reservations().filter(|one| one.kind == kind).count();
+        let ports = self.manager.reservations().map(|one| u32::from(one.block.count())).sum();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let needed = !self.manager.is_empty();
+        let guard = match &self.enforcing {
+            Some(enforcing) => Guard {
+                level: enforcing.level.clone(),
+                needed,
+                cgroup: enforcing.cgroup.clone(),
+                covers_all: enforcing.covers_all,
+                pinned: enforcing.pinned.clone(),
+                limits: enforcing.limits.clone(),
+            },
+            None => Guard {
+                level: GuardLevel::None,
+                needed,
+                cgroup: None,
+                covers_all: None,
+                pinned: None,
+                limits: Vec::new(),
+            },
+        };
+        StatusReply {
+            guard,
+            reservations: number(count(::ports::Kind::Persistent)),
+            runtime_reservations: number(count(::ports::Kind::Runtime)),
+            ports,
+        }
+    }
+}

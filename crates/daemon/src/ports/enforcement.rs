@@ -1,0 +1,385 @@
+//! How reservations are enforced, and everything else a reservation takes of the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use api::ports::GuardLevel;
+use ports::guard::{Features, Row};
+use ports::{Block, Done, Effect, EffectResult, Id, Kind, Protocol, Refused, Reservation};
+
+use super::guard::{Events, Guard, Places, Unavailable};
+use super::placeholder::Placeholders;
+use super::scan::Scanner;
+use super::store::Records;
+use super::sysctl::{PortSet, ReservedPorts};
+use super::view;
+use crate::config::GuardChoice;
+
+/// How reservations are enforced.
+#[derive(Debug)]
+pub(super) struct Enforcing {
+    pub(super) level: GuardLevel,
+    /// Where the guard is attached.
+    pub(super) cgroup: Option<String>,
+    pub(super) covers_all: Option<bool>,
+    pub(super) pinned: Option<String>,
+    /// What cannot be done, a sentence each.
+    pub(super) limits: Vec<String>,
+    /// Gives sockets their grants, from whichever thread.
+    pub(super) guard: Option<Arc<Guard>>,
+}
+
+/// What changes the host.
+#[derive(Debug)]
+pub(super) struct Hands {
+    choice: GuardChoice,
+    places: Result<Places, Unavailable>,
+    /// Cookie of the network namespace.
+    network: u64,
+    records: Records,
+    means: Means,
+    /// `None` until first needed, as everything is.
+    reserved: Option<ReservedPorts>,
+    scanner: Option<Scanner>,
+}
+
+#[derive(Debug)]
+enum Means {
+    Unknown,
+    Guard(Arc<Guard>),
+    Placeholders(Placeholders),
+    Nothing,
+}
+
+impl Hands {
+    pub(super) fn new(
+        choice: GuardChoice,
+        places: Result<Places, Unavailable>,
+        network: u64,
+        records: Records,
+    ) -> Self {
+        let means = Means::Unknown;
+        Self { choice, places, network, records, means, reserved: None, scanner: None }
+    }
+
+    /// Whether it is known how reservations are enforced.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.means, Means::Unknown)
+    }
+
+    /// Finds out how reservations can be enforced, and gets ready to.
+    pub(super) fn open(&mut self) -> (Enforcing, Option<Events>) {
+        let mut reasons = match (&self.places, self.choice) {
+            (Ok(places), GuardChoice::Auto) => match Guard::open(places, self.network) {
+                Ok(mut guard) => {
+                    let events = guard.take_events();
+                    let guard = Arc::new(guard);
+                    let enforcing = Enforcing::by_guard(&guard, places);
+                    self.means = Means::Guard(guard);
+                    return (enforcing, events);
+                }
+                Err(unavailable) => unavailable.reasons,
+            },
+            (Err(unavailable), GuardChoice::Auto) => unavailable.reasons.clone(),
+            // Programs that an earlier daemon left would refuse what nobody knows of any more.
+            (Ok(places), _) => match Guard::remove_pinned(places, self.network) {
+                Ok(()) => Vec::new(),
+                Err(error) => vec![format!("an earlier guard could not be removed: {error}")],
+            },
+            (Err(_), _) => Vec::new(),
+        };
+        let level = match self.choice {
+            GuardChoice::Auto | GuardChoice::Placeholders => {
+                self.means = Means::Placeholders(Placeholders::default());
+                reasons.extend(Placeholders::LIMITS.iter().map(|limit| (*limit).to_owned()));
+                GuardLevel::Placeholders
+            }
+            GuardChoice::None => {
+                self.means = Means::Nothing;
+                reasons.push("nothing is enforced, as the configuration has it".to_owned());
+                GuardLevel::None
+            }
+        };
+        (Enforcing::weakly(level, reasons), None)
+    }
+
+    /// Carries out an effect. A socket that is in the way is handed out as well.
+    pub(super) fn carry_out(
+        &mut self,
+        effect: &Effect,
+        holder: &mut Option<Box<api::ports::Holder>>,
+    ) -> EffectResult {
+        match effect {
+            Effect::Exclude(blocks) => self.exclude(blocks),
+            Effect::Insert(reservation) => self.insert(reservation, holder),
+            Effect::Admit(reservation) => self.admit(reservation),
+            Effect::Remove(reservation) => self.remove(reservation),
+            Effect::Scan { id, protocol, block } => self.scan(*id, *protocol, *block, holder),
+            Effect::Survey { protocol } => self.survey(*protocol),
+            Effect::Kill { protocol, block } => self.kill(*protocol, *block),
+            Effect::Persist(reservation) => done(self.records.write(reservation)),
+            Effect::Forget(id) => done(self.records.forget(*id)),
+            Effect::Enforce(reservations) => self.enforce(reservations),
+            // The event loop has the sockets.
+            Effect::Own { .. } => Err(Refused::Host("no socket".to_owned())),
+        }
+    }
+
+    /// Puts our ports back where somebody else's write has removed them.
+    pub(super) fn merge(&mut self) -> Result<bool, String> {
+        let merged = self.reserved().merge();
+        merged.map_err(|error| format!("ip_local_reserved_ports: {error}"))
+    }
+
+    /// Lets those control groups in that are there now.
+    pub(super) fn readmit(&mut self, reservations: &[Reservation]) {
+        for reservation in reservations {
+            if let Err(refused) = self.admit(reservation) {
+                tracing::warn!("reservation {}: {refused:?}", reservation.id);
+            }
+        }
+    }
+
+    /// Takes the guard off.
+    pub(super) fn detach(&mut self) -> Result<(), String> {
+        match std::mem::replace(&mut self.means, Means::Unknown) {
+            Means::Guard(guard) => match Arc::try_unwrap(guard) {
+                Ok(guard) => guard.detach().map_err(|error| format!("the guard: {error}")),
+                Err(_) => Err("the guard is in use".to_owned()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn exclude(&mut self, blocks: &[Block]) -> EffectResult {
+        // What is ours in the list is remembered there.
+        let made = self.records.make_folder();
+        let wanted: PortSet = blocks.iter().map(|block| block.ports()).collect();
+        let set = made.and_then(|()| self.reserved().set(&wanted));
+        set.map_err(|error| host("net.ipv4.ip_local_reserved_ports", &error))?;
+        Ok(Done::Done)
+    }
+
+    fn insert(
+        &mut self,
+        reservation: &Reservation,
+        holder: &mut Option<Box<api::ports::Holder>>,
+    ) -> EffectResult {
+        match &mut self.means {
+            Means::Guard(guard) => {
+                put(guard, reservation, None).map_err(weak_or_host)?;
+                Ok(Done::Done)
+            }
+            Means::Placeholders(placeholders) => {
+                let Err(port) = placeholders.insert(reservation)? else { return Ok(Done::Done) };
+                let block = Block::new(port.into(), 1).map_err(|_| Refused::InUse(port))?;
+                let scanner = scanner(&mut self.scanner)?;
+                let found = scanner.first_conflict(reservation.protocol, block, |_| Ok(()));
+                let found = found.ok().flatten().and_then(|conflict| conflict.holder);
+                *holder = found.map(|found| Box::new(view::holder(&found)));
+                Err(Refused::InUse(port))
+            }
+            Means::Nothing | Means::Unknown => Err(nothing()),
+        }
+    }
+
+    fn admit(&mut self, reservation: &Reservation) -> EffectResult {
+        match &self.means {
+            Means::Guard(guard) => {
+                admit(guard, reservation).map_err(weak_or_host)?;
+                Ok(Done::Done)
+            }
+            _ if reservation.admitted == ports::Admitted::default() => Ok(Done::Done),
+            Means::Placeholders(_) => Err(Placeholders::cannot_admit()),
+            Means::Nothing | Means::Unknown => Err(nothing()),
+        }
+    }
+
+    fn remove(&mut self, reservation: &Reservation) -> EffectResult {
+        match &mut self.means {
+            Means::Guard(guard) => {
+                let (protocol, block) = (reservation.protocol, reservation.block);
+                let removed = guard.remove(reservation.id, protocol, block);
+                removed.map_err(|error| host("the guard", &error))?;
+            }
+            Means::Placeholders(placeholders) => placeholders.remove(reservation.id),
+            Means::Nothing | Means::Unknown => {}
+        }
+        Ok(Done::Done)
+    }
+
+    fn scan(
+        &mut self,
+        id: Id,
+        protocol: Protocol,
+        block: Block,
+        holder: &mut Option<Box<api::ports::Holder>>,
+    ) -> EffectResult {
+        let guard = match &self.means {
+            Means::Guard(guard) => guard.clone(),
+            // The placeholders would not be there.
+            Means::Placeholders(_) | Means::Nothing | Means::Unknown => return Ok(Done::Done),
+        };
+        let scanner = scanner(&mut self.scanner)?;
+        let found = scanner
+            .first_conflict(protocol, block, |socket| guard.grant(socket, id, false))
+            .map_err(|error| Refused::Host(format!("the list of sockets: {error}")))?;
+        let Some(conflict) = found else { return Ok(Done::Done) };
+        *holder = conflict.holder.map(|found| Box::new(view::holder(&found)));
+        Err(Refused::InUse(conflict.port))
+    }
+
+    fn survey(&mut self, protocol: Protocol) -> EffectResult {
+        let in_use = scanner(&mut self.scanner)?.ports_in_use(protocol);
+        let in_use =
+            in_use.map_err(|error| Refused::Host(format!("the list of sockets: {error}")))?;
+        // What others keep out of automatic selection they have a use for.
+        let reserved = self.reserved();
+        if let Err(error) = reserved.merge() {
+            tracing::debug!("ip_local_reserved_ports: {error}");
+        }
+        let taken = in_use.union(reserved.foreign());
+        let block = |ports: std::ops::RangeInclusive<u16>| {
+            let (start, last) = (u32::from(*ports.start()).max(1), u32::from(*ports.end()));
+            Block::new(start, (last + 1).saturating_sub(start)).ok()
+        };
+        Ok(Done::Taken(taken.ranges().filter_map(block).collect()))
+    }
+
+    fn kill(&mut self, protocol: Protocol, block: Block) -> EffectResult {
+        if let Means::Placeholders(placeholders) = &mut self.means {
+            placeholders.make_way(protocol, block);
+        }
+        let killed = scanner(&mut self.scanner)?.kill(protocol, block);
+        killed.map(Done::Killed).map_err(|error| {
+            Refused::Host(format!("the sockets cannot be closed (SOCK_DESTROY): {error}"))
+        })
+    }
+
+    fn enforce(&mut self, reservations: &[Reservation]) -> EffectResult {
+        let runtime = reservations.iter().filter(|one| one.kind == Kind::Runtime);
+        let all_ended = || Ok(Done::Ended(runtime.map(|one| one.id).collect()));
+        match &mut self.means {
+            Means::Guard(guard) => {
+                enforce(guard, reservations).map_err(weak_or_host).map(Done::Ended)
+            }
+            Means::Placeholders(placeholders) => {
+                placeholders.enforce(reservations);
+                all_ended()
+            }
+            Means::Nothing | Means::Unknown => all_ended(),
+        }
+    }
+
+    fn reserved(&mut self) -> &mut ReservedPorts {
+        let (records, network) = (&self.records, self.network);
+        self.reserved.get_or_insert_with(|| {
+            ReservedPorts::open(records.reserved_ports(), records.boot_id(), network)
+        })
+    }
+}
+
+impl Enforcing {
+    fn by_guard(guard: &Arc<Guard>, places: &Places) -> Self {
+        let is_full = guard.features() == Features::ALL && guard.limits().is_empty();
+        Self {
+            level: if is_full { GuardLevel::Full } else { GuardLevel::Reduced },
+            cgroup: places.cgroup_path().map(|path| path.display().to_string()),
+            covers_all: Some(places.covers_all()),
+            pinned: Some(guard.folder().display().to_string()),
+            limits: guard.limits().to_vec(),
+            guard: Some(guard.clone()),
+        }
+    }
+
+    fn weakly(level: GuardLevel, limits: Vec<String>) -> Self {
+        Self { level, cgroup: None, covers_all: None, pinned: None, limits, guard: None }
+    }
+}
+
+/// Has the guard enforce exactly these. Returns the runtime reservations that are over.
+fn enforce(guard: &Guard, reservations: &[Reservation]) -> io::Result<Vec<Id>> {
+    let mut rows: BTreeMap<Id, Row> = guard.reservations()?.into_iter().collect();
+    let mut ended = Vec::new();
+    let wanted: BTreeSet<Id> = reservations.iter().map(|reservation| reservation.id).collect();
+    let unwanted: Vec<Id> = rows.keys().filter(|id| !wanted.contains(id)).copied().collect();
+    for id in unwanted {
+        if let Some(row) = rows.remove(&id) {
+            guard.remove(id, row.protocol, row.block)?;
+        }
+    }
+    for reservation in reservations {
+        let present = rows.get(&reservation.id);
+        match (present, reservation.kind) {
+            (None, Kind::Runtime) => ended.push(reservation.id),
+            _ => put(guard, reservation, present)?,
+        }
+    }
+    Ok(ended)
+}
+
+/// Puts a reservation in force, with those who need no token.
+fn put(guard: &Guard, reservation: &Reservation, present: Option<&Row>) -> io::Result<()> {
+    // Whoever is let in already stays so meanwhile.
+    let row = Row {
+        protocol: reservation.protocol,
+        block: reservation.block,
+        refusal: reservation.refusal,
+        dry_run: reservation.dry_run,
+        low_ports: reservation.low_ports,
+        runtime: reservation.kind == Kind::Runtime,
+        users: present.is_some_and(|row| row.users),
+        cgroups: present.is_some_and(|row| row.cgroups),
+        owner: reservation.owner.uid,
+        expires_at: reservation.expires_at,
+        denials: 0,
+    };
+    if reservation.low_ports && !guard.features().contains(Features::LOW_PORTS) {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel cannot let sockets bind below 1024 without CAP_NET_BIND_SERVICE",
+        ));
+    }
+    guard.insert(reservation.id, &row)?;
+    if present.is_none() && reservation.admitted == ports::Admitted::default() {
+        return Ok(());
+    }
+    admit(guard, reservation)
+}
+
+fn admit(guard: &Guard, reservation: &Reservation) -> io::Result<()> {
+    let users: Vec<u32> = reservation.admitted.users.iter().copied().collect();
+    guard.set_users(reservation.id, &users)?;
+    let cgroups: Vec<u64> = Vec::new();
+    guard.set_cgroups(reservation.id, &cgroups)
+}
+
+fn scanner(scanner: &mut Option<Scanner>) -> Result<&mut Scanner, Refused> {
+    match scanner {
+        Some(scanner) => Ok(scanner),
+        None => {
+            let opened = Scanner::open().map_err(|error| host("the list of sockets", &error))?;
+            Ok(scanner.insert(opened))
+        }
+    }
+}
+
+fn done(result: Result<(), String>) -> EffectResult {
+    result.map(|()| Done::Done).map_err(Refused::Host)
+}
+
+fn host(what: &str, error: &io::Error) -> Refused {
+    Refused::Host(format!("{what}: {error}"))
+}
+
+fn weak_or_host(error: io::Error) -> Refused {
+    match error.kind() {
+        io::ErrorKind::Unsupported => Refused::TooWeak(error.to_string()),
+        _ => host("the guard", &error),
+    }
+}
+
+fn nothing() -> Refused {
+    Refused::TooWeak("nothing is enforced".to_owned())
+}

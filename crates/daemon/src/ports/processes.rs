@@ -1,0 +1,374 @@
+//! Which processes have which sockets open.
+//!
+//! That is only to be seen by whoever may look into other processes. One thread keeps the
+//! capabilities for it, which the rest of the daemon gives up: it is started before that, reads
+//! `/proc`, and does nothing else. Whoever asks waits on a channel; nothing is read on the thread of
+//! the event loop, where a host with many processes would be felt.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use sys::capability::{self, Capability};
+use tokio::sync::oneshot;
+
+use crate::supervise::Watched;
+
+/// What the thread keeps.
+const KEPT: [Capability; 2] = [Capability::SysPtrace, Capability::DacReadSearch];
+/// How long one search may take; what it has found by then is the answer.
+const SEARCH_WITHIN: Duration = Duration::from_secs(2);
+/// Room for the entries of a folder: some 600 at a time.
+const ENTRIES: usize = 16 * 1024;
+
+type Job = Box<dyn FnOnce(&Proc) + Send>;
+
+/// The way to the thread, for any number of holders. It ends when the last of them is gone.
+#[derive(Debug, Clone)]
+pub struct Processes {
+    jobs: mpsc::Sender<Job>,
+    sees_all: bool,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its name in `/proc/PID/comm`: anything it calls itself, line breaks included. What is no
+    /// UTF-8 is replaced.
+    pub program: String,
+    /// Its control group in cgroup2, as a path below the root.
+    pub cgroup: Option<String>,
+}
+
+impl Processes {
+    /// Starts the thread, with the capabilities of the calling thread.
+    pub fn start(watched: &Watched) -> io::Result<Self> {
+        let has = |capability| capability::is_effective(capability).unwrap_or(false);
+        let sees_all = KEPT.into_iter().all(has);
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let proc = Proc::open("/proc")?;
+        let watched = watched.clone();
+        let work = move || {
+            if let Err(error) = capability::drop_to(&KEPT) {
+                tracing::warn!("capabilities could not be given up: {error}");
+            }
+            queue.into_iter().for_each(|job| job(&proc));
+        };
+        thread::Builder::new()
+            .name("processes".into())
+            .spawn(move || watched.run("processes", work))?;
+        Ok(Self { jobs, sees_all })
+    }
+
+    /// Whether processes of other users are seen. Otherwise sockets have no process but our own.
+    pub fn sees_all(&self) -> bool {
+        self.sees_all
+    }
+
+    /// Finds the processes that have sockets with these inodes open; of several the one with the
+    /// lowest number.
+    pub fn of_sockets(&self, inodes: HashSet<u32>) -> oneshot::Receiver<HashMap<u32, Process>> {
+        self.ask(|proc| proc.of_sockets(inodes, Instant::now() + SEARCH_WITHIN))
+    }
+
+    /// Looks a process up by its number. `None` if there is none.
+    pub fn of_number(&self, pid: u32) -> oneshot::Receiver<Option<Process>> {
+        self.ask(move |proc| proc.process(pid))
+    }
+
+    /// Finds a running program of one of these names in the daemon's network namespace.
+    pub fn running(
+        &self,
+        names: &'static [&'static str],
+    ) -> oneshot::Receiver<Option<&'static str>> {
+        self.ask(|proc| proc.running(names, Instant::now() + SEARCH_WITHIN))
+    }
+
+    /// The receiver fails if the thread is gone.
+    fn ask<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Proc) -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (answer, answered) = oneshot::channel();
+        let job = move |proc: &Proc| {
+            // The caller may have left before its turn.
+            if !answer.is_closed() {
+                let _ = answer.send(look(proc));
+            }
+        };
+        // A thread that is gone has ended the daemon.
+        let _ = self.jobs.send(Box::new(job));
+        answered
+    }
+}
+
+/// A mounted `/proc`.
+#[derive(Debug)]
+struct Proc(OwnedFd);
+
+impl Proc {
+    fn open(path: &str) -> io::Result<Self> {
+        Ok(Self(openat(
+            CWD,
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?))
+    }
+
+    fn of_sockets(&self, mut wanted: HashSet<u32>, until: Instant) -> HashMap<u32, Process> {
+        let mut found = HashMap::with_capacity(wanted.len());
+        let mut entries = Vec::with_capacity(ENTRIES);
+        for pid in self.numbers() {
+            if wanted.is_empty() || Instant::now() >= until {
+                break;
+            }
+            let Ok(folder) = self.folder(&format!("{pid}/fd")) else { continue };
+            let mut process = None;
+            let mut listing = RawDir::new(&folder, entries.spare_capacity_mut());
+            while let Some(Ok(entry)) = listing.next() {
+                let mut target = [MaybeUninit::<u8>::uninit(); 32];
+                let Ok((target, _)) = readlinkat_raw(&folder, entry.file_name(), &mut target[..])
+                else {
+                    continue;
+                };
+                let Some(inode) = socket_inode(target).filter(|inode| wanted.remove(inode)) else {
+                    continue;
+                };
+                if process.is_none() {
+                    process = self.process(pid);
+                }
+                if let Some(process) = &process {
+                    found.insert(inode, process.clone());
+                }
+            }
+        }
+        found
+    }
+
+    fn process(&self, pid: u32) -> Option<Process> {
+        let mut comm = self.read(&format!("{pid}/comm")).ok()?;
+        // The kernel ends it with a line break, which may follow others.
+        comm.pop_if(|byte| *byte == b'\n');
+        let cgroups = self.read(&format!("{pid}/cgroup")).unwrap_or_default();
+        let cgroups = String::from_utf8_lossy(&cgroups);
+        // A group that was removed is marked as such.
+        let path = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = path.map(|path| path.strip_suffix(" (deleted)").unwrap_or(path));
+        Some(Process {
+            pid,
+            program: String::from_utf8_lossy(&comm).into_owned(),
+            cgroup: path.map(str::to_owned),
+        })
+    }
+
+    fn running(&self, names: &[&'static str], until: Instant) -> Option<&'static str> {
+        let here = self.namespace("thread-self");
+        self.numbers().into_iter().take_while(|_| Instant::now() < until).find_map(|pid| {
+            let comm = self.read(&format!("{pid}/comm")).ok()?;
+            let name =
+                names.iter().find(|name| comm.strip_suffix(b"\n") == Some(name.as_bytes()))?;
+            // One that cannot be seen into may be here.
+            let there = self.namespace(&pid.to_string());
+            (there.is_none() || there == here).then_some(*name)
+        })
+    }
+
+    /// The network namespace of a process or thread, in a form to compare.
+    fn namespace(&self, of: &str) -> Option<Vec<u8>> {
+        let mut target = [MaybeUninit::<u8>::uninit(); 64];
+        let (target, _) = readlinkat_raw(&self.0, format!("{of}/ns/net"), &mut target[..]).ok()?;
+        Some(target.to_vec())
+    }
+
+    /// The numbers of all processes, from the lowest on.
+    fn numbers(&self) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        let mut entries = Vec::with_capacity(ENTRIES);
+        let Ok(folder) = self.folder(".") else { return numbers };
+        let mut listing = RawDir::new(&folder, entries.spare_capacity_mut());
+        while let Some(Ok(entry)) = listing.next() {
+            numbers
+                .extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+        }
+        numbers
+    }
+
+    fn folder(&self, path: &str) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.0, path, flags, Mode::empty())
+    }
+
+    /// Reads a small file, of which one read gives all.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        let file = openat(&self.0, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = vec![0; 8 * 1024];
+        let length = rustix::io::read(file.as_fd(), &mut bytes)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
+
+/// The inode in `socket:[123]`.
+fn socket_inode(target: &[u8]) -> Option<u32> {
+    let digits = target.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::testing::wait_until;
+
+    fn inode(socket: impl AsFd) -> u32 {
+        let file = File::from(socket.as_fd().try_clone_to_owned().unwrap());
+        u32::try_from(file.metadata().unwrap().ino()).unwrap()
+    }
+
+    /// A program that runs until it is dropped.
+    struct Running(Child);
+
+    impl Running {
+        fn start(command: &mut Command) -> Self {
+            Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// `cat`, which waits for its input, under another name.
+    fn renamed(folder: &crate::testing::Folder, name: &str) -> Command {
+        let program = folder.path().join(name);
+        std::os::unix::fs::symlink("/bin/cat", &program).unwrap();
+        Command::new(program)
+    }
+
+    #[test]
+    fn a_socket_leads_to_its_process() {
+        let processes = Processes::start(&Watched::alone()).unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let ours = inode(&socket);
+        let found = processes.of_sockets([ours, 1].into()).blocking_recv().unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[&ours].pid, std::process::id());
+        let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!(found[&ours].program, comm.trim_end());
+        let cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
+        assert_eq!(found[&ours].cgroup.as_deref(), cgroup);
+        drop(socket);
+        // Children of other tests have it open until they run their program.
+        wait_until("nobody has it open", || {
+            processes.of_sockets([ours].into()).blocking_recv().unwrap().is_empty()
+        });
+    }
+
+    #[test]
+    fn processes_of_others_are_seen_with_two_capabilities() {
+        const TEST: &str = "processes_of_others_are_seen_with_two_capabilities";
+        if !sys::process::is_root() {
+            eprintln!("SKIPPED: {TEST}: needs root");
+            return;
+        }
+        use std::os::unix::process::CommandExt as _;
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let wanted = inode(&socket);
+        let mut command = Command::new("/bin/cat");
+        let child = Running::start(command.uid(65_534).stderr(Stdio::from(OwnedFd::from(socket))));
+        // The command has a descriptor of it as well.
+        drop(command);
+        let processes = std::thread::spawn(|| {
+            let processes = Processes::start(&Watched::alone()).unwrap();
+            // As the daemon does: the caller has nothing left, the thread has what it needs.
+            capability::drop_to(&[]).unwrap();
+            processes
+        });
+        let processes = processes.join().unwrap();
+        assert!(processes.sees_all());
+        let found = processes.of_sockets([wanted].into()).blocking_recv().unwrap();
+        assert_eq!(found[&wanted].pid, child.0.id());
+        let (has, ()) =
+            processes.ask(|_| (capability::effective().unwrap(), ())).blocking_recv().unwrap();
+        assert_eq!(has, 1 << 2 | 1 << 19, "and nothing else");
+    }
+
+    #[test]
+    fn a_process_may_call_itself_anything() {
+        let folder = crate::testing::Folder::new("names");
+        let processes = Processes::start(&Watched::alone()).unwrap();
+        for (name, expected) in [
+            ("x\x1b[31m\n", "x\x1b[31m\n"),
+            ("\n\n", "\n\n"),
+            ("fifteen-bytes-and-more", "fifteen-bytes-a"),
+            ("0::/", "0::/"),
+        ] {
+            // A slash cannot be in a file's name.
+            let file = name.replace('/', "\u{2215}");
+            let child = Running::start(&mut renamed(&folder, &file));
+            let expected = expected.replace('/', "\u{2215}");
+            // The command is back before the kernel has renamed the process.
+            wait_until(&format!("a process is called {expected:?}"), || {
+                let process = processes.of_number(child.0.id()).blocking_recv().unwrap();
+                process.unwrap().program == expected
+            });
+        }
+        assert_eq!(processes.of_number(u32::MAX).blocking_recv().unwrap(), None);
+    }
+
+    #[test]
+    fn programs_of_other_namespaces_do_not_count() {
+        const TEST: &str = "programs_of_other_namespaces_do_not_count";
+        const NAMES: &[&str] = &["iph-dhcp-client"];
+        if !sys::process::is_root() {
+            eprintln!("SKIPPED: {TEST}: needs root");
+            return;
+        }
+        use sys::process::CommandExt as _;
+        let folder = crate::testing::Folder::new("clients");
+        let processes = Processes::start(&Watched::alone()).unwrap();
+        let running = || processes.running(NAMES).blocking_recv().unwrap();
+        assert_eq!(running(), None);
+        let elsewhere = sys::namespace::in_new_network(sys::namespace::current_network);
+        let mut command = renamed(&folder, NAMES[0]);
+        let program = command.get_program().to_owned();
+        let there = Running::start(command.in_network(elsewhere.unwrap().unwrap()));
+        let comm = |child: &Running| std::fs::read(format!("/proc/{}/comm", child.0.id())).unwrap();
+        wait_until("the other one has its name", || comm(&there) == b"iph-dhcp-client\n");
+        assert_eq!(running(), None);
+        let _here = Running::start(&mut Command::new(program));
+        wait_until("the one here is found", || running() == Some(NAMES[0]));
+    }
+
+    #[test]
+    fn only_sockets_have_a_sockets_inode() {
+        for (target, expected) in [
+            (&b"socket:[123]"[..], Some(123)),
+            (b"socket:[4294967295]", Some(u32::MAX)),
+            (b"socket:[4294967296]", None),
+            (b"socket:[]", None),
+            (b"socket:[1", None),
+            (b"pipe:[123]", None),
+            (b"/tmp/socket:[1]", None),
+        ] {
+            assert_eq!(socket_inode(target), expected);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! How reservations come up: as little as possible happens where there are none.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::ports::{Input, Manager};
+use engine::Rng;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::command::Handle;
+use super::enforcement::Hands;
+use super::guard::{self, Guard, Places};
+use super::holders::Holders;
+use super::processes::Processes;
+use super::store::Records;
+use super::sysctl::Rechecks;
+use super::{EVENTS, Ports};
+use crate::access::Access;
+use crate::clock::Clock;
+use crate::config;
+use crate::counters::Counters;
+use crate::problems::Problems;
+use crate::supervise::Watched;
+
+/// What reservations are made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration, and when it changes.
+    pub config: watch::Receiver<config::Ports>,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// Identifies the boot.
+    pub boot_id: String,
+    /// Who may change things.
+    pub access: Arc<Access>,
+}
+
+/// What has to be found out while the daemon has all its privileges.
+#[derive(Debug)]
+pub struct Prepared {
+    parts: Parts,
+    places: Result<Places, guard::Unavailable>,
+    network: u64,
+    processes: Option<Processes>,
+}
+
+impl Prepared {
+    /// Finds out where a guard could be, and starts the thread that looks into other processes.
+    pub fn new(parts: Parts, watched: &Watched) -> Self {
+        let network = sys::namespace::network_cookie().unwrap_or_else(|error| {
+            tracing::debug!("the network namespace has no cookie: {error}");
+            0
+        });
+        let places = Places::find();
+        if let Ok(places) = &places
+            && let Err(error) = guard::remove_dead(places, network)
+        {
+            tracing::debug!("guards of dead namespaces stay: {error}");
+        }
+        let processes = Processes::start(watched)
+            .inspect_err(|error| tracing::warn!("processes are not looked up: {error}"));
+        Self { parts, places, network, processes: processes.ok() }
+    }
+
+    /// The folder that the guard's pins are in.
+    pub fn pins(&self) -> Option<&Path> {
+        self.places.as_ref().ok().map(Places::bpf)
+    }
+
+    /// Reads the records, and has them put in force once the task runs; the receiver is told when
+    /// they are.
+    pub fn start(self, watched: &Watched) -> io::Result<(Ports, Handle, oneshot::Receiver<()>)> {
+        let Self { parts, places, network, processes } = self;
+        let records = Records::new(&parts.state_dir, &parts.boot_id);
+        let found = records.load(Clock::read());
+        let mut problems = Problems::default();
+        for damage in found.damaged {
+            problems.raise("ports", "read", damage);
+        }
+        let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
+        let has_written = records.reserved_ports().exists();
+
+        let mut seed = [0; 32];
+        sys::random::fill(&mut seed)?;
+        let mut configured = parts.config;
+        let config = configured.borrow_and_update().clone();
+        let mut manager = Manager::new(limits(&config), Rng::from_seed(seed));
+        let (restored, when_restored) = oneshot::channel();
+        let mut restored = Some(restored);
+        if found.reservations.is_empty() && !is_pinned && !has_written {
+            restored.take().map(|restored| restored.send(()));
+        } else {
+            engine::Engine::handle(
+                &mut manager,
+                Input::Restore(found.reservations),
+                crate::clock::now(),
+            );
+        }
+        let (handle, requests) = Handle::new();
+        let (tell, told) = mpsc::unbounded_channel();
+        let ports = Ports {
+            manager,
+            access: parts.access,
+            watched: watched.clone(),
+            network,
+            hands: Some(Hands::new(config.guard, places, network, records)),
+            worker: None,
+            enforcing: None,
+            holders: Holders::new(processes.clone()),
+            processes,
+            pending: HashMap::new(),
+            last_command: 0,
+            early: Vec::new(),
+            results: VecDeque::new(),
+            in_the_way: None,
+            names: HashMap::new(),
+            recent_denials: VecDeque::new(),
+            denials: broadcast::Sender::new(EVENTS),
+            events: broadcast::Sender::new(EVENTS),
+            problems,
+            counters: Counters::default(),
+            configured,
+            choice: config.guard,
+            requests,
+            told,
+            tell,
+            sights: None,
+            writes: None,
+            rechecks: Rechecks::default(),
+            timer: None,
+            armed: None,
+            restored,
+            is_stopping: false,
+        };
+        Ok((ports, handle, when_restored))
+    }
+}
+
+/// The ledger's limits.
+pub(super) fn limits(config: &config::Ports) -> ::ports::Config {
+    let base = ::ports::Config::default();
+    ::ports::Config {
+        runtime_ports: config.runtime_ports,
+        runtime_reservations: config.runtime_reservations,
+        dynamic_ports: dynamic_ports().unwrap_or(base.dynamic_ports),
+    }
+}
+
+/// The ports that the kernel picks from (ip-sysctl.rst).
+fn dynamic_ports() -> Option<std::ops::RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    match (numbers.next()?, numbers.next()?) {
+        (Ok(first), Ok(last)) => Some(first..=last),
+        _ => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! The thread that changes the host: the guard, the kernel's list of reserved ports, and the disk.
+//!
+//! It does one thing after another, in the order it is asked. Whatever may wait for a disk, for a
+//! name service or for tens of thousands of ports happens here and not in the event loop.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use ports::{Effect, EffectId, EffectResult, Reservation};
+
+use super::enforcement::{Enforcing, Hands};
+use super::guard::Events;
+use super::holders::Holders;
+use crate::supervise::Watched;
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Find out how reservations can be enforced.
+    Open,
+    /// Carry out an effect.
+    Effect(EffectId, Effect),
+    /// Put back what somebody else's write removed from the kernel's list.
+    Merge,
+    /// Bring the control groups of these up to date: some came or went.
+    Readmit(Vec<Reservation>),
+    /// Complete these.
+    Describe(Vec<api::ports::Denial>),
+    /// Find out what the user is called.
+    Name(u32),
+    /// Take the guard off: there is nothing to enforce.
+    Detach,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// How reservations are enforced from now on, and what the guard sees.
+    Enforcing(Box<Enforcing>, Option<Events>),
+    /// How an effect ended; with the socket that was in its way.
+    Effect(EffectId, EffectResult, Option<Box<api::ports::Holder>>),
+    /// Whether the kernel's list could be put right.
+    Merged(Result<bool, String>),
+    Described(Vec<api::ports::Denial>),
+    Name(u32, Option<String>),
+    Detached(Result<(), String>),
+}
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// `None` only while dropping: hanging up ends the thread.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts the thread. `tell` is called there.
+    pub(super) fn start(
+        hands: Hands,
+        holders: Holders,
+        watched: Watched,
+        tell: impl Fn(Told) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("ports".into())
+            .spawn(move || watched.run("ports", || work(hands, &holders, &queue, tell)))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub(super) fn ask(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The thread ends before us only by a panic, which ends the daemon.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+/// Waits until everything that was asked for is done.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: impl Fn(Told)) {
+    let mut names = Names::default();
+    while let Ok(job) = queue.recv() {
+        match job {
+            Job::Open => open(&mut hands, &tell),
+            Job::Effect(id, effect) => {
+                if !hands.is_open() && needs_enforcement(&effect) {
+                    open(&mut hands, &tell);
+                }
+                let mut holder = None;
+                let result = hands.carry_out(&effect, &mut holder);
+                if let Some(found) = &mut holder {
+                    holders.name(std::slice::from_mut(&mut **found));
+                }
+                tell(Told::Effect(id, result, holder));
+            }
+            Job::Merge => tell(Told::Merged(hands.merge())),
+            Job::Readmit(reservations) => hands.readmit(&reservations),
+            Job::Describe(mut denials) => {
+                for denial in &mut denials {
+                    denial.who.user = names.of(denial.who.uid);
+                }
+                tell(Told::Described(denials));
+            }
+            Job::Name(uid) => tell(Told::Name(uid, names.of(uid))),
+            Job::Detach => tell(Told::Detached(hands.detach())),
+        }
+    }
+}
+
+fn open(hands: &mut Hands, tell: &impl Fn(Told)) {
+    let (enforcing, events) = hands.open();
+    tell(Told::Enforcing(Box::new(enforcing), events));
+}
+
+fn needs_enforcement(effect: &Effect) -> bool {
+    match effect {
+        Effect::Insert(_) | Effect::Admit(_) | Effect::Remove(_) | Effect::Enforce(_) => true,
+        Effect::Scan { .. } | Effect::Kill { .. } | Effect::Own { .. } => true,
+        Effect::Exclude(_) | Effect::Survey { .. } | Effect::Persist(_) | Effect::Forget(_) => {
+            false
+        }
+    }
+}
+
+/// What users are called. Asked once each: name services may be slow.
+#[derive(Debug, Default)]
+struct Names(HashMap<u32, Option<String>>);
+
+impl Names {
+    fn of(&mut self, uid: u32) -> Option<String> {
+        let look_up = || sys::credentials::user_name(uid).ok().flatten();
+        self.0.entry(uid).or_insert_with(look_up).clone()
+    }
+}
