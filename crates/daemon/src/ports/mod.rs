@@ -28,6 +28,7 @@ pub mod scan;
 mod start;
 mod store;
 pub mod sysctl;
+pub mod units;
 mod view;
 mod worker;
 
