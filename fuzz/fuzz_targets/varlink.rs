@@ -4,11 +4,11 @@
 #![no_main]
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use api::protocol::{Decoder, MOST_DESCRIPTORS};
-use api::server::Connection;
+use api::server::{Connection, Descriptor};
 use libfuzzer_sys::fuzz_target;
 
 /// Bytes a message may have here; small, so that the bound is met.
@@ -77,14 +77,14 @@ fn passed(bytes: &[u8]) {
 }
 
 /// A descriptor that tells a number.
-fn numbered(number: u64) -> OwnedFd {
+fn numbered(number: u64) -> Descriptor {
     let (reader, mut writer) = UnixStream::pair().unwrap();
     writer.write_all(&number.to_le_bytes()).unwrap();
-    reader.into()
+    OwnedFd::from(reader).into()
 }
 
-fn number(descriptor: &OwnedFd) -> u64 {
-    let mut stream = UnixStream::from(descriptor.try_clone().unwrap());
+fn number(descriptor: &Descriptor) -> u64 {
+    let mut stream = UnixStream::from(descriptor.as_fd().try_clone_to_owned().unwrap());
     let mut number = [0; 8];
     stream.read_exact(&mut number).unwrap();
     u64::from_le_bytes(number)
