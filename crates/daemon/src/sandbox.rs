@@ -17,11 +17,17 @@ use crate::resolver::Choice;
 /// Descriptors wanted: an interface has up to three sockets.
 const DESCRIPTORS: u64 = 65_536;
 
-/// The capabilities that leases and port reservations need. The host's name takes `CAP_SYS_ADMIN`,
-/// which is kept only where the configuration takes names from servers.
+/// The capabilities that leases and port reservations need. `CAP_PERFMON` is for the guard's programs
+/// to know sockets of MPTCP. The host's name takes `CAP_SYS_ADMIN`, which is kept only where the
+/// configuration takes names from servers.
 pub fn needed_capabilities(config: &Config) -> Vec<Capability> {
-    let mut keep =
-        vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService, Capability::Bpf];
+    let mut keep = vec![
+        Capability::NetAdmin,
+        Capability::NetRaw,
+        Capability::NetBindService,
+        Capability::Bpf,
+        Capability::Perfmon,
+    ];
     let sections = config.interfaces.iter().map(|section| &section.settings);
     if sections.chain([&config.defaults]).any(|settings| settings.use_host_name) {
         keep.push(Capability::SysAdmin);

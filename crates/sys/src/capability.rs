@@ -25,6 +25,8 @@ pub enum Capability {
     SysPtrace = 19,
     /// Mounts, namespaces and much else.
     SysAdmin = 21,
+    /// Watch what the kernel does. BPF programs get more of its functions, and cheaper checks.
+    Perfmon = 38,
     /// Load BPF programs.
     Bpf = 39,
 }

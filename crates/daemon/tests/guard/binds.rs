@@ -1,6 +1,7 @@
 //! Who is refused, and how.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use engine::Instant;
 use lab::or_skip;
@@ -117,9 +118,6 @@ fn the_largest_block_has_its_first_and_last_port() {
         for port in [1, 1023, 1024, 40_000, 65_535] {
             assert_eq!(stranger(Sort::Tcp4, port), Err(EACCES), "{port}");
         }
-        // Nor does the kernel choose one of them: that its list of reserved ports keeps it from
-        // trying is another's matter.
-        assert_eq!(stranger(Sort::Tcp4, 0), Err(EACCES));
         guard.remove(id(1), Protocol::Tcp, ports::Block::new(1, 65_535).unwrap()).unwrap();
         for port in [1, 1024, 65_535] {
             assert_eq!(stranger(Sort::Tcp4, port), Ok(port));
@@ -201,6 +199,37 @@ fn low_ports_need_no_capability_where_the_reservation_says_so() {
             } else {
                 assert_eq!(results, (Err(EACCES), Err(EACCES), Err(EACCES)));
             }
+            guard.detach().unwrap();
+        });
+    });
+}
+
+#[test]
+fn who_was_let_in_before_the_reservation_is_stopped_after_it() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        inside.variants(|guard, features| {
+            // Without the programs before a bind every bind is one they have let in.
+            for name in ["bind4", "bind6"] {
+                let path = guard.folder().join("v1").join(name);
+                sys::ebpf::Link::open(&path).unwrap().detach().unwrap();
+            }
+            assert_eq!(stranger(Sort::Tcp4, 5000), Ok(5000));
+            guard.insert(id(1), &row(Protocol::Tcp, 5000, 2)).unwrap();
+            guard.insert(id(2), &row(Protocol::Udp, 5000, 2)).unwrap();
+            let dry = row(Protocol::Tcp, 6000, 1);
+            guard.insert(id(3), &Row { dry_run: true, ..dry }).unwrap();
+            for sort in Sort::ALL {
+                assert_eq!(stranger(sort, 5001), refusal(features, EACCES), "{sort:?}");
+                assert_eq!(stranger(sort, 5002), Ok(5002), "{sort:?}");
+            }
+            assert_eq!(guard.denials(id(2)).unwrap(), 2);
+            assert_eq!(stranger(Sort::Tcp4, 6000), Ok(6000));
+            let other = sys::namespace::in_new_network(|| stranger(Sort::Tcp4, 5000)).unwrap();
+            assert_eq!(other, Ok(5000), "another namespace");
+            // Nobody is on the way for ever.
+            let is_let_in = || stranger(Sort::Tcp4, 5000).is_ok();
+            lab::wait_until("the end", Duration::from_secs(5), is_let_in).unwrap();
             guard.detach().unwrap();
         });
     });

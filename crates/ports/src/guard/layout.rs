@@ -95,7 +95,7 @@ pub struct Caller {
     pub user: u32,
     /// Control group, by the number that is its folder's inode; 0 when unknown.
     pub cgroup: u64,
-    /// Name of the thread, at most 15 bytes; empty when unknown.
+    /// Name of the thread that binds, at most 15 bytes; empty when unknown.
     pub program: Vec<u8>,
 }
 

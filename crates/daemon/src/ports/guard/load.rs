@@ -14,6 +14,8 @@ pub(super) struct Loaded {
     pub(super) features: Features,
     pub(super) maps: Maps,
     pub(super) links: Links,
+    /// Programs that are not attached all the time.
+    pub(super) momentary: Programs,
 }
 
 /// All maps.
@@ -28,12 +30,15 @@ pub(super) struct Maps {
     pub(super) events: Map,
 }
 
+/// Programs, with what each is for.
+pub(super) type Programs = Vec<(Hook, Program)>;
+
 /// The programs' places.
 #[derive(Debug)]
 pub(super) struct Links(Vec<Link>);
 
 /// Room for what the verifier has to say about a program it refuses.
-const LOG_LENGTH: usize = 1 << 20;
+const LOG_LENGTH: usize = 1 << 24;
 
 impl Links {
     /// Takes all programs off, whoever else has their links. Those that are off already stay so.
@@ -71,9 +76,11 @@ fn adopt(
     maps: Maps,
 ) -> Result<Loaded, Unavailable> {
     let (features, programs) = programs(&maps, cookie, wanted)?;
+    let (lasting, momentary): (Programs, Programs) =
+        programs.into_iter().partition(|(hook, _)| hook.lasts());
     let folder = pins.current();
     let mut links = Vec::new();
-    for (hook, program) in &programs {
+    for (hook, program) in &lasting {
         let path = folder.join(hook.name());
         let link = match Link::open(&path) {
             Ok(link) => link.update(program).map(|()| link),
@@ -85,7 +92,7 @@ fn adopt(
         };
         links.push(link.map_err(|error| unattachable(*hook, &error))?);
     }
-    Ok(Loaded { features, maps, links: Links(links) })
+    Ok(Loaded { features, maps, links: Links(links), momentary })
 }
 
 fn build(
@@ -97,6 +104,8 @@ fn build(
     let maps =
         Maps::create().map_err(|error| Unavailable::because("BPF maps cannot be made", &error))?;
     let (features, programs) = programs(&maps, cookie, wanted)?;
+    let (lasting, momentary): (Programs, Programs) =
+        programs.into_iter().partition(|(hook, _)| hook.lasts());
     let folder = pins.new_folder();
     let unpinnable = |error: io::Error| {
         Unavailable::because(&format!("nothing can be pinned in {}", folder.display()), &error)
@@ -106,12 +115,12 @@ fn build(
         ebpf::pin(maps.of(name), &folder.join(name.name())).map_err(unpinnable)?;
     }
     let mut links = Vec::new();
-    for (hook, program) in &programs {
+    for (hook, program) in &lasting {
         let link = attach(places, *hook, program, &folder.join(hook.name()));
         links.push(link.map_err(|error| unattachable(*hook, &error))?);
     }
     pins.commit().map_err(unpinnable)?;
-    Ok(Loaded { features, maps, links: Links(links) })
+    Ok(Loaded { features, maps, links: Links(links), momentary })
 }
 
 fn attach(places: &Places, hook: Hook, program: &Program, path: &Path) -> io::Result<Link> {
@@ -131,19 +140,22 @@ fn programs(
     maps: &Maps,
     cookie: u64,
     wanted: Features,
-) -> Result<(Features, Vec<(Hook, Program)>), Unavailable> {
+) -> Result<(Features, Programs), Unavailable> {
     if let Ok(programs) = variant(maps, cookie, wanted, &mut []) {
         return Ok((wanted, programs));
     }
     let mut features = Features::NONE;
-    let mut log = vec![0; LOG_LENGTH];
-    let mut best = variant(maps, cookie, features, &mut log).map_err(|(hook, error)| {
-        let said = String::from_utf8_lossy(log.split(|byte| *byte == 0).next().unwrap_or_default());
-        tracing::debug!("{}: {said}", hook.name());
-        let last = said.lines().rfind(|line| !line.starts_with("processed ")).unwrap_or_default();
-        let what = format!("the kernel does not take the program {} ({last})", hook.name());
-        Unavailable::because(&what, &error)
-    })?;
+    let mut best = match variant(maps, cookie, features, &mut []) {
+        Ok(programs) => programs,
+        Err((hook, error)) => {
+            let mut log = vec![0; LOG_LENGTH];
+            // Said where the first one fails: again at the same.
+            let _ = variant(maps, cookie, features, &mut log);
+            let what =
+                format!("the kernel does not take the program {} ({})", hook.name(), last(&log));
+            return Err(Unavailable::because(&what, &error));
+        }
+    };
     for feature in Features::each().filter(|feature| wanted.contains(*feature)) {
         if let Ok(programs) = variant(maps, cookie, features | feature, &mut []) {
             features = features | feature;
@@ -153,12 +165,20 @@ fn programs(
     Ok((features, best))
 }
 
+/// The last thing the verifier said, which is why it refused.
+fn last(log: &[u8]) -> String {
+    let said = log.split(|byte| *byte == 0).next().unwrap_or_default();
+    let said = String::from_utf8_lossy(said);
+    let line = said.lines().rfind(|line| !line.starts_with("processed "));
+    line.unwrap_or_default().to_owned()
+}
+
 fn variant(
     maps: &Maps,
     cookie: u64,
     features: Features,
     log: &mut [u8],
-) -> Result<Vec<(Hook, Program)>, (Hook, io::Error)> {
+) -> Result<Programs, (Hook, io::Error)> {
     let load = |hook: Hook| {
         let code =
             Code::assemble(hook, cookie, features).link(|map| maps.of(map).as_fd().as_raw_fd());
@@ -237,7 +257,7 @@ pub(super) fn limits(features: Features) -> impl Iterator<Item = String> {
                 "every refused bind fails with EPERM; Linux 6.1 lets a reservation choose"
             }
             Features::MPTCP => {
-                "sockets of MPTCP cannot be associated; Linux 5.19 with MPTCP is needed"
+                "sockets of MPTCP cannot be associated; Linux 5.19 with MPTCP, and CAP_PERFMON, are needed"
             }
             Features::CLAIMS => {
                 "two binds to port 0 at the same time may choose one port, and one of them fail; \

@@ -19,13 +19,14 @@
 
 mod dead;
 mod events;
+mod latecomers;
 mod load;
 mod mounts;
 mod pins;
 mod places;
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use ports::guard::{Features, Row, Socket, cgroup_key, granted_in, index, user_key};
 use ports::{Block, Id, Protocol};
@@ -36,6 +37,7 @@ pub use dead::remove_dead;
 pub use events::Events;
 pub use places::Places;
 
+use latecomers::Latecomers;
 use load::Links;
 use pins::Pins;
 
@@ -60,6 +62,7 @@ pub struct Guard {
     cgroups: Map,
     sockets: Map,
     events: Option<Events>,
+    latecomers: Latecomers,
     links: Links,
     pins: Pins,
 }
@@ -80,7 +83,8 @@ impl Guard {
         let mut limits = places.limits().to_vec();
         limits.extend(load::limits(loaded.features));
         let unusable = |error: io::Error| Unavailable::because("the guard's maps", &error);
-        let load::Loaded { features, maps, links } = loaded;
+        let load::Loaded { features, maps, links, momentary } = loaded;
+        let cgroup = places.cgroup().try_clone_to_owned().map_err(unusable)?;
         let events = features.contains(Features::EVENTS).then(|| Events::new(maps.events));
         let guard = Self {
             features,
@@ -91,6 +95,7 @@ impl Guard {
             cgroups: maps.cgroups,
             sockets: maps.sockets,
             events: events.transpose().map_err(unusable)?,
+            latecomers: Latecomers::new(momentary, cgroup),
             links,
             pins,
         };
@@ -147,12 +152,13 @@ impl Guard {
 
     /// Puts a reservation in force, or changes one but for its block. The count of denials goes on.
     ///
-    /// The caller makes sure that no other has a port of it.
+    /// The caller makes sure that no other has a port of it, and looks for sockets on its ports
+    /// afterwards: from now on no other gets there.
     pub fn insert(&self, id: Id, row: &Row) -> io::Result<()> {
         let mut row = *row;
-        let present = self.row(id)?;
-        if let Some(present) = present {
-            row.denials = present.denials;
+        match self.row(id)? {
+            Some(present) => row.denials = present.denials,
+            None => self.latecomers.stop()?,
         }
         self.reservations.update(&key(id), &row.to_bytes())?;
         for port in row.block.ports() {
@@ -231,6 +237,11 @@ impl Guard {
         let mut bytes = [0; Socket::LENGTH];
         self.sockets.lookup(&socket.as_raw_fd().to_ne_bytes(), &mut bytes)?;
         Ok(Socket::from_bytes(&bytes).unwrap_or_default())
+    }
+
+    /// The map of sockets' states, for lists of sockets to come with them.
+    pub fn sockets(&self) -> BorrowedFd<'_> {
+        self.sockets.as_fd()
     }
 
     /// How many binds were refused because of a reservation, or would have been; 0 when it is not in

@@ -87,6 +87,11 @@ impl Places {
         &self.pins
     }
 
+    /// The folder of that control group.
+    pub fn cgroup_root(&self) -> io::Result<OwnedFd> {
+        self.cgroup.try_clone()
+    }
+
     pub(super) fn cgroup(&self) -> BorrowedFd<'_> {
         self.cgroup.as_fd()
     }

@@ -3,7 +3,7 @@
 //! The program before the bind runs well before the kernel takes the port, and whoever is in
 //! between when a port is reserved would sit on it unseen. Here the port is taken: who came before
 //! the reservation is in the kernel's tables, where the daemon looks after making it, and who comes
-//! after it is stopped.
+//! after it is stopped. Binds take microseconds, so the program is not needed for long.
 
 use super::super::asm::Assembler;
 use super::super::features::Features;
@@ -22,10 +22,11 @@ const ALLOW: i32 = 1;
 pub(super) fn assemble(hook: Hook, cookie: u64, features: Features) -> Program {
     let mut asm = Assembler::default();
     let (allow, stranger) = (asm.label(), asm.label());
-    steps::enter(&mut asm, cookie, allow);
+    asm.copy(R6, R1);
     asm.load(Width::Word, R7, R6, PORT);
     steps::index(&mut asm, PROTOCOL, allow);
     steps::owner(&mut asm, allow);
+    steps::own_namespace(&mut asm, cookie, allow);
 
     // The same reservation let it in.
     asm.copy(R2, R6);

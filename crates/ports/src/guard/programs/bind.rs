@@ -1,11 +1,11 @@
 //! Before a bind: who may have the port, and which one it is when the program leaves it open.
 
+use super::super::TABLE;
 use super::super::asm::{Assembler, Helper, Label};
 use super::super::features::Features;
 use super::super::instruction::{Condition, Operation, Register, Width};
-use super::super::layout::{errno, event, flag, kind, row, socket};
+use super::super::layout::{EVENT_LENGTH, PROGRAM_LENGTH, errno, event, flag, kind, row, socket};
 use super::super::maps::Map;
-use super::super::{TABLE, layout};
 use super::steps::{self, State, place};
 use super::{Hook, Program};
 use Register::{R0, R1, R2, R3, R6, R7, R8, R9, Stack};
@@ -49,12 +49,13 @@ pub(super) fn assemble(hook: Hook, cookie: u64, features: Features) -> Program {
         any_port: asm.label(),
     };
 
-    steps::enter(&mut asm, cookie, labels.allow);
+    asm.copy(R6, R1);
     asm.load(Width::Word, R7, R6, USER_PORT);
     asm.swap_16(R7);
     asm.jump_if(R7, Condition::Equal, 0, labels.any_port);
     steps::index(&mut asm, PROTOCOL, labels.allow);
     steps::owner(&mut asm, labels.allow);
+    steps::own_namespace(&mut asm, cookie, labels.allow);
     steps::row(&mut asm, labels.allow);
     granted_by_token(&mut asm, features, &labels);
     granted_by_user(&mut asm, &labels);
@@ -184,6 +185,11 @@ fn report(asm: &mut Assembler, features: Features) {
     asm.place(dry_run);
     asm.store(Width::Word, Stack, cell(event::KIND), R1);
     steps::caller(asm, features);
+    if features.contains(Features::CALLER) {
+        asm.stack_address(R1, cell(event::PROGRAM));
+        asm.constant(R2, PROGRAM_LENGTH as i32);
+        asm.call(Helper::CurrentName);
+    }
     if features.contains(Features::CGROUPS) {
         asm.call(Helper::CurrentCgroup);
         asm.store(Width::Double, Stack, cell(event::CGROUP), R0);
@@ -265,7 +271,8 @@ fn allow_granted(asm: &mut Assembler, features: Features) {
     asm.exit(ALLOW);
 }
 
-/// A socket with a grant that leaves its port open gets a free one of the block.
+/// A socket with a grant that leaves its port open gets a free one of the block. Sockets of other
+/// network namespaces have no state.
 fn any_port(asm: &mut Assembler, features: Features, labels: &Labels) {
     let (unclaimed, full, found) = (asm.label(), asm.label(), asm.label());
     // Register 7 is 0 here: with the protocol it becomes the base of its table.
@@ -380,5 +387,4 @@ fn take(asm: &mut Assembler, features: Features) {
     asm.place(passed);
 }
 
-const _: () =
-    assert!(layout::event::PROGRAM as usize + layout::PROGRAM_LENGTH <= layout::EVENT_LENGTH);
+const _: () = assert!(event::PROGRAM as usize + PROGRAM_LENGTH <= EVENT_LENGTH);

@@ -66,6 +66,12 @@ impl Hook {
         }
     }
 
+    /// Whether its program is attached as long as anything is reserved. The others are for the
+    /// moments in which ports are being reserved.
+    pub const fn lasts(self) -> bool {
+        !matches!(self, Self::AfterBind4 | Self::AfterBind6)
+    }
+
     /// The hooks that programs with these features are for, in the order to attach them in.
     ///
     /// Those that deny come after the one that frees, so that nothing is counted that is not freed.

@@ -10,7 +10,7 @@ use super::super::TABLE;
 use super::super::asm::{Assembler, Helper, Label};
 use super::super::features::Features;
 use super::super::instruction::{Condition, Operation, Register, Width};
-use super::super::layout::{EVENT_LENGTH, PROGRAM_LENGTH, event, row};
+use super::super::layout::{EVENT_LENGTH, event, row};
 use super::super::maps::Map;
 use Register::{R0, R1, R2, R3, R4, R6, R7, R9, Stack};
 
@@ -37,9 +37,12 @@ const IPPROTO_UDP: i32 = 17;
 const REPORTS: i32 = 10;
 const SECOND: i32 = 1_000_000_000;
 
-/// Keeps the context in register 6 and leaves for sockets of other network namespaces.
-pub(super) fn enter(asm: &mut Assembler, cookie: u64, leave: Label) {
-    asm.copy(R6, R1);
+/// Leaves for sockets of other network namespaces.
+///
+/// This comes behind the look at the port's owner, which is cheaper than the call, and is all that
+/// most binds see of the guard.
+pub(super) fn own_namespace(asm: &mut Assembler, cookie: u64, leave: Label) {
+    asm.copy(R1, R6);
     asm.call(Helper::NetworkCookie);
     asm.constant_64(R1, cookie);
     asm.jump_if_register(R0, Condition::NotEqual, R1, leave);
@@ -133,15 +136,12 @@ pub(super) fn clear_event(asm: &mut Assembler) {
     }
 }
 
-/// Fills in who the caller is, where the kernel tells.
+/// Fills in the caller's process and user, where the kernel tells.
 pub(super) fn caller(asm: &mut Assembler, features: Features) {
     if features.contains(Features::CALLER) {
         asm.call(Helper::CurrentProcess);
         asm.compute_constant(Operation::ShiftRight, R0, 32);
         asm.store(Width::Word, Stack, place::EVENT + event::PROCESS, R0);
-        asm.stack_address(R1, place::EVENT + event::PROGRAM);
-        asm.constant(R2, PROGRAM_LENGTH as i32);
-        asm.call(Helper::CurrentName);
     }
     asm.call(Helper::CurrentUser);
     asm.store(Width::Word, Stack, place::EVENT + event::USER, R0);

@@ -15,7 +15,7 @@ use Register::{R0, R1, R2, R3, R4, R6, Stack};
 const WRITE: i16 = 0;
 
 const NAME: &[u8; 32] = b"net/ipv4/ip_local_reserved_ports";
-/// Room for the name, the zero byte behind it, and what makes it a multiple of 8.
+/// Room for the name, the zero byte behind it, and what makes it a multiple of 8: within an event.
 const ROOM: i16 = 40;
 /// The name stands where the event does later.
 const BUFFER: i16 = place::EVENT;
@@ -29,6 +29,8 @@ pub(super) fn assemble(features: Features) -> Program {
     asm.load(Width::Word, R1, R6, WRITE);
     asm.jump_if(R1, Condition::Equal, 0, leave);
 
+    // Without CAP_PERFMON the kernel wants to see every byte written that it may read.
+    steps::clear_event(&mut asm);
     asm.copy(R1, R6);
     asm.stack_address(R2, BUFFER);
     asm.constant(R3, ROOM.into());
