@@ -144,6 +144,7 @@ fn moved_to_another_namespace() {
     eventually("the client to go with its interface", || host.client("eth0").is_none());
     eventually("name servers gone", || !host.resolver_file().contains("nameserver"));
     assert!(host.daemon_lives());
+    assert!(!host.log().contains("somebody removed"), "nobody is blamed: {}", host.log());
     away.move_to("eth0", &host.namespace).unwrap();
     host.namespace.set_up("eth0").unwrap();
     host.wait_bound();

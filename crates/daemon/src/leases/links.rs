@@ -5,6 +5,9 @@ use std::io;
 
 use dhcp::v4::{Command, CommandId, Input};
 use engine::{Engine as _, Instant};
+use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketType, socket};
 use wire::HardwareAddress;
 
 use super::Leases;
@@ -317,7 +320,9 @@ impl Leases {
     fn on_address_gone(&mut self, row: AddressRow) {
         let now = clock::now();
         let Some(interface) = self.interfaces.get(&row.interface) else { return };
-        if interface.installed.expects(row.address, now) {
+        // An interface that goes, be it to another namespace, is out of the list before its addresses
+        // go, and told to be gone a while after them.
+        if interface.installed.expects(row.address, now) && exists(row.interface) {
             tracing::warn!("{}: somebody removed {}", self.name(row.interface), row.address);
             self.tell(row.interface, Input::AddressRemoved(row.address));
         }
@@ -331,7 +336,7 @@ impl Leases {
         // The kernel takes the routes of an address that runs out along with it.
         let now = clock::now();
         let lives = installed.addresses.iter().any(|(address, _)| installed.expects(*address, now));
-        if ours && is_up && lives {
+        if ours && is_up && lives && exists(row.interface) {
             let route = row.route;
             tracing::warn!(
                 "{}: somebody removed the route to {}/{}",
@@ -349,4 +354,11 @@ impl Leases {
             .get(&index)
             .map_or_else(|| format!("interface {index}"), |link| link.name.clone())
     }
+}
+
+/// Whether there is an interface of this index, as the kernel knows it at this moment.
+fn exists(ifindex: u32) -> bool {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    // Without an answer it is taken for there.
+    !socket.is_ok_and(|socket| index_to_name(&socket, ifindex) == Err(Errno::NODEV))
 }
