@@ -412,6 +412,11 @@ fn a_monitor_follows_and_the_cache_has_what_was_acknowledged() {
     });
     ip(&namespace, "route add 203.0.113.64/26 via 192.0.2.254");
     next("the route", &|change| change["route"]["destination"] == "203.0.113.64/26");
+    let routes = rows(&daemon, "ListRoutes", json!({"family": "ipv4"}));
+    let of = |destination: &str| routes.iter().find(|row| row["destination"] == destination);
+    assert!(of("203.0.113.64/26").unwrap()["age"].as_u64().is_some_and(|age| age < 60));
+    // Older than the daemon's knowledge.
+    assert!(of("192.0.2.0/24").unwrap()["age"].is_null());
 }
 
 #[test]

@@ -57,8 +57,8 @@ pub struct Route {
     pub initial_receive_window: Option<u32>,
     /// Seconds it remains valid; `None` for ever.
     pub valid_lifetime: Option<u32>,
-    /// Seconds since it was last changed, where a [`Watch`](crate::Watch) saw that. Linux itself
-    /// does not know.
+    /// Seconds since it was last changed, where somebody saw that: see
+    /// [`Cache::route_age`](crate::Cache::route_age). Linux itself does not know.
     pub age: Option<u32>,
 }
 

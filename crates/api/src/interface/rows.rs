@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tables::{
@@ -54,6 +56,11 @@ pub trait TableRow: tables::Row + Serialize + DeserializeOwned + Send + Sync + '
     /// Takes out what is not kept up to date by notifications.
     fn strip(&mut self) {}
 
+    /// Adds what a cache knows besides its rows.
+    fn complete(&mut self, cache: &Cache) {
+        let _ = cache;
+    }
+
     /// Of the members of this row that changed, those that do not go on by themselves.
     fn told(&self, members: &[&'static str]) -> Vec<&'static str> {
         let told = |member: &&&str| self.weight(self, member) != Weight::Running;
@@ -73,7 +80,8 @@ pub trait Listing: Method<Reply = Rows<Self::Row>, Error = super::Error> {
 macro_rules! table {
     (
         $row:ident in $table:ident as $member:ident,
-        read $read:expr, cached $cached:ident, wanted $wanted:expr $(, strip $strip:expr)?
+        read $read:expr, cached $cached:ident, wanted $wanted:expr
+        $(, strip $strip:expr)? $(, complete $complete:expr)?
     ) => {
         impl TableRow for $row {
             const TABLE: Table = Table::$table;
@@ -99,6 +107,11 @@ macro_rules! table {
             $(fn strip(&mut self) {
                 let strip: fn(&mut Self) = $strip;
                 strip(self);
+            })?
+
+            $(fn complete(&mut self, cache: &Cache) {
+                let complete: fn(&mut Self, &Cache) = $complete;
+                complete(self, cache);
             })?
         }
     };
@@ -145,7 +158,8 @@ table!(
             filter.interface.is_none() || names.into_iter().any(|name| filter.names(name))
         };
         filter.family().includes(row.family) && leads_there()
-    }
+    },
+    complete |row, cache| row.age = cache.route_age(&tables::Row::key(row), Instant::now())
 );
 table!(
     Neighbor in Neighbor as neighbor,

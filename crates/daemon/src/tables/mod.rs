@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use api::interface::{Change, Error, Filter, Listing, Local, Monitor, Table, TableRow, tables};
 use api::server::TableSubscription;
-use tables::{Subscription, Tables};
+use tables::{Cache, Subscription, Tables};
 use tokio::sync::{broadcast, oneshot};
 
 use follower::{Follower, Request, View};
@@ -59,7 +59,7 @@ impl Served {
         let kept = self.look(group_of(L::Row::TABLE), Duration::ZERO, move |view| {
             let is_kept = view.cache.follows(tables::Table::from(L::Row::TABLE));
             let rows = L::Row::cached(view.cache).filter(|row| row.is_wanted(&wanted));
-            is_kept.then(|| rows.map(stripped).collect())
+            is_kept.then(|| rows.map(|row| stripped(row, view.cache)).collect())
         });
         match kept.await {
             Ok(Some(rows)) => Ok(rows),
@@ -166,9 +166,11 @@ async fn read<R: TableRow>(filter: Filter) -> Result<Vec<R>, Error> {
     .await
 }
 
-fn stripped<R: TableRow>(row: &R) -> R {
+/// What a list says of a row that is kept.
+fn stripped<R: TableRow>(row: &R, cache: &Cache) -> R {
     let mut row = row.clone();
     row.strip();
+    row.complete(cache);
     row
 }
 

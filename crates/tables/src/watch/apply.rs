@@ -92,7 +92,7 @@ impl Cache {
                 }
             }
             for route in routes {
-                self.routes.put(route, &mut self.changes);
+                self.put_route(route);
             }
             return;
         }
@@ -122,6 +122,9 @@ impl Cache {
             return;
         }
         purge!(neighbors, |row| row.ifindex == ifindex);
+        self.routes_changed_at.retain(|key, _| {
+            key.ways.is_empty() || key.ways.iter().any(|(way, _)| *way != Some(ifindex))
+        });
         purge!(routes, |row| row.interfaces().all(|way| way == ifindex)
             && !row.next_hops.is_empty());
         purge!(anycast, |row| row.ifindex == ifindex);
@@ -249,7 +252,25 @@ impl Cache {
                 self.stale_routes.extend(ways(&route));
             }
         }
+        self.put_route(route);
+    }
+
+    /// Adds or replaces a route, and notes when.
+    pub(super) fn put_route(&mut self, route: Route) {
+        let told = self.changes.len();
+        let key = route.key();
         self.routes.put(route, &mut self.changes);
+        if self.changes.len() > told
+            && let Some(now) = self.now
+        {
+            self.routes_changed_at.insert(key, now);
+        }
+    }
+
+    /// Removes a route; returns whether it was there.
+    pub(super) fn remove_route(&mut self, key: &RouteKey) -> bool {
+        self.routes_changed_at.remove(key);
+        self.routes.remove(key, &mut self.changes)
     }
 
     pub(super) fn route_gone(&mut self, view: &RouteView<'_>) {
@@ -258,7 +279,7 @@ impl Cache {
         }
         let route = Route::new(view, &self.directory);
         let key = route.key();
-        if !self.routes.remove(&key, &mut self.changes) && route.protocol.0 != RTPROT_KERNEL {
+        if !self.remove_route(&key) && route.protocol.0 != RTPROT_KERNEL {
             // One way of several.
             let rivals: Vec<u32> = self.rivals(&key).flat_map(ways).collect();
             self.stale_routes.extend(rivals);

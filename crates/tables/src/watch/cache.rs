@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use netlink::address::Address;
 use netlink::kernel::RTM_F_CLONED;
@@ -61,6 +62,9 @@ pub struct Cache {
     pub(super) early: BTreeMap<u32, Vec<(Presence, Address)>>,
     /// The routes of one interface, while they are read.
     pub(super) partial: Vec<Route>,
+    /// When routes that changed since the table was read did so last.
+    pub(super) routes_changed_at: BTreeMap<RouteKey, Instant>,
+    pub(super) now: Option<Instant>,
     pub(super) changes: VecDeque<Change>,
     /// The tables read anew have yet to tell how they differ from what they were, after `changes`.
     pub(super) telling: bool,
@@ -143,6 +147,8 @@ impl Cache {
             stale_routes: BTreeSet::new(),
             early: BTreeMap::new(),
             partial: Vec::new(),
+            routes_changed_at: BTreeMap::new(),
+            now: None,
             changes: VecDeque::new(),
             telling: false,
             untold: Vec::new(),
@@ -166,6 +172,21 @@ impl Cache {
     #[must_use]
     pub fn follows(&self, table: Table) -> bool {
         self.subscription.includes(table) && !self.untold.contains(&table)
+    }
+
+    /// Sets the time at which the kernel says what is handed over next.
+    pub fn set_time(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
+    /// How long ago a route was last changed, in seconds, if that was seen. Linux itself does not
+    /// know, and the rows do not say it: they would change every second.
+    #[must_use]
+    pub fn route_age(&self, key: &RouteKey, now: Instant) -> Option<u32> {
+        let changed_at = self.routes_changed_at.get(key)?;
+        Some(
+            u32::try_from(now.saturating_duration_since(*changed_at).as_secs()).unwrap_or(u32::MAX),
+        )
     }
 
     /// Takes what the kernel says, in order: notifications, and the rows of answers.
@@ -282,13 +303,18 @@ impl Cache {
                     .filter(|key| !present.contains(key))
                     .collect();
                 for key in gone {
-                    self.routes.remove(&key, &mut self.changes);
+                    self.remove_route(&key);
                 }
                 for route in routes {
-                    self.routes.put(route, &mut self.changes);
+                    self.put_route(route);
                 }
             }
-            read => self.reads.retain(|other| *other != read),
+            read => {
+                if read == Read::Routes {
+                    self.routes_changed_at.retain(|key, _| self.routes.get(key).is_some());
+                }
+                self.reads.retain(|other| *other != read);
+            }
         }
     }
 

@@ -155,7 +155,11 @@ impl<T: Transport> Watch<T> {
             }
             let left = deadline_at.map(|at| at.saturating_duration_since(Instant::now()));
             let cache = &mut self.cache;
-            if !self.monitor.receive(left, |event| cache.handle(event))? {
+            let heard = |event: Event<'_>| {
+                cache.set_time(Instant::now());
+                cache.handle(event);
+            };
+            if !self.monitor.receive(left, heard)? {
                 return Ok(None);
             }
             self.process()?;
@@ -175,6 +179,7 @@ impl<T: Transport> Watch<T> {
 
     /// Takes all notifications there are.
     fn drain(&mut self) -> io::Result<()> {
+        self.cache.set_time(Instant::now());
         let cache = &mut self.cache;
         for _ in 0..BATCH {
             if !self.monitor.receive(Some(Duration::ZERO), |event| cache.handle(event))? {

@@ -201,6 +201,32 @@ fn a_subscriber_sees_everything() {
 }
 
 #[test]
+fn ages_of_routes_are_known_where_a_change_was_seen() {
+    in_namespace("ages_of_routes_are_known_where_a_change_was_seen", |_| {
+        ip_do("link add one type veth peer name two");
+        ip_do("link set one up");
+        ip_do("route add 198.51.100.0/24 dev one");
+        let mut watch = Watch::open(Subscription::to([Table::Route])).unwrap();
+        while watch.poll_change().is_some() {}
+        ip_do("route add 203.0.113.0/24 dev one");
+        let mut added = false;
+        while !added {
+            let change = watch.wait(Some(Duration::from_secs(10))).unwrap();
+            let Some(Change::Route(delta)) = change else { panic!("{change:?}") };
+            added = delta.row().destination.to_string() == "203.0.113.0/24";
+        }
+        let later = Instant::now() + Duration::from_secs(100);
+        let age = |watch: &Watch, destination: &str| {
+            let mut routes = watch.cache().routes();
+            let row = routes.find(|row| row.destination.to_string() == destination).unwrap();
+            watch.cache().route_age(&row.key(), later)
+        };
+        assert_eq!(age(&watch, "198.51.100.0/24"), None);
+        assert!((100..110).contains(&age(&watch, "203.0.113.0/24").unwrap()));
+    });
+}
+
+#[test]
 fn changes_say_what_changed() {
     in_namespace("changes_say_what_changed", |_| {
         ip_do("link add one type veth peer name two");
