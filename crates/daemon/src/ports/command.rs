@@ -493,6 +493,12 @@ impl Ports {
             ports,
             is_reserved: call.reserved.unwrap_or(false),
             reservations: self.manager.reservations().map(of).collect(),
+            // A descriptor of its own: the guard may be taken off meanwhile.
+            sockets: self
+                .enforcing
+                .as_ref()
+                .and_then(|enforcing| enforcing.guard.as_ref())
+                .and_then(|guard| guard.sockets().try_clone_to_owned().ok()),
         };
         let holders = self.holders.clone();
         tokio::task::spawn_blocking(move || {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use netlink::inet_diag::{self, InetSocket, Query, State, States};
 use netlink::{Connection, Error, Family, Reason};
-use ports::{Block, Protocol};
+use ports::{Block, Protocol, guard};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use sys::netlink::Socket;
@@ -63,15 +63,19 @@ impl Scanner {
     /// All sockets with a local port of the range, by port. Both protocols unless one is named.
     ///
     /// The tables change while they are read: what comes or goes meanwhile may be there or not.
+    ///
+    /// With the guard's map of sockets each comes with its [`state`](Holder::guarded) there, which
+    /// takes `CAP_BPF`.
     pub fn holders(
         &mut self,
         protocol: Option<Protocol>,
         ports: RangeInclusive<u16>,
+        sockets: Option<BorrowedFd<'_>>,
     ) -> Result<Vec<Holder>, Error> {
         let mut holders = Vec::new();
         for each in [Protocol::Tcp, Protocol::Udp] {
             if protocol.is_none_or(|protocol| protocol == each) {
-                self.list(each, States::ALL, &ports, &mut holders)?;
+                self.list(each, States::ALL, &ports, sockets, &mut holders)?;
             }
         }
         // Stable: IPv4 before IPv6, as they were read.
@@ -92,7 +96,7 @@ impl Scanner {
     ) -> Result<Option<Conflict>, Error> {
         let mut holders = Vec::new();
         if self.hidden != Hidden::All {
-            self.list(protocol, present(), &block.ports(), &mut holders)?;
+            self.list(protocol, present(), &block.ports(), None, &mut holders)?;
         }
         let listed = holders
             .into_iter()
@@ -111,7 +115,7 @@ impl Scanner {
     /// those of TCP sockets that are bound and nothing else.
     pub fn ports_in_use(&mut self, protocol: Protocol) -> Result<PortSet, Error> {
         let mut holders = Vec::new();
-        self.list(protocol, present(), &(0..=u16::MAX), &mut holders)?;
+        self.list(protocol, present(), &(0..=u16::MAX), None, &mut holders)?;
         let ports: BTreeSet<u16> = holders.iter().map(Holder::port).collect();
         Ok(ports.into_iter().map(|port| port..=port).collect())
     }
@@ -125,7 +129,7 @@ impl Scanner {
     /// Needs a kernel made with `INET_DIAG_DESTROY`.
     pub fn kill(&mut self, protocol: Protocol, block: Block) -> Result<u32, Error> {
         let mut holders = Vec::new();
-        self.list(protocol, present(), &block.ports(), &mut holders)?;
+        self.list(protocol, present(), &block.ports(), None, &mut holders)?;
         let requests: Vec<_> =
             holders.iter().map(|holder| holder.socket.destroy(diag(protocol))).collect();
         let mut killed = 0;
@@ -145,10 +149,14 @@ impl Scanner {
         protocol: Protocol,
         states: States,
         ports: &RangeInclusive<u16>,
+        sockets: Option<BorrowedFd<'_>>,
         holders: &mut Vec<Holder>,
     ) -> Result<(), Error> {
         for family in [Family::Ipv4, Family::Ipv6] {
-            let query = Query::new(diag(protocol), family).states(states).ports(ports.clone());
+            let mut query = Query::new(diag(protocol), family).states(states).ports(ports.clone());
+            if let Some(sockets) = sockets {
+                query = query.storage(sockets.as_raw_fd());
+            }
             let rows = self.connection.dump::<InetSocket>(&query.dump())?;
             holders.extend(rows.into_iter().map(|socket| Holder { protocol, socket }));
         }
@@ -171,7 +179,7 @@ impl Scanner {
         // Without one, which takes a host without a free port, what is hidden has to be assumed.
         let port = bound.as_ref().ok().and_then(|(port, _)| *port).unwrap_or(0);
         let mut found = Vec::new();
-        match self.list(Protocol::Tcp, States::BOUND, &(port..=port), &mut found) {
+        match self.list(Protocol::Tcp, States::BOUND, &(port..=port), None, &mut found) {
             Err(error) => {
                 tracing::info!("sockets are not listed: {error}");
                 Hidden::All
@@ -211,6 +219,17 @@ impl Holder {
     pub fn uid(&self) -> Option<u32> {
         let uid = self.socket.uid;
         (uid != 0 || self.socket.inode != 0).then_some(uid)
+    }
+
+    /// What the guard's programs know of it; nothing of a connection that was accepted, or of a
+    /// subflow of MPTCP.
+    pub fn guarded(&self) -> Option<guard::Socket> {
+        guard::Socket::from_bytes(&self.socket.storage?)
+    }
+
+    /// Whether it has its port from the socket that listens there.
+    pub fn is_connection(&self) -> bool {
+        !matches!(self.socket.state, State::LISTEN | State::CLOSED)
     }
 
     /// Whoever listens answers for a port.

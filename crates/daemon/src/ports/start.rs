@@ -16,6 +16,7 @@ use super::holders::Holders;
 use super::processes::Processes;
 use super::store::Records;
 use super::sysctl::Rechecks;
+use super::units::Units;
 use super::{EVENTS, Ports};
 use crate::access::Access;
 use crate::clock::Clock;
@@ -79,6 +80,7 @@ impl Prepared {
         for damage in found.damaged {
             problems.raise("ports", "read", damage);
         }
+        let cgroups = places.as_ref().ok().and_then(|places| places.cgroup_root().ok());
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
         let has_written = records.reserved_ports().exists();
 
@@ -108,7 +110,7 @@ impl Prepared {
             hands: Some(Hands::new(config.guard, places, network, records)),
             worker: None,
             enforcing: None,
-            holders: Holders::new(processes.clone()),
+            holders: Holders::new(processes.clone(), cgroups.map(Units::new)),
             processes,
             pending: HashMap::new(),
             last_command: 0,

@@ -9,7 +9,7 @@ mod state;
 
 use std::ops::RangeInclusive;
 
-pub use socket::InetSocket;
+pub use socket::{InetSocket, STORAGE};
 pub use state::{State, States};
 
 use crate::kernel::*;

@@ -12,6 +12,9 @@ const REQUEST: usize = 8 + ID;
 /// Bytes of a `struct inet_diag_msg`: four before the identity, twenty after it.
 const MESSAGE: usize = 4 + ID + 20;
 
+/// Bytes of [`InetSocket::storage`].
+pub const STORAGE: usize = 32;
+
 /// A socket with a port.
 ///
 /// Its protocol is the one that was asked for.
@@ -42,9 +45,9 @@ pub struct InetSocket {
     pub cgroup: Option<u64>,
     /// Whether an IPv6 socket leaves IPv4 to others; said of those that listen or are unconnected.
     pub is_ipv6_only: Option<bool>,
-    /// The first eight bytes of what the map given to [`Query::storage`](super::Query::storage)
-    /// holds for it.
-    pub storage: Option<u64>,
+    /// What the map given to [`Query::storage`](super::Query::storage) holds for it: the first
+    /// bytes of a longer value, zeroes after a shorter one.
+    pub storage: Option<[u8; STORAGE]>,
 }
 
 impl Row for InetSocket {
@@ -125,10 +128,14 @@ impl InetSocket {
     }
 }
 
-/// The first eight bytes of the first map's value, out of
+/// The first map's value, out of
 /// `INET_DIAG_SK_BPF_STORAGES { SK_DIAG_BPF_STORAGE { map id, value } }`.
-fn storage(storages: Attributes<'_>) -> Option<u64> {
-    storages.get(SK_DIAG_BPF_STORAGE)?.nested().get(SK_DIAG_BPF_STORAGE_MAP_VALUE)?.u64()
+fn storage(storages: Attributes<'_>) -> Option<[u8; STORAGE]> {
+    let storage = storages.get(SK_DIAG_BPF_STORAGE)?.nested();
+    let value = storage.get(SK_DIAG_BPF_STORAGE_MAP_VALUE)?.payload;
+    let mut bytes = [0; STORAGE];
+    bytes.iter_mut().zip(value).for_each(|(byte, value)| *byte = *value);
+    Some(bytes)
 }
 
 /// A `struct inet_diag_sockid`: ports and addresses in the network's order.
@@ -269,7 +276,7 @@ mod tests {
             send_queue: 128,
             cgroup: Some(42),
             is_ipv6_only: Some(true),
-            storage: Some(0x0707_0707_0707_0707),
+            storage: Some(std::array::from_fn(|index| if index < 24 { 7 } else { 0 })),
         };
         assert_eq!(row, expected);
         assert_eq!(row.family(), Family::Ipv6);

@@ -75,10 +75,10 @@ fn a_connection_that_is_over_is_in_nobodys_way() {
         drop(client);
         drop(listener);
         crate::testing::wait_until("the connection is over", || {
-            let holders = scanner.holders(Some(Protocol::Tcp), 5000..=5000).unwrap();
+            let holders = scanner.holders(Some(Protocol::Tcp), 5000..=5000, None).unwrap();
             holders.len() == 1 && holders[0].socket.state == State::TIME_WAIT
         });
-        let remembered = scanner.holders(None, 5000..=5000).unwrap()[0];
+        let remembered = scanner.holders(None, 5000..=5000, None).unwrap()[0];
         assert_eq!((remembered.inode(), remembered.uid()), (None, None));
         assert_eq!(every_way(scanner, Protocol::Tcp), [None; 3]);
     });
@@ -92,7 +92,7 @@ fn holders_come_by_port_with_their_state() {
         let _accepted = listener.accept().unwrap();
         let _idle = bound(Protocol::Tcp, "127.0.0.1:5000");
         let _udp = UdpSocket::bind("127.0.0.1:5000").unwrap();
-        let holders = scanner.holders(None, 5000..=5999).unwrap();
+        let holders = scanner.holders(None, 5000..=5999, None).unwrap();
         let shown: Vec<_> = holders
             .iter()
             .map(|holder| format!("{} {} {}", holder.protocol, holder.socket.local, holder.state()))
@@ -107,7 +107,7 @@ fn holders_come_by_port_with_their_state() {
             ]
         );
         assert!(holders.iter().all(|holder| holder.uid() == Some(0) && holder.inode().is_some()));
-        assert_eq!(scanner.holders(Some(Protocol::Udp), 0..=u16::MAX).unwrap().len(), 1);
+        assert_eq!(scanner.holders(Some(Protocol::Udp), 0..=u16::MAX, None).unwrap().len(), 1);
         let used = scanner.ports_in_use(Protocol::Tcp).unwrap();
         let own = client.local_addr().unwrap().port();
         assert!([5000, 5001, own].iter().all(|port| used.contains(*port)) && used.count() == 3);
