@@ -3,15 +3,25 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use ::lab::Error;
+use ::lab::{Error, Step};
+use serde::Serialize;
 
-use crate::arguments::Lab;
+use crate::arguments::{Global, Lab};
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::text::escaped;
 
 /// Runs the lab in this process, which is fit for nothing else afterwards.
-pub(crate) fn run(printer: &mut Printer, command: Lab) -> ExitCode {
+pub(crate) fn run(printer: &mut Printer, global: &Global, command: Lab) -> ExitCode {
+    printer.set_json(global.json);
+    let refused = match (global.timeout, global.json, command) {
+        (Some(_), ..) => Some("--timeout means nothing to the lab, whose waits are its own"),
+        (None, true, Lab::Shell) => Some("--json means nothing to a shell"),
+        _ => None,
+    };
+    if let Some(refused) = refused {
+        return printer.failure(Failure::new(Exit::Usage, refused)).into();
+    }
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => {
@@ -21,7 +31,7 @@ pub(crate) fn run(printer: &mut Printer, command: Lab) -> ExitCode {
     };
     let mut out = Telling { printer, failed: None };
     let result = match command {
-        Lab::Run => ::lab::run(&program, &mut out).map(|_| ExitCode::SUCCESS),
+        Lab::Run => ::lab::tell(&program, &mut |step| out.step(step)).map(|_| ExitCode::SUCCESS),
         Lab::Shell => ::lab::shell(&program, &mut out).map(|status| {
             // A shell's status is that of its last command; none if a signal ended it.
             let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -58,16 +68,37 @@ struct Telling<'a> {
     failed: Option<io::Error>,
 }
 
+/// A step, as JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    step: usize,
+    name: &'a str,
+    text: &'a str,
+}
+
+impl Telling<'_> {
+    fn step(&mut self, step: &Step<'_>) -> io::Result<()> {
+        let Step { number, name, text, .. } = *step;
+        let printed = match self.printer.is_json() {
+            true => self.printer.json(&Told { step: number, name, text }),
+            false => self.printer.print(&format!("{}\n", escaped(&step.to_string()))),
+        };
+        self.remember(printed)
+    }
+
+    fn remember(&mut self, printed: io::Result<()>) -> io::Result<()> {
+        printed.map_err(|error| {
+            let kind = error.kind();
+            self.failed = Some(error);
+            kind.into()
+        })
+    }
+}
+
 impl Write for Telling<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.printer.print(&String::from_utf8_lossy(bytes)) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                let kind = error.kind();
-                self.failed = Some(error);
-                Err(kind.into())
-            }
-        }
+        let printed = self.printer.print(&String::from_utf8_lossy(bytes));
+        self.remember(printed).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

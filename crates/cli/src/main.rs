@@ -51,7 +51,9 @@ fn main() -> ExitCode {
         Some(Command::Daemon(arguments::Daemon::Run { config, state_dir, log })) => {
             daemon::foreground(config, state_dir, global.socket, log)
         }
-        Some(Command::Lab { command }) => lab::run(&mut printer, command.unwrap_or_default()),
+        Some(Command::Lab { command }) => {
+            lab::run(&mut printer, &global, command.unwrap_or_default())
+        }
         command => {
             let mut session = Session::new(printer, global);
             match run(&mut session, command) {

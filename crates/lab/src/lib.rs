@@ -9,8 +9,8 @@
 //!   I/O. [`Capture`] records what passes an interface.
 //! - [`Process`] and [`Daemon`] run programs inside, [`StateDir`] holds their files, [`Mounts`] what
 //!   they pin in the kernel, [`Cgroup`] is a control group to run them in.
-//! - [`story`] is `iph lab`: it runs the daemon through a lease's life, and checks each step
-//!   against the kernel and the wire.
+//! - [`story`] is `iph lab`: it runs the daemon through a lease's life and a reservation's, and
+//!   checks each step against the kernel and the wire.
 //!
 //! Needs root, or a user namespace ([`become_root`]).
 
@@ -47,5 +47,5 @@ pub use namespace::{Namespace, become_root};
 pub use peer::{Peer, PeerConfig, PeerKind};
 pub use process::Process;
 pub use state::StateDir;
-pub use story::{Report, run, shell};
+pub use story::{Report, Step, run, shell, tell};
 pub use wait::{wait_for, wait_until};

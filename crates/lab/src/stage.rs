@@ -1,5 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use netlink::kernel::RTPROT_DHCP;
@@ -7,7 +8,7 @@ use sys::namespace::{self, Kinds};
 
 use crate::dhcp::{DhcpServer, ServerConfig};
 use crate::error::{Context as _, Error, Result};
-use crate::{Capture, Daemon, Lan, Namespace, Program, StateDir, become_root};
+use crate::{Capture, Daemon, Lan, Mounts, Namespace, Program, StateDir, become_root};
 
 /// The first server, which leases [`FIRST_POOL`].
 pub(crate) const FIRST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -57,7 +58,11 @@ impl Stage {
             .and_then(|()| sys::mount::tmpfs(Path::new("/run"), "mode=0755"))
             .context("a private /run")?;
         let lan = Lan::new()?;
-        let client = Namespace::without_ipv6()?;
+        let mut client = Namespace::without_ipv6()?;
+        // Where that is not to be had, the daemon says how it guards ports without.
+        if let Ok(mounts) = Mounts::new() {
+            client.set_mounts(Arc::new(mounts));
+        }
         lan.plug(&client, INTERFACE)?;
         Ok(Self {
             first: lan.host_at(FIRST, PREFIX_LENGTH)?,

@@ -1,10 +1,14 @@
-//! `iph lab`: the life of a lease, for real.
+//! `iph lab`: the life of a lease, and of a block of ports, for real.
 //!
 //! Each step is one line, and is printed only after it has been checked: against the answer of the
 //! daemon, the client's kernel, the servers' books and the packets on the wire.
 
-use std::io::Write;
+mod ports;
+
+use std::fmt;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime};
@@ -38,13 +42,38 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Tells the story: runs the daemon of `program` (`iph`) in a private network, and writes a line a
-/// step to `out`. The first step that does not hold is the error.
+/// A step that held.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Step<'a> {
+    /// Which, from 1.
+    pub number: usize,
+    /// What it is called.
+    pub name: &'a str,
+    /// What was seen.
+    pub text: &'a str,
+}
+
+/// A line.
+impl fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, name, text } = self;
+        write!(f, "{number:>2}  {name:<14} {text}")
+    }
+}
+
+/// [Tells](tell) the story with a line a step.
+pub fn run(program: &Path, out: &mut dyn Write) -> Result<Report> {
+    tell(program, &mut |step| writeln!(out, "{step}").and_then(|()| out.flush()))
+}
+
+/// Tells the story: runs the daemon of `program` (`iph`) in a private network, and hands each step
+/// out as it holds. The first that does not hold is the error.
 ///
 /// For the main thread of a process that does nothing else, as an ordinary user one that has no
 /// other thread yet: the process moves into namespaces of its own. Nothing is left of the network
 /// or of its files when the process ends, however it ends.
-pub fn run(program: &Path, out: &mut dyn Write) -> Result<Report> {
+pub fn tell(program: &Path, out: &mut Listener<'_>) -> Result<Report> {
     let start = Instant::now();
     let mut story = Story::begin(program, out)?;
     match story.tell() {
@@ -58,10 +87,13 @@ pub fn run(program: &Path, out: &mut dyn Write) -> Result<Report> {
     }
 }
 
+/// Hears each step.
+pub type Listener<'a> = dyn FnMut(&Step<'_>) -> io::Result<()> + 'a;
+
 /// Opens the user's shell on the client of the same network, with both servers at work and
 /// `IPHELPER_SOCKET` naming the daemon's socket, and returns how the shell ended.
 ///
-/// What is said of [`run`] holds here too. Programs left running in the background end with the
+/// What is said of [`tell`] holds here too. Programs left running in the background end with the
 /// shell.
 pub fn shell(program: &Path, out: &mut dyn Write) -> Result<ExitStatus> {
     let stage = Stage::build()?;
@@ -73,7 +105,7 @@ pub fn shell(program: &Path, out: &mut dyn Write) -> Result<ExitStatus> {
         "a private network: {INTERFACE} has no lease yet, DHCP servers at {FIRST} and {SECOND}\n\
          try: iph lease acquire {INTERFACE}; leave with exit"
     );
-    say(out, &hint)?;
+    writeln!(out, "{hint}").and_then(|()| out.flush()).context("output")?;
 
     // The first process of a process namespace takes all others with it when it ends.
     namespace::unshare(Kinds::PID).context("process namespace")?;
@@ -93,7 +125,7 @@ pub fn shell(program: &Path, out: &mut dyn Write) -> Result<ExitStatus> {
 }
 
 struct Story<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut Listener<'a>,
     steps: usize,
     stage: Stage,
     daemon: Daemon,
@@ -101,7 +133,7 @@ struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    fn begin(program: &Path, out: &'a mut dyn Write) -> Result<Self> {
+    fn begin(program: &Path, out: &'a mut Listener<'a>) -> Result<Self> {
         let stage = Stage::build()?;
         let before = stage.tables()?;
         let start = Instant::now();
@@ -131,6 +163,7 @@ impl<'a> Story<'a> {
         self.change_servers(&second)?;
         self.conflict(&second)?;
         self.give_back(&second)?;
+        self.ports()?;
         let after = self.stage.tables()?;
         check(after == self.before, || format!("something is left: {after}"))?;
         self.step("after", &format!("{after}, as before"))
@@ -293,7 +326,16 @@ impl<'a> Story<'a> {
     }
 
     fn call<M: api::Method>(&self, request: &M) -> Result<M::Reply> {
-        self.try_call(request)?.map_err(|error| Error::Story(format!("{}: {error}", M::NAME)))
+        self.call_with(request, &[])
+    }
+
+    fn call_with<M: api::Method>(
+        &self,
+        request: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<M::Reply> {
+        let reply = self.try_call_with(request, descriptors)?;
+        reply.map_err(|error| Error::Story(format!("{}: {error}", M::NAME)))
     }
 
     /// The daemon's answer, or the error it gave.
@@ -301,11 +343,19 @@ impl<'a> Story<'a> {
         &self,
         request: &M,
     ) -> Result<std::result::Result<M::Reply, M::Error>> {
+        self.try_call_with(request, &[])
+    }
+
+    fn try_call_with<M: api::Method>(
+        &self,
+        request: &M,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<std::result::Result<M::Reply, M::Error>> {
         let failed = |error: &dyn std::error::Error| Error::Story(format!("{}: {error}", M::NAME));
         let timeout = Some(Duration::from_secs(40));
         let mut client =
             Client::connect(self.daemon.socket(), timeout).map_err(|error| failed(&error))?;
-        match client.call(request) {
+        match client.call_with(request, descriptors) {
             Ok(reply) => Ok(Ok(reply)),
             Err(CallError::Method(error)) => Ok(Err(error)),
             Err(CallError::Client(error)) => Err(failed(&error)),
@@ -314,12 +364,8 @@ impl<'a> Story<'a> {
 
     fn step(&mut self, name: &str, text: &str) -> Result<()> {
         self.steps += 1;
-        say(self.out, &format!("{:>2}  {name:<14} {text}", self.steps))
+        (self.out)(&Step { number: self.steps, name, text }).context("output")
     }
-}
-
-fn say(out: &mut dyn Write, text: &str) -> Result<()> {
-    writeln!(out, "{text}").and_then(|()| out.flush()).context("output")
 }
 
 fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
