@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 
+use api::interface::tables::Tables;
 use api::{client, daemon, lease};
 use serde::Serialize;
 
@@ -162,12 +163,10 @@ impl Explained for daemon::Error {
 /// Which interfaces there are.
 fn present() -> String {
     const SHOWN: usize = 8;
-    let links = netlink::Connection::open()
-        .map_err(netlink::Error::from)
-        .and_then(|mut kernel| kernel.dump::<netlink::link::Link>(&netlink::link::dump()));
-    let mut names: Vec<_> = links.unwrap_or_default().iter().map(|l| l.name.to_string()).collect();
+    let rows = Tables::open().and_then(|mut kernel| kernel.interfaces()).unwrap_or_default();
+    let mut names: Vec<_> = rows.iter().map(|row| row.name.to_string()).collect();
     if names.len() > SHOWN || names.is_empty() {
-        return "`ip -brief link` lists the interfaces.".to_owned();
+        return "`iph interface list` lists the interfaces.".to_owned();
     }
     names.sort();
     format!("The interfaces here are {}.", names.join(", "))

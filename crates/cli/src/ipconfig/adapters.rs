@@ -1,22 +1,18 @@
 //! What there is to say about this host and its adapters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 
+use api::interface::tables::{
+    AdminStatus, DadState, Error, Family, Interface, InterfaceType, OperStatus, Route, Tables,
+    UnicastAddress,
+};
 use api::lease::Lease;
-use netlink::address::{Address, Role};
-use netlink::kernel::RT_TABLE_MAIN;
-use netlink::link::Link;
-use netlink::route::Route;
-use netlink::{Connection, Family, Name};
 use serde::Serialize;
 
-/// `ARPHRD_PPP`, linux/if_arp.h.
-const ARPHRD_PPP: u16 = 512;
-/// Tunnels of IPv4, IPv6, 6to4, GRE over IPv4 and over IPv6; and interfaces of IP alone.
-const ARPHRD_TUNNELS: [u16; 6] = [768, 769, 776, 778, 823, 65534];
+/// The table that packets are routed by unless a rule says otherwise (`RT_TABLE_MAIN`).
+const MAIN: u32 = 254;
 
 /// This host.
 #[derive(Debug)]
@@ -40,6 +36,8 @@ pub(super) struct Adapter {
     pub(super) connected: bool,
     pub(super) addresses: Vec<Unicast>,
     pub(super) gateways: Vec<IpAddr>,
+    /// The lease's; without one, those the host asks, where the adapter has a gateway.
+    pub(super) name_servers: Vec<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lease: Option<Lease>,
 }
@@ -77,17 +75,20 @@ pub(super) enum Status {
 
 impl Host {
     /// Reads the kernel's tables and joins them with the leases.
-    pub(super) fn read(leases: Vec<Lease>) -> Result<Self, netlink::Error> {
-        let mut kernel = Connection::open()?;
-        let links: Vec<Link> = kernel.dump(&netlink::link::dump())?;
-        let addresses: Vec<Address> =
-            kernel.dump(&netlink::address::dump(Family::Unspecified, None))?;
-        let routes: Vec<Route> =
-            kernel.dump(&netlink::route::dump(Family::Unspecified, None, None))?;
-        Ok(Self::join(&links, &addresses, &routes, leases))
+    pub(super) fn read(leases: Vec<Lease>) -> Result<Self, Error> {
+        let mut kernel = Tables::open()?;
+        let (interfaces, addresses) = kernel.interfaces_and_addresses(Family::Unspecified)?;
+        let routes = kernel.routes(Family::Unspecified)?;
+        Ok(Self::join(&interfaces, &addresses, &routes, leases, Resolver::read()))
     }
 
-    fn join(links: &[Link], addresses: &[Address], routes: &[Route], leases: Vec<Lease>) -> Self {
+    fn join(
+        interfaces: &[Interface],
+        addresses: &[UnicastAddress],
+        routes: &[Route],
+        leases: Vec<Lease>,
+        resolver: Resolver,
+    ) -> Self {
         let mut leases: BTreeMap<u32, Lease> =
             leases.into_iter().map(|lease| (lease.ifindex, lease)).collect();
         let mut search_domains = Vec::new();
@@ -95,23 +96,36 @@ impl Host {
             search_domains.extend(lease.domain_name.iter().chain(&lease.domain_search).cloned());
         }
         if search_domains.is_empty() {
-            search_domains = configured_search_domains();
+            search_domains = resolver.search_domains;
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         search_domains.retain(|domain| seen.insert(domain.clone()));
 
-        let mut links: Vec<_> = links.iter().filter(|link| !link.flags.is_loopback()).collect();
-        links.sort_by_key(|link| link.index);
-        let adapters = links.into_iter().map(|link| Adapter {
-            interface: link.name.to_string(),
-            ifindex: link.index,
-            kind: Kind::of(link),
-            description: description(link),
-            hardware_address: link.hardware_address.to_string(),
-            connected: link.flags.is_up() && link.flags.is_lower_up(),
-            addresses: addresses_of(link.index, addresses),
-            gateways: gateways_of(link.index, routes),
-            lease: leases.remove(&link.index),
+        let loopback = |row: &&Interface| row.interface_type == InterfaceType::LOOPBACK;
+        let mut rows: Vec<_> = interfaces.iter().filter(|row| !loopback(row)).collect();
+        rows.sort_by_key(|row| row.ifindex);
+        let adapters = rows.into_iter().map(|row| {
+            let lease = leases.remove(&row.ifindex);
+            let gateways = gateways_of(row.ifindex, routes);
+            let name_servers = match &lease {
+                Some(lease) if !lease.dns.is_empty() => lease.dns.clone(),
+                // What this host asks, by way of its routers as far as anybody knows.
+                _ if !gateways.is_empty() => resolver.name_servers.clone(),
+                _ => Vec::new(),
+            };
+            Adapter {
+                interface: row.name.to_string(),
+                ifindex: row.ifindex,
+                kind: Kind::of(row.interface_type),
+                description: description(row),
+                hardware_address: row.physical_address.to_string(),
+                connected: row.admin_status == AdminStatus::Up
+                    && matches!(row.oper_status, OperStatus::Up | OperStatus::Unknown),
+                addresses: addresses_of(row.ifindex, addresses),
+                gateways,
+                name_servers,
+                lease,
+            }
         });
         Self {
             name: sys::hostname::read()
@@ -126,45 +140,40 @@ impl Host {
 }
 
 impl Kind {
-    fn of(link: &Link) -> Self {
-        match link.hardware_type {
-            ARPHRD_PPP => Self::Ppp,
-            kind if ARPHRD_TUNNELS.contains(&kind) => Self::Tunnel,
-            1 if is_wireless(&link.name) => Self::Wireless,
-            1 => Self::Ethernet,
+    fn of(interface_type: InterfaceType) -> Self {
+        match interface_type {
+            InterfaceType::ETHERNET => Self::Ethernet,
+            InterfaceType::WIFI => Self::Wireless,
+            InterfaceType::TUNNEL => Self::Tunnel,
+            InterfaceType::PPP => Self::Ppp,
             _ => Self::Unknown,
         }
     }
 }
 
-fn is_wireless(name: &Name) -> bool {
-    Path::new("/sys/class/net").join(name.as_os_str()).join("phy80211").exists()
-}
-
 /// The alias somebody gave it, or what the kernel calls its driver or device.
-fn description(link: &Link) -> String {
-    let kind = link.kind.as_ref().map(|kind| format!("Linux {} interface", kind.display()));
-    let device = || match (&link.parent_bus, &link.parent_device) {
-        (Some(bus), Some(device)) => format!("{} device {}", bus.display(), device.display()),
+fn description(row: &Interface) -> String {
+    let kind = row.kind.as_ref().map(|kind| format!("Linux {kind} interface"));
+    let device = || match (&row.parent_bus, &row.parent_device) {
+        (Some(bus), Some(device)) => format!("{bus} device {device}"),
         _ => "Linux network interface".to_owned(),
     };
-    let alias = link.alias.as_ref().map(|alias| alias.to_string_lossy().into_owned());
-    alias.or(kind).unwrap_or_else(device)
+    row.alias.as_ref().map(ToString::to_string).or(kind).unwrap_or_else(device)
 }
 
-fn addresses_of(index: u32, addresses: &[Address]) -> Vec<Unicast> {
-    let ours = addresses.iter().filter(|row| row.interface == index && row.role == Role::Unicast);
+fn addresses_of(ifindex: u32, addresses: &[UnicastAddress]) -> Vec<Unicast> {
+    let ours = addresses.iter().filter(|row| row.ifindex == ifindex);
     let mut ours: Vec<_> = ours
         .map(|row| Unicast {
             address: row.address,
             prefix_length: row.prefix_length,
-            status: match row.flags {
-                flags if flags.is_duplicate() => Status::Duplicate,
-                flags if flags.is_tentative() => Status::Tentative,
-                flags if flags.is_deprecated() => Status::Deprecated,
-                _ => Status::Preferred,
+            status: match row.dad_state {
+                DadState::Duplicate => Status::Duplicate,
+                DadState::Tentative => Status::Tentative,
+                DadState::Deprecated => Status::Deprecated,
+                DadState::Preferred => Status::Preferred,
             },
-            temporary: row.address.is_ipv6() && row.flags.is_secondary(),
+            temporary: row.temporary,
         })
         .collect();
     // Windows' order: addresses of IPv6 before those of IPv4, link-local ones last among them.
@@ -175,25 +184,93 @@ fn addresses_of(index: u32, addresses: &[Address]) -> Vec<Unicast> {
     ours
 }
 
-fn gateways_of(index: u32, routes: &[Route]) -> Vec<IpAddr> {
-    let defaults =
-        routes.iter().filter(|route| route.destination.length == 0 && route.table == RT_TABLE_MAIN);
+fn gateways_of(ifindex: u32, routes: &[Route]) -> Vec<IpAddr> {
+    let defaults = routes.iter().filter(|row| row.destination.length == 0 && row.table == MAIN);
     let mut gateways: Vec<_> = defaults
-        .flat_map(|route| route.next_hops.iter().map(move |hop| (route.priority, hop)))
-        .filter(|(_, hop)| hop.interface == Some(index))
-        .filter_map(|(priority, hop)| Some((hop.gateway?, priority)))
+        .flat_map(|row| row.next_hops.iter().map(move |hop| (row.metric, hop)))
+        .filter(|(_, hop)| hop.ifindex == Some(ifindex))
+        .filter_map(|(metric, hop)| Some((hop.gateway?, metric)))
         .collect();
-    gateways.sort_by_key(|(gateway, priority)| (gateway.is_ipv4(), *priority));
+    gateways.sort_by_key(|(gateway, metric)| (gateway.is_ipv4(), *metric));
     gateways.dedup_by_key(|(gateway, _)| *gateway);
     gateways.into_iter().map(|(gateway, _)| gateway).collect()
 }
 
-/// What resolv.conf(5) has searched; the last line of either name counts.
-fn configured_search_domains() -> Vec<String> {
-    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let mut lines = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        matches!(words.next(), Some("search" | "domain")).then_some(words)
-    });
-    lines.next_back().into_iter().flatten().map(str::to_owned).collect()
+/// What resolv.conf(5) says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Resolver {
+    name_servers: Vec<IpAddr>,
+    search_domains: Vec<String>,
+}
+
+/// systemd-resolved's own address, behind which are those of this file.
+const STUB: &str = "127.0.0.53";
+const BEHIND_THE_STUB: &str = "/run/systemd/resolve/resolv.conf";
+
+impl Resolver {
+    fn read() -> Self {
+        let read = |path| Self::parse(&fs::read_to_string(path).unwrap_or_default());
+        let configured = read("/etc/resolv.conf");
+        let is_stub = |server: &IpAddr| server.to_string() == STUB;
+        match configured.name_servers.iter().any(is_stub) {
+            true => Self { name_servers: read(BEHIND_THE_STUB).name_servers, ..configured },
+            false => configured,
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut this = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                // The last line of either name counts.
+                Some("search" | "domain") => {
+                    this.search_domains = words.map(str::to_owned).collect();
+                }
+                // A zone may follow the address.
+                Some("nameserver") => {
+                    let address = words.next().and_then(|word| word.split('%').next());
+                    this.name_servers.extend(address.and_then(|word| word.parse::<IpAddr>().ok()));
+                }
+                _ => {}
+            }
+        }
+        this
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_resolver_is_read_as_the_libc_reads_it() {
+        let text = "# a comment\nsearch old.example\nnameserver 192.0.2.53\n\
+                    nameserver fe80::1%eth0\nnameserver nonsense\nsearch example.org example.net\n";
+        let expected = Resolver {
+            name_servers: vec!["192.0.2.53".parse().unwrap(), "fe80::1".parse().unwrap()],
+            search_domains: vec!["example.org".into(), "example.net".into()],
+        };
+        assert_eq!(Resolver::parse(text), expected);
+        assert_eq!(Resolver::parse(""), Resolver::default());
+    }
+
+    #[test]
+    fn an_adapter_without_a_lease_is_what_the_kernel_and_the_resolver_say() {
+        let Ok(mut kernel) = Tables::open() else {
+            eprintln!("SKIPPED: an_adapter_without_a_lease: no rtnetlink here");
+            return;
+        };
+        let (interfaces, addresses) = kernel.interfaces_and_addresses(Family::Unspecified).unwrap();
+        let routes = kernel.routes(Family::Unspecified).unwrap();
+        let resolver =
+            Resolver { name_servers: vec!["192.0.2.53".parse().unwrap()], ..Resolver::default() };
+        let host = Host::join(&interfaces, &addresses, &routes, Vec::new(), resolver);
+        assert!(host.adapters.iter().all(|adapter| adapter.interface != "lo"));
+        for adapter in &host.adapters {
+            let routed = !adapter.gateways.is_empty();
+            assert_eq!(!adapter.name_servers.is_empty(), routed, "{adapter:?}");
+            assert!(adapter.lease.is_none());
+        }
+    }
 }

@@ -103,8 +103,9 @@ impl Page {
             self.line("DHCPv6 IAID", iaid);
             self.line("DHCPv6 Client DUID", duid);
         }
-        if let Some(lease) = lease.filter(|lease| !lease.dns.is_empty()) {
-            self.lines("DNS Servers", lease.dns.clone());
+        if adapter.connected && !adapter.name_servers.is_empty() {
+            let scoped = |server: &IpAddr| scoped(*server, adapter.ifindex);
+            self.lines("DNS Servers", adapter.name_servers.iter().map(scoped).collect());
         }
         self.line("NetBIOS over Tcpip", "Disabled");
     }
@@ -225,6 +226,7 @@ mod tests {
                 unicast("169.254.3.4", 16),
             ],
             gateways: vec!["fe80::ff".parse().unwrap(), "192.0.2.1".parse().unwrap()],
+            name_servers: sample().dns,
             lease: Some(sample()),
         };
         let unplugged = Adapter {
@@ -236,6 +238,7 @@ mod tests {
             connected: false,
             addresses: Vec::new(),
             gateways: Vec::new(),
+            name_servers: Vec::new(),
             lease: None,
         };
         Host {

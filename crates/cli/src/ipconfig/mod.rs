@@ -66,6 +66,6 @@ fn show(session: &mut Session, all: bool) -> Result<(), Failure> {
     Ok(session.printer.print(&text)?)
 }
 
-fn unreadable(error: netlink::Error) -> Failure {
+fn unreadable(error: api::interface::tables::Error) -> Failure {
     Failure::new(Exit::Failed, format!("the kernel does not list its interfaces: {error}"))
 }

@@ -4,9 +4,9 @@ mod show;
 mod summary;
 mod watch;
 
-use std::net::IpAddr;
-
+use api::Method;
 use api::client::CallError;
+use api::interface::tables;
 use api::lease::{
     Acquire, AcquireReply, Error, Inform, Lease, List, Release, ReleaseReply, Renew, RenewReply,
     Via,
@@ -14,7 +14,7 @@ use api::lease::{
 
 pub(crate) use summary::{held_address, table};
 
-use crate::arguments;
+use crate::arguments::{self, Target};
 use crate::exit::Failure;
 use crate::hints::Explained as _;
 use crate::progress::Progress;
@@ -32,16 +32,39 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
         arguments::Lease::Show { interface, family } => {
             show(session, &List { interface: Some(interface), family: family.family() })
         }
-        arguments::Lease::Acquire(target) => acquire(session, target),
-        arguments::Lease::Renew(target) => renew(session, target),
-        arguments::Lease::Release(target) => release(session, target),
-        arguments::Lease::Inform { interface, address } => inform(session, interface, address),
+        arguments::Lease::Acquire(Target { interface, family }) => {
+            let (family, timeout) = (family.family(), session.timeout());
+            let call = Acquire { interface: interface.clone(), family, timeout };
+            let reply = wait(session, &interface, &call).map_err(not_acquired)?;
+            conclude(session, &reply, || acquired(&reply, &Clock::system()))
+        }
+        arguments::Lease::Renew(Target { interface, family }) => {
+            let (family, timeout) = (family.family(), session.timeout());
+            let call = Renew { interface: interface.clone(), family, timeout };
+            let reply = wait(session, &interface, &call)?;
+            conclude(session, &reply, || renewed(&reply, &Clock::system()))
+        }
+        arguments::Lease::Release(Target { interface, family }) => {
+            let (family, timeout) = (family.family(), session.timeout());
+            let call = Release { interface: interface.clone(), family, timeout };
+            let reply = wait(session, &interface, &call)?;
+            conclude(session, &reply, || released(&reply, &interface))
+        }
+        arguments::Lease::Inform { interface, address } => {
+            let timeout = session.timeout();
+            let call = Inform { interface: interface.clone(), address, timeout };
+            let reply = wait(session, &interface, &call)?;
+            let style = session.printer.style();
+            conclude(session, &reply, || {
+                show::render_parameters(&reply.lease, &Clock::system(), style)
+            })
+        }
         arguments::Lease::Watch { pattern } => watch::run(session, pattern),
     }
 }
 
 fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let leases = session.leases(asked)?;
+    let leases = session.leases(asked).map_err(unknown)?;
     if session.printer.is_json() {
         return print_all(session, &leases);
     }
@@ -56,7 +79,7 @@ fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
 }
 
 fn show(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let leases = session.leases(asked)?;
+    let leases = session.leases(asked).map_err(unknown)?;
     if session.printer.is_json() {
         return print_all(session, &leases);
     }
@@ -65,64 +88,42 @@ fn show(session: &mut Session, asked: &List) -> Result<(), Failure> {
     Ok(session.printer.print(&texts.join("\n"))?)
 }
 
-fn acquire(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
-    let call = Acquire {
-        family: target.family.family(),
-        timeout: session.timeout(),
-        interface: target.interface,
-    };
-    let reply = {
-        let _progress = Progress::start(session.socket(), &call.interface);
-        session.wait(&call).map_err(|error| match error {
-            CallError::Method(error @ Error::NotManaged { holder: None, .. }) => {
-                let failure = Failure::new(error.exit(), error.to_string());
-                let hint = "A loopback interface is never managed: no DHCP server is behind it.";
-                failure.hint(hint).object(serde_json::to_value(error).ok())
-            }
-            error => error.into(),
-        })?
-    };
-    conclude(session, &reply, || acquired(&reply, &Clock::system()))
+/// Calls a method that waits for a server, and tells meanwhile what is waited for.
+fn wait<M>(session: &Session, interface: &str, call: &M) -> Result<M::Reply, CallError<Error>>
+where
+    M: Method<Error = Error>,
+{
+    let _progress = Progress::start(session.socket(), interface);
+    session.wait(call)
 }
 
-fn renew(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
-    let call = Renew {
-        family: target.family.family(),
-        timeout: session.timeout(),
-        interface: target.interface,
-    };
-    let reply = {
-        let _progress = Progress::start(session.socket(), &call.interface);
-        session.wait(&call)?
-    };
-    conclude(session, &reply, || renewed(&reply, &Clock::system()))
+fn not_acquired(error: CallError<Error>) -> Failure {
+    match error {
+        CallError::Method(error @ Error::NotManaged { holder: None, .. }) => {
+            let failure = Failure::new(error.exit(), error.to_string());
+            let hint = "A loopback interface is never managed: no DHCP server is behind it.";
+            failure.hint(hint).object(serde_json::to_value(error).ok())
+        }
+        error => error.into(),
+    }
 }
 
-fn release(session: &mut Session, target: arguments::Target) -> Result<(), Failure> {
-    let call = Release {
-        family: target.family.family(),
-        timeout: session.timeout(),
-        interface: target.interface,
-    };
-    let reply = {
-        let _progress = Progress::start(session.socket(), &call.interface);
-        session.wait(&call)?
-    };
-    conclude(session, &reply, || released(&reply, &call.interface))
+/// An interface that is not managed may not be there at all.
+fn unknown(error: CallError<Error>) -> Failure {
+    match error {
+        CallError::Method(Error::NotManaged { interface, holder: None })
+            if !interface.contains(['*', '?']) && !exists(&interface) =>
+        {
+            crate::hints::method(&Error::NoSuchInterface { interface })
+        }
+        error => error.into(),
+    }
 }
 
-fn inform(
-    session: &mut Session,
-    interface: String,
-    address: Option<IpAddr>,
-) -> Result<(), Failure> {
-    let call = Inform { interface, address, timeout: session.timeout() };
-    let reply = {
-        let _progress = Progress::start(session.socket(), &call.interface);
-        session.wait(&call)?
-    };
-    let style = session.printer.style();
-    conclude(session, &reply, || show::render(&reply.lease, &Clock::system(), style))
+/// Whether there is an interface of that name, as far as the kernel says.
+fn exists(interface: &str) -> bool {
+    let found = tables::Tables::open().and_then(|mut kernel| kernel.ifindex(interface));
+    !matches!(found, Err(tables::Error::NotFound(_)))
 }
 
 /// Prints the outcome: the reply itself, or what `sentence` makes of it.

@@ -11,6 +11,15 @@ use crate::text::{Clock, escaped};
 
 /// A heading and one line for each thing known.
 pub(super) fn render(lease: &Lease, clock: &Clock, style: Style) -> String {
+    lines(lease, lease.address.is_some(), clock, style)
+}
+
+/// The same of parameters alone: the address is no server's, and nothing of it ends.
+pub(super) fn render_parameters(lease: &Lease, clock: &Clock, style: Style) -> String {
+    lines(lease, false, clock, style)
+}
+
+fn lines(lease: &Lease, leased: bool, clock: &Clock, style: Style) -> String {
     let mut text = format!(
         "{}  {}\n",
         style.heading(&escaped(&lease.interface)),
@@ -27,7 +36,7 @@ pub(super) fn render(lease: &Lease, clock: &Clock, style: Style) -> String {
     line("Link-local", lease.link_local.map(|address| format!("{address}/16")));
     line("Server", shown(lease.server));
     line("Obtained", moment(lease.obtained_at, clock));
-    if lease.address.is_some() {
+    if leased {
         line("Renews", moment(lease.renew_at, clock));
         line("Rebinds", moment(lease.rebind_at, clock));
         let expires = moment(lease.expires_at, clock).unwrap_or_else(|| "never".to_owned());
@@ -93,6 +102,16 @@ mod tests {
 ";
         let clock = Clock::fixed("2026-11-21T12:00:00Z");
         assert_eq!(render(&sample(), &clock, Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn parameters_alone_do_not_end() {
+        let clock = Clock::fixed("2026-11-21T12:00:00Z");
+        let informed = Lease { expires_at: None, ..sample() };
+        let text = render_parameters(&informed, &clock, Style::PLAIN);
+        assert!(text.contains("  Name servers  "), "{text}");
+        assert!(!text.contains("Expires") && !text.contains("Renews"), "{text}");
+        assert!(render(&informed, &clock, Style::PLAIN).contains("Expires            never"));
     }
 
     #[test]

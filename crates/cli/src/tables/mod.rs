@@ -142,9 +142,12 @@ pub(crate) fn neighbor(session: &mut Session, command: Neighbor) -> Result<(), F
             let timeout = session.timeout();
             let reply = perform(&interface::ResolveNeighbor { interface, address, timeout })?;
             conclude(session, &reply, |_| {
-                let link = reply.row.physical_address.map(|link| link.to_string());
                 let on = escaped(&reply.row.interface.to_string()).into_owned();
-                format!("{address} on {on} is {}.\n", link.unwrap_or_default())
+                let link = reply.row.physical_address.filter(|link| !link.is_empty());
+                match link {
+                    Some(link) => format!("{address} on {on} is {link}.\n"),
+                    None => format!("{address} on {on} needs no link address.\n"),
+                }
             })
         }
         Neighbor::Watch(asked) => watch::run(session, &asked, &[Table::Neighbor]),

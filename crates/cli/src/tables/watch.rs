@@ -23,11 +23,12 @@ pub(super) fn run(
     if asked.lifetimes {
         subscription = subscription.with_lifetimes();
     }
-    let mut watch = tables::Watch::open(subscription).map_err(super::failed)?;
+    let mut watch = tables::Watch::subscribe(subscription).map_err(super::failed)?;
+    patiently(|| watch.process())?;
     if !asked.initial {
-        while watch.poll_change().is_some() {}
+        watch.forget_changes();
     }
-    while let Some(change) = watch.wait(None).map_err(super::failed)? {
+    while let Some(change) = patiently(|| watch.wait(None))? {
         if session.printer.is_json() {
             let change = Change::try_from(change).ok().filter(|change| is_wanted(change, &filter));
             if let Some(change) = change {
@@ -38,6 +39,17 @@ pub(super) fn run(
         }
     }
     Ok(())
+}
+
+/// Tries for as long as the tables cannot be caught at rest, such as after ten thousand interfaces
+/// were made: whoever watches has time.
+fn patiently<R>(mut attempt: impl FnMut() -> Result<R, tables::Error>) -> Result<R, Failure> {
+    loop {
+        match attempt() {
+            Err(tables::Error::Inconsistent { .. }) => {}
+            outcome => return outcome.map_err(super::failed),
+        }
+    }
 }
 
 fn is_wanted(change: &Change, filter: &Filter) -> bool {

@@ -1,7 +1,6 @@
 //! A daemon that answers from a script, and the command that asks it.
 
 use std::io::Write;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::server::{Call, Connection, Request};
+use api::server::{Call, Connection, Descriptor, Request};
 use api::{daemon, lease, ports};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -58,7 +57,7 @@ pub(crate) struct Fake {
 }
 
 /// Answers a call, with the descriptors that came with it.
-type Script = dyn Fn(&Call, &[OwnedFd]) -> Answer + Send + Sync;
+type Script = dyn Fn(&Call, &[Descriptor]) -> Answer + Send + Sync;
 
 struct Shared {
     answer: Box<Script>,
@@ -73,7 +72,7 @@ impl Fake {
     }
 
     pub(crate) fn start_with(
-        answer: impl Fn(&Call, &[OwnedFd]) -> Answer + Send + Sync + 'static,
+        answer: impl Fn(&Call, &[Descriptor]) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
@@ -231,7 +230,10 @@ fn converse(mut stream: UnixStream, shared: &Shared) {
         let mut descriptors = Vec::new();
         match sys::fds::receive(&stream, &mut piece, &mut descriptors) {
             Ok(0) | Err(_) => break,
-            Ok(count) => connection.receive(&piece[..count], descriptors),
+            Ok(count) => {
+                let descriptors = descriptors.into_iter().map(Descriptor::from).collect();
+                connection.receive(&piece[..count], descriptors);
+            }
         }
     }
     if outstanding {

@@ -269,7 +269,10 @@ fn every_error_has_its_sentence_hint_and_status() {
     ] {
         let fake = refusing(error.clone());
         for verb in ["acquire", "renew", "release", "inform", "show", "list", "watch"] {
-            if matches!(error, Error::NotManaged { holder: None, .. }) && verb == "acquire" {
+            // These say more, in tests of their own.
+            if matches!(error, Error::NotManaged { holder: None, .. })
+                && matches!(verb, "acquire" | "show" | "list")
+            {
                 continue;
             }
             let said = fake.run(&format!("lease {verb} eth0")).failure(status);
@@ -284,6 +287,20 @@ fn every_error_has_its_sentence_hint_and_status() {
         assert_eq!(serde_json::from_value::<Error>(said.json().remove(0)).unwrap(), error);
         assert!(said.err.contains(sentence));
     }
+}
+
+#[test]
+fn what_is_not_there_is_told_from_what_is_not_managed() {
+    let fake =
+        |interface: &str| refusing(Error::NotManaged { interface: interface.into(), holder: None });
+    for line in ["lease show nothing0", "lease list nothing0"] {
+        let said = fake("nothing0").run(line).failure(1);
+        assert!(said.starts_with("Error: there is no interface nothing0\nHint: "), "{said}");
+    }
+    let said = fake("lo").run("lease show lo").failure(1);
+    assert!(said.starts_with("Error: lo is not managed\nHint: "), "{said}");
+    let said = fake("no*").run("lease show no*").failure(1);
+    assert!(said.starts_with("Error: no* is not managed\nHint: "), "{said}");
 }
 
 #[test]
