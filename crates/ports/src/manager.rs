@@ -28,6 +28,8 @@ pub struct Manager {
     pub(crate) waiting: VecDeque<Waiting>,
     /// Reservations that ended by themselves, and how.
     pub(crate) ending: VecDeque<(Id, Purpose)>,
+    /// Nobody has been told yet that what was on record is in force.
+    is_restoring: bool,
     /// What was on record has not been enforced yet.
     is_unenforced: bool,
     /// The same, at the next retry.
@@ -50,6 +52,7 @@ impl Manager {
             current: None,
             waiting: VecDeque::new(),
             ending: VecDeque::new(),
+            is_restoring: false,
             is_unenforced: false,
             enforce_again: false,
             is_behind: false,
@@ -180,6 +183,7 @@ impl Manager {
             }
         }
         self.is_unenforced = true;
+        self.is_restoring = true;
     }
 
     /// The guard's word that a socket is gone.
@@ -221,6 +225,10 @@ impl Manager {
             let owed = std::mem::take(&mut entry.owed);
             let steps = if entry.stage == Stage::InForce { &owed } else { END };
             return Some(Transaction::new(purpose, Some(id), steps));
+        }
+        // What had ended meanwhile is gone as well by now.
+        if std::mem::take(&mut self.is_restoring) {
+            self.tell(Event::Restored);
         }
         while let Some(Waiting { id, command }) = self.waiting.pop_front() {
             match self.begin(id, command) {

@@ -78,7 +78,8 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// What was on record is enforced, or could not be, which another event has told.
+    /// What was on record is enforced and what has ended meanwhile is removed, or could not be,
+    /// which another event has told.
     Restored,
     /// A persistent reservation was made.
     Created(Box<Reservation>),

@@ -171,7 +171,6 @@ impl Manager {
                 for id in ended {
                     self.on_closed(id);
                 }
-                self.tell(Event::Restored);
             }
             // Whatever makes, changes or ends one knows which.
             (_, None, _) => {}

@@ -268,7 +268,13 @@ impl Hands {
                 placeholders.enforce(reservations);
                 all_ended()
             }
-            Means::Nothing | Means::Unknown => all_ended(),
+            Means::Unknown => match &self.places {
+                Ok(places) => Guard::remove_pinned(places, self.network)
+                    .map_err(|error| host("an earlier guard", &error))
+                    .and_then(|()| all_ended()),
+                Err(_) => all_ended(),
+            },
+            Means::Nothing => all_ended(),
         }
     }
 

@@ -126,7 +126,9 @@ fn open(hands: &mut Hands, tell: &impl Fn(Told)) {
 
 fn needs_enforcement(effect: &Effect) -> bool {
     match effect {
-        Effect::Insert(_) | Effect::Admit(_) | Effect::Remove(_) | Effect::Enforce(_) => true,
+        // Nothing is loaded for the sake of removing it.
+        Effect::Enforce(reservations) => !reservations.is_empty(),
+        Effect::Insert(_) | Effect::Admit(_) | Effect::Remove(_) => true,
         Effect::Scan { .. } | Effect::Kill { .. } | Effect::Own { .. } => true,
         Effect::Exclude(_) | Effect::Survey { .. } | Effect::Persist(_) | Effect::Forget(_) => {
             false
