@@ -151,8 +151,11 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
     sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.pins());
+    let processes = reserved.processes();
     let reservations = reserved.start(&watched).map_err(kernel("random numbers"))?;
-    leases.start_workers(workers, folder, boot_id, &watched).map_err(kernel("threads"))?;
+    leases
+        .start_workers(workers, folder, boot_id, processes, &watched)
+        .map_err(kernel("threads"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,6 +10,7 @@ use api::server::Subscription;
 use dhcp::v4::{Command, CommandId, Failure, Input, Outcome};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::holder::Search;
 use super::{EVENTS, Leases};
 use crate::clock;
 use crate::config::{Config, ConfigError};
@@ -192,6 +193,11 @@ impl Leases {
                         self.hurry(index);
                         self.tell(index, Input::Command { id, command, deadline });
                     }
+                    Err(Error::NotManaged { interface, .. })
+                        if matches!(command, Asked::Renew | Asked::Release) =>
+                    {
+                        self.refuse_with_holder(interface, answer);
+                    }
                     Err(error) => _ = answer.send(Err(error)),
                 }
             }
@@ -266,7 +272,7 @@ impl Leases {
                     return Err(Error::NotManaged { interface: interface(), holder: None });
                 }
                 if command == Asked::Acquire {
-                    self.warn_of_holder(index);
+                    self.look_for_holder(index);
                 }
                 self.manage(index);
                 if let Some(known) = self.interfaces.get_mut(&index) {
@@ -283,8 +289,7 @@ impl Leases {
                 }
             }
             Asked::Renew | Asked::Release if !managed || leaving => {
-                let holder = self.holder(index);
-                return Err(Error::NotManaged { interface: interface(), holder });
+                return Err(Error::NotManaged { interface: interface(), holder: None });
             }
             _ => {}
         }
@@ -298,6 +303,20 @@ impl Leases {
             }
         };
         Ok((index, command))
+    }
+
+    /// Answers that an interface is not ours, and whose it seems to be.
+    fn refuse_with_holder(
+        &self,
+        interface: String,
+        answer: oneshot::Sender<Result<Completed, Error>>,
+    ) {
+        let link = self.links.values().find(|link| link.name == interface);
+        let search = link.map(|link| self.search_holder(link.index));
+        tokio::task::spawn_blocking(move || {
+            let holder = search.and_then(Search::run);
+            let _ = answer.send(Err(Error::NotManaged { interface, holder }));
+        });
     }
 
     /// Somebody waits for this interface: it is not the pacer's any more.

@@ -290,6 +290,7 @@ impl Leases {
                 self.on_stored(tag, &result);
                 self.finish(tag, result);
             }
+            Done::Holder(index, holder) => self.on_holder(index, &holder),
         }
     }
 

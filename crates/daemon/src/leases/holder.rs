@@ -1,16 +1,25 @@
 //! Who else manages an interface.
 //!
 //! A heuristic, and said to be one: an address with an end that is not ours came from another
-//! client, whose name is guessed from the programs that run. A client that gives its addresses no
-//! end, such as udhcpc, is recognised by its UDP socket on port 68 alone.
+//! client. A client that gives its addresses no end, such as udhcpc, is recognised by its UDP socket
+//! on port 68 alone. The client's name is that of the process that has such a socket, or else of a
+//! DHCP client that runs in this network namespace.
+//!
+//! Sockets and processes are looked at on a thread for blocking work: a host with many of them must
+//! not hold up the leases.
 
-use std::fs;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use super::Leases;
+use netlink::inet_diag::{InetSocket, Protocol, Query};
+use netlink::{Connection, Family};
+use tokio::sync::mpsc;
+
+use super::{Done, Leases};
+use crate::ports::processes::{Process, Processes};
 
 /// Programs that are DHCP clients, by the name the kernel has for them (at most 15 bytes).
-const CLIENTS: [&str; 8] = [
+const CLIENTS: &[&str] = &[
     "dhcpcd",
     "dhclient",
     "udhcpc",
@@ -20,26 +29,52 @@ const CLIENTS: [&str; 8] = [
     "wicked",
     "dhcpcanon",
 ];
-/// Processes looked at: a bound on the time this takes.
-const MOST_PROCESSES: usize = 4_096;
+/// Where DHCP clients listen (RFC 2131 section 4.1).
+const CLIENT_PORT: u16 = 68;
+
+/// What it takes to find out who manages an interface.
+#[derive(Debug)]
+pub(super) struct Search {
+    interface: u32,
+    /// An address of the interface that has an end and is not ours.
+    leased: Option<Ipv4Addr>,
+    processes: Option<Processes>,
+}
+
+/// What the leases need for it.
+#[derive(Debug)]
+pub(super) struct Finder {
+    processes: Option<Processes>,
+    done: mpsc::UnboundedSender<Done>,
+}
 
 impl Leases {
-    /// Another DHCP client that seems to manage the interface.
-    pub(super) fn holder(&self, index: u32) -> Option<String> {
-        let leased =
-            self.foreign.get(&index).and_then(|rows| rows.iter().find(|row| row.is_dynamic));
-        match leased {
-            Some(row) => {
-                let who = running_client().unwrap_or("another DHCP client");
-                Some(format!("{who}, which leased {}", row.address))
-            }
-            None => somebody_listens().then(running_client).flatten().map(str::to_owned),
+    /// Prepares to find another DHCP client that seems to manage the interface.
+    pub(super) fn search_holder(&self, index: u32) -> Search {
+        let leased = self.foreign.get(&index).into_iter().flatten().find(|row| row.is_dynamic);
+        Search {
+            interface: index,
+            leased: leased.map(|row| row.address),
+            processes: self.finder.as_ref().and_then(|finder| finder.processes.clone()),
         }
     }
 
-    /// Says so when somebody else seems to manage an interface that we were told to manage.
-    pub(super) fn warn_of_holder(&mut self, index: u32) {
-        if let Some(holder) = self.holder(index) {
+    /// Has it found out whether somebody else seems to manage an interface that we were told to
+    /// manage; [`on_holder`](Self::on_holder) takes the answer.
+    pub(super) fn look_for_holder(&self, index: u32) {
+        let Some(finder) = &self.finder else { return };
+        let (search, done) = (self.search_holder(index), finder.done.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Some(holder) = search.run() {
+                let _ = done.send(Done::Holder(index, holder));
+            }
+        });
+    }
+
+    /// Somebody else seems to manage an interface that we were told to manage.
+    pub(super) fn on_holder(&mut self, index: u32, holder: &str) {
+        // It may be gone or given up by now.
+        if self.interfaces.contains_key(&index) {
             let name = self.name(index);
             let text = format!(
                 "managed by {holder}, as it seems: two clients on one interface disturb each other"
@@ -55,43 +90,99 @@ impl Leases {
     }
 }
 
-/// A DHCP client among the running programs.
-fn running_client() -> Option<&'static str> {
-    let processes = fs::read_dir("/proc").ok()?;
-    processes
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
-        .take(MOST_PROCESSES)
-        .find_map(|entry| {
-            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-            CLIENTS.iter().find(|client| **client == name.trim_end()).copied()
-        })
+impl Finder {
+    pub(super) fn new(processes: Option<Processes>, done: mpsc::UnboundedSender<Done>) -> Self {
+        Self { processes, done }
+    }
 }
 
-/// Whether somebody has a UDP socket on port 68. Ours exist only while a lease is being extended.
-fn somebody_listens() -> bool {
-    let table = fs::read_to_string("/proc/self/net/udp").unwrap_or_default();
-    has_port_68(&table)
+impl Search {
+    /// Finds it. Blocks.
+    pub(super) fn run(self) -> Option<String> {
+        let listeners = listeners(self.interface);
+        let owners =
+            self.processes.as_ref().filter(|_| !listeners.is_empty()).and_then(|processes| {
+                processes.of_sockets(listeners.iter().copied().collect()).blocking_recv().ok()
+            });
+        let found = foreign_client(&listeners, &owners.unwrap_or_default(), std::process::id());
+        let running = || self.processes.as_ref()?.running(CLIENTS).blocking_recv().ok().flatten();
+        match (self.leased, found) {
+            (Some(address), found) => {
+                let who = found.flatten().or_else(running).unwrap_or("another DHCP client");
+                Some(format!("{who}, which leased {address}"))
+            }
+            (None, Some(name)) => name.or_else(running).map(str::to_owned),
+            (None, None) => None,
+        }
+    }
 }
 
-fn has_port_68(table: &str) -> bool {
-    table.lines().skip(1).any(|line| {
-        let local = line.split_whitespace().nth(1).unwrap_or_default();
-        local.ends_with(":0044")
-    })
+/// The inodes of UDP sockets on port 68 that serve an interface.
+fn listeners(interface: u32) -> Vec<u32> {
+    let query = Query::new(Protocol::Udp, Family::Ipv4).ports(CLIENT_PORT..=CLIENT_PORT);
+    let sockets = Connection::open_sock_diag()
+        .map_err(netlink::Error::Io)
+        .and_then(|mut connection| connection.dump::<InetSocket>(&query.dump()));
+    let sockets = sockets.unwrap_or_else(|error| {
+        tracing::debug!("the list of sockets: {error}");
+        Vec::new()
+    });
+    let serves = |socket: &&InetSocket| [0, interface].contains(&socket.interface);
+    sockets.iter().filter(serves).map(|socket| socket.inode).collect()
+}
+
+/// Whether somebody else listens, and who if it is a DHCP client by its name. Sockets of our own,
+/// which are there while a lease is being extended, do not count; our own are always found.
+fn foreign_client(
+    listeners: &[u32],
+    owners: &HashMap<u32, Process>,
+    own: u32,
+) -> Option<Option<&'static str>> {
+    let is_ours = |inode: &&u32| owners.get(inode).is_some_and(|process| process.pid == own);
+    let mut others = listeners.iter().filter(|inode| !is_ours(inode)).peekable();
+    others.peek()?;
+    Some(others.find_map(|inode| {
+        let process = owners.get(inode)?;
+        CLIENTS.iter().find(|client| **client == process.program).copied()
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
 
     #[test]
-    fn port_68_is_found_in_the_kernels_table() {
-        let heading = "  sl  local_address rem_address   st tx_queue\n";
-        let row = |port: &str| format!("{heading}  99: 00000000:{port} 00000000:0000 07 0:0\n");
-        assert!(has_port_68(&row("0044")));
-        assert!(!has_port_68(&row("0043")));
-        assert!(!has_port_68(heading));
-        assert!(!has_port_68(""));
+    fn whoever_else_listens_is_a_client() {
+        let process = |pid, program: &str| Process { pid, program: program.into(), cgroup: None };
+        let owners: HashMap<_, _> = [
+            (1, process(100, "iphelperd")),
+            (2, process(200, "dhclient")),
+            (3, process(300, "x\nudhcpc")),
+        ]
+        .into();
+        let find = |listeners: &[u32]| foreign_client(listeners, &owners, 100);
+        assert_eq!(find(&[]), None);
+        assert_eq!(find(&[1]), None, "our own");
+        assert_eq!(find(&[1, 2]), Some(Some("dhclient")));
+        assert_eq!(find(&[3]), Some(None), "somebody, of a name that says nothing");
+        assert_eq!(find(&[4]), Some(None), "somebody who cannot be seen");
+        assert_eq!(find(&[4, 3, 2]), Some(Some("dhclient")));
+    }
+
+    #[test]
+    fn port_68_of_the_interface_or_of_all_counts() {
+        if !sys::process::is_root() {
+            eprintln!("SKIPPED: port_68_of_the_interface_or_of_all_counts: needs root");
+            return;
+        }
+        let counted = sys::namespace::in_new_network(|| {
+            let _other = UdpSocket::bind("0.0.0.0:67").unwrap();
+            let before = listeners(1).len();
+            let _listener = UdpSocket::bind("0.0.0.0:68").unwrap();
+            (before, listeners(1).len())
+        });
+        assert_eq!(counted.unwrap(), (0, 1));
     }
 }

@@ -59,6 +59,7 @@ use crate::problems::Problems;
 use crate::resolver::{Choice, Resolver};
 use crate::store::{Entry, Store};
 use command::{Pending, Request};
+use holder::Finder;
 use interface::{Installed, Interface};
 use pacer::Pacer;
 use poller::{Poller, Ready};
@@ -87,6 +88,8 @@ pub enum Done {
     Stored(Tag, Result<(), String>),
     /// The resolver.
     Resolved(Tag, Result<(), String>),
+    /// Somebody else seems to manage the interface with this index.
+    Holder(u32, String),
 }
 
 /// All leases, and what it takes to hold them.
@@ -147,6 +150,7 @@ pub struct Leases {
     kernel: Option<Kernel<Tag>>,
     store: Option<Store<Tag>>,
     resolver: Option<Resolver<Tag>>,
+    finder: Option<Finder>,
     /// Effects from before the threads were started.
     early: Vec<effects::Early>,
 

@@ -14,6 +14,7 @@ use sys::timer::BootTimer;
 use tokio::sync::{mpsc, watch};
 
 use super::command::{Handle, events};
+use super::holder::Finder;
 use super::pacer::Pacer;
 use super::poller::Poller;
 use super::receive::BUFFER;
@@ -23,6 +24,7 @@ use crate::config::{self, Config, LogLevel};
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::kernel::{self, Kernel, LinkRow, Notices};
+use crate::ports::processes::Processes;
 use crate::problems::Problems;
 use crate::resolver::{Choice, Resolver};
 use crate::store::{Folder, Found, Store};
@@ -118,6 +120,7 @@ impl Leases {
             kernel: None,
             store: None,
             resolver: None,
+            finder: None,
             early: Vec::new(),
             requests,
             done,
@@ -127,16 +130,19 @@ impl Leases {
         Ok((leases, handle, Workers { connection, done: done_sender }))
     }
 
-    /// Starts the threads and hands them what has been waiting.
+    /// Starts the threads and hands them what has been waiting. Other DHCP clients are named by
+    /// looking at `processes`.
     pub fn start_workers(
         &mut self,
         workers: Workers,
         folder: Folder,
         boot_id: String,
+        processes: Option<Processes>,
         watched: &Watched,
     ) -> io::Result<()> {
         let Workers { connection, done } = workers;
         let (stored, resolved) = (done.clone(), done.clone());
+        self.finder = Some(Finder::new(processes, done.clone()));
         // The receiver lives as long as the threads do; what is sent to its end is not missed.
         self.kernel = Some(Kernel::start(connection, watched.clone(), move |answer| {
             let _ = done.send(Done::Kernel(answer));

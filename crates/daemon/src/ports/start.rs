@@ -65,6 +65,11 @@ impl Prepared {
         Self { parts, places, network, processes: processes.ok() }
     }
 
+    /// Looks into other processes.
+    pub fn processes(&self) -> Option<Processes> {
+        self.processes.clone()
+    }
+
     /// The folder that the guard's pins are in.
     pub fn pins(&self) -> Option<&Path> {
         self.places.as_ref().ok().map(Places::bpf)
