@@ -1,9 +1,12 @@
 //! `iph port status` and `iph port purge`: how reservations are enforced, and how not any more.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
+use ::daemon::DEFAULT_STATE_DIR;
 use api::client::{self, CallError};
 use api::ports::{Guard, GuardLevel, Status, StatusReply};
+use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -20,7 +23,7 @@ pub(super) fn show(session: &mut Session) -> Result<(), Failure> {
         return Ok(session.printer.json(&status)?);
     }
     let state_dir = session.status().map(|daemon| daemon.state_dir);
-    let state_dir = state_dir.unwrap_or_else(|_| ::daemon::DEFAULT_STATE_DIR.to_owned());
+    let state_dir = state_dir.unwrap_or_else(|_| DEFAULT_STATE_DIR.to_owned());
     let text = render(&status, &state_dir, session.printer.style());
     Ok(session.printer.print(&text)?)
 }
@@ -28,13 +31,49 @@ pub(super) fn show(session: &mut Session) -> Result<(), Failure> {
 /// Takes everything out of the kernel that enforces reservations.
 pub(super) fn purge(session: &mut Session, state_dir: Option<PathBuf>) -> Result<(), Failure> {
     if !matches!(session.status(), Err(CallError::Client(client::Error::Unreachable { .. }))) {
-        let failure = Failure::new(Exit::Failed, "the daemon runs, and would put it back");
-        return Err(failure.hint(
-            "`iph port release` ends a reservation; `systemctl stop iphelperd` ends the daemon.",
-        ));
+        return Err(daemon_runs());
     }
-    let _ = state_dir.as_deref().unwrap_or(Path::new(::daemon::DEFAULT_STATE_DIR));
+    let state_dir = state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+    let purged = ::daemon::ports::purge(&state_dir).map_err(|error| match error.kind() {
+        // One of another socket.
+        io::ErrorKind::WouldBlock => daemon_runs(),
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(Exit::Denied, format!("not everything could be removed: {error}"))
+                .hint("Try again with `sudo`.")
+        }
+        _ => Failure::new(Exit::Failed, format!("not everything could be removed: {error}")),
+    })?;
+    if session.printer.is_json() {
+        let pinned = purged.pinned.map(|path| path.display().to_string());
+        return Ok(session.printer.json(&Purged { pinned, ports: purged.ports })?);
+    }
+    let guard = match &purged.pinned {
+        Some(path) => format!("Removed the guard at {}", escaped(&path.display().to_string())),
+        None => "No guard was there".to_owned(),
+    };
+    let ports = match purged.ports {
+        0 => "the kernel's list of reserved ports had none of ours".to_owned(),
+        1 => "took 1 port off the kernel's list of reserved ports".to_owned(),
+        count => format!("took {count} ports off the kernel's list of reserved ports"),
+    };
+    session.printer.print(&format!("{guard}, {ports}.\n"))?;
+    let records = state_dir.join("ports");
+    let records = escaped(&records.to_string_lossy()).into_owned();
+    session.printer.note(&format!("What is on record in {records} stays there."));
     Ok(())
+}
+
+/// What was removed, as JSON.
+#[derive(Serialize)]
+struct Purged {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
+    ports: u32,
+}
+
+fn daemon_runs() -> Failure {
+    Failure::new(Exit::Failed, "the daemon runs, and would put it back")
+        .hint("`iph port release` ends a reservation; `systemctl stop iphelperd` ends the daemon.")
 }
 
 /// How reservations are enforced, in a few words.

@@ -24,6 +24,7 @@ pub mod guard;
 mod holders;
 mod placeholder;
 pub mod processes;
+mod purge;
 pub mod scan;
 mod start;
 mod store;
@@ -43,6 +44,7 @@ use sys::timer::BootTimer;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use command::{Following, Handle};
+pub use purge::{Purged, purge};
 pub use start::{Parts, Prepared};
 
 use crate::access::Access;
