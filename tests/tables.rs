@@ -254,6 +254,11 @@ fn changes_show_in_ip_and_errors_have_their_names() {
     ] {
         assert_eq!(run(line).code, 2, "{line}");
     }
+    ip(&namespace, "tuntap add mode tun name tun0");
+    ip(&namespace, "addr add 198.51.100.1/24 dev tun0");
+    ip(&namespace, "link set tun0 up");
+    let answer = run("neighbor resolve tun0 198.51.100.2").success();
+    assert_eq!(answer.out, "198.51.100.2 on tun0 needs no link address.\n");
     let address = ip_json(&namespace, "-j addr show dev v1 to 192.0.2.33");
     let mut infos = address.iter().flat_map(|row| row["addr_info"].as_array().unwrap());
     let info = infos.find(|info| info["local"] == "192.0.2.33").unwrap();

@@ -25,7 +25,8 @@ impl InterfaceType {
     /// ATM.
     pub const ATM: Self = Self(37);
     /// Wi-Fi, where the kernel shows its frames. A station looks like [`ETHERNET`](Self::ETHERNET)
-    /// to rtnetlink, and is numbered so.
+    /// to rtnetlink, and is numbered so: nl80211 knows better, but would have to be asked apart, so
+    /// that a notification and a list would not agree on the type, nor then on the [`Luid`].
     pub const WIFI: Self = Self(71);
     /// A tunnel that carries IP packets.
     pub const TUNNEL: Self = Self(131);
