@@ -14,3 +14,4 @@ mod life;
 mod pins;
 mod reports;
 mod site;
+mod twin;

@@ -6,6 +6,8 @@ use ports::guard::{Features, Row};
 use ports::{Block, Id, Protocol, Refusal};
 use socket2::{Domain, Socket, Type};
 
+use crate::twin;
+
 pub(crate) const EPERM: i32 = 1;
 pub(crate) const EACCES: i32 = 13;
 pub(crate) const EADDRINUSE: i32 = 98;
@@ -125,7 +127,8 @@ impl Inside {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Runs a test with every variant of the programs: all features, each one missing, none.
+    /// Runs a test with every variant of the programs: all features, each one missing, none, and
+    /// where there is a clang the twin.
     pub(crate) fn variants(&self, test: impl Fn(Guard, Features)) {
         let all = self.guard();
         let has = all.features();
@@ -137,6 +140,12 @@ impl Inside {
             eprintln!("with {features}");
             test(guard, features);
             assert!(!Guard::is_pinned(&self.places, self.cookie), "the test detaches");
+        }
+        if let Some(twin) = twin::compiled() {
+            let guard = self.guard_with(twin::FEATURES);
+            twin.install(guard.folder(), self.cookie);
+            eprintln!("with the twin");
+            test(guard, twin::FEATURES);
         }
     }
 }
