@@ -39,9 +39,9 @@ impl Cgroup {
         &self.path
     }
 
-    /// The root of all.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// Where the tree is mounted, for this process.
+    pub fn hierarchy() -> Option<PathBuf> {
+        hierarchy()
     }
 
     /// Its path below the root of all, with a slash in front.
