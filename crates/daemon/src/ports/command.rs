@@ -12,6 +12,7 @@ use api::ports::{self as asked, Error, EventKind, GuardLevel};
 use api::server::Descriptor;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::units::{is_unit, unit_of};
 use super::worker::Job;
 use super::{Ports, holders, view};
 use crate::access::Caller;
@@ -19,6 +20,8 @@ use crate::clock::{self, Clock};
 
 /// The most text a purpose has, in bytes.
 const LONGEST_PURPOSE: usize = 1_024;
+/// The longest path of a control group, in bytes (`PATH_MAX`).
+const LONGEST_PATH: usize = 4_096;
 /// The most users, and the most control groups, that need no token.
 const MOST_ADMITTED: usize = 256;
 
@@ -450,7 +453,13 @@ impl Ports {
             let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
             Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
         });
-        Owner { uid: caller.user(), pid, program, ..Owner::default() }
+        // The line of cgroup2 (`cgroups(7)`).
+        let cgroup = pid.and_then(|pid| {
+            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            groups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+        });
+        let unit = cgroup.as_deref().and_then(unit_of).map(str::to_owned);
+        Owner { uid: caller.user(), pid, program, unit, cgroup }
     }
 
     /// Answers a command.
@@ -559,17 +568,26 @@ fn admitted(users: Option<Vec<u32>>, cgroups: Option<Vec<String>>) -> Result<Adm
     if cgroups.len() > MOST_ADMITTED {
         return Err(invalid("cgroups", format!("there are more than {MOST_ADMITTED}")));
     }
-    let is_name = |name: &String| {
-        !name.is_empty()
-            && name.len() <= 4_096
-            && !name.contains(|letter: char| letter.is_control())
-            && name.split('/').all(|part| part != "..")
-    };
-    if let Some(name) = cgroups.iter().find(|name| !is_name(name)) {
-        let reason = format!("{name:?} is neither a path below the root nor a unit");
-        return Err(invalid("cgroups", reason));
+    let cgroups: Result<_, _> = cgroups.iter().map(|name| cgroup(name)).collect();
+    Ok(Admitted { users: users.into_iter().collect(), cgroups: cgroups? })
+}
+
+/// The name of a control group in one form: a unit's name, or a path that starts with `/`.
+fn cgroup(name: &str) -> Result<String, Error> {
+    if is_unit(name) {
+        return Ok(name.to_owned());
     }
-    Ok(Admitted { users: users.into_iter().collect(), cgroups: cgroups.into_iter().collect() })
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+    let is_usable = name.len() <= LONGEST_PATH
+        && !name.contains(|letter: char| letter.is_control())
+        && !parts.iter().any(|part| matches!(*part, "." | ".."));
+    match is_usable && !name.is_empty() {
+        true => Ok(format!("/{}", parts.join("/"))),
+        false => {
+            let reason = format!("{name:?} is neither a path below the root nor a unit");
+            Err(invalid("cgroups", reason))
+        }
+    }
 }
 
 fn purpose(text: Option<String>) -> Result<Option<String>, Error> {

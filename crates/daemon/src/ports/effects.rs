@@ -85,6 +85,7 @@ impl Ports {
             }
             Told::Merged(Err(reason)) => self.problems.raise("ports", "merge", reason),
             Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
+            Told::Watching(comings) => self.comings = Some(Readable::new(comings)?),
             Told::Name(uid, name) => _ = self.names.insert(uid, name),
             Told::Detached(_) => {}
         }
@@ -99,7 +100,10 @@ impl Ports {
         let mut denials = Vec::new();
         for sight in seen {
             match sight.what {
-                What::Refused { .. } => denials.extend(self.denial(&sight, clock)),
+                What::Refused { .. } => {
+                    let cgroup = sight.caller.cgroup;
+                    denials.extend(self.denial(&sight, clock).map(|denial| (denial, cgroup)));
+                }
                 What::Released { reservation } => self.tell(Input::Closed(reservation)),
                 What::ReservedPortsWritten => {
                     if sight.caller.process != std::process::id() {
@@ -110,6 +114,18 @@ impl Ports {
         }
         if !denials.is_empty() {
             self.ask(Job::Describe(denials));
+        }
+    }
+
+    /// Control groups came or went: those of our reservations may be among them.
+    pub(super) fn on_comings(&mut self) {
+        let Some(comings) = &self.comings else { return };
+        comings.source().drain();
+        let concerned = |one: &&Reservation| !one.admitted.cgroups.is_empty();
+        let concerned: Vec<Reservation> =
+            self.manager.reservations().filter(concerned).cloned().collect();
+        if !concerned.is_empty() {
+            self.ask(Job::Readmit(concerned));
         }
     }
 

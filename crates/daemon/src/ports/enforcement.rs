@@ -8,6 +8,7 @@ use api::ports::GuardLevel;
 use ports::guard::{Features, Row};
 use ports::{Block, Done, Effect, EffectResult, Id, Kind, Protocol, Refused, Reservation};
 
+use super::cgroups::{Cgroups, Comings};
 use super::guard::{Events, Guard, Places, Unavailable};
 use super::placeholder::Placeholders;
 use super::scan::Scanner;
@@ -42,6 +43,8 @@ pub(super) struct Hands {
     /// `None` until first needed, as everything is.
     reserved: Option<ReservedPorts>,
     scanner: Option<Scanner>,
+    /// `None` where there are no control groups.
+    cgroups: Option<Cgroups>,
 }
 
 #[derive(Debug)]
@@ -59,8 +62,17 @@ impl Hands {
         network: u64,
         records: Records,
     ) -> Self {
-        let means = Means::Unknown;
-        Self { choice, places, network, records, means, reserved: None, scanner: None }
+        let root = places.as_ref().ok().and_then(|places| places.cgroup_root().ok());
+        Self {
+            choice,
+            places,
+            network,
+            records,
+            means: Means::Unknown,
+            reserved: None,
+            scanner: None,
+            cgroups: root.and_then(|root| Cgroups::new(root).ok()),
+        }
     }
 
     /// Whether it is known how reservations are enforced.
@@ -141,6 +153,19 @@ impl Hands {
         }
     }
 
+    /// Notices control groups that come and go, once that matters.
+    pub(super) fn comings(&self) -> Option<Arc<Comings>> {
+        self.cgroups.as_ref()?.comings()
+    }
+
+    /// The paths of control groups by number; `None` for those that are gone.
+    pub(super) fn paths(&mut self, ids: &[u64]) -> Vec<Option<String>> {
+        match &mut self.cgroups {
+            Some(cgroups) => cgroups.paths(ids),
+            None => vec![None; ids.len()],
+        }
+    }
+
     /// Takes the guard off.
     pub(super) fn detach(&mut self) -> Result<(), String> {
         match std::mem::replace(&mut self.means, Means::Unknown) {
@@ -168,7 +193,7 @@ impl Hands {
     ) -> EffectResult {
         match &mut self.means {
             Means::Guard(guard) => {
-                put(guard, reservation, None).map_err(weak_or_host)?;
+                put(guard, &mut self.cgroups, reservation, None).map_err(weak_or_host)?;
                 Ok(Done::Done)
             }
             Means::Placeholders(placeholders) => {
@@ -187,7 +212,7 @@ impl Hands {
     fn admit(&mut self, reservation: &Reservation) -> EffectResult {
         match &self.means {
             Means::Guard(guard) => {
-                admit(guard, reservation).map_err(weak_or_host)?;
+                admit(guard, &mut self.cgroups, reservation).map_err(weak_or_host)?;
                 Ok(Done::Done)
             }
             _ if reservation.admitted == ports::Admitted::default() => Ok(Done::Done),
@@ -261,9 +286,9 @@ impl Hands {
         let runtime = reservations.iter().filter(|one| one.kind == Kind::Runtime);
         let all_ended = || Ok(Done::Ended(runtime.map(|one| one.id).collect()));
         match &mut self.means {
-            Means::Guard(guard) => {
-                enforce(guard, reservations).map_err(weak_or_host).map(Done::Ended)
-            }
+            Means::Guard(guard) => enforce(guard, &mut self.cgroups, reservations)
+                .map_err(weak_or_host)
+                .map(Done::Ended),
             Means::Placeholders(placeholders) => {
                 placeholders.enforce(reservations);
                 all_ended()
@@ -305,7 +330,11 @@ impl Enforcing {
 }
 
 /// Has the guard enforce exactly these. Returns the runtime reservations that are over.
-fn enforce(guard: &Guard, reservations: &[Reservation]) -> io::Result<Vec<Id>> {
+fn enforce(
+    guard: &Guard,
+    cgroups: &mut Option<Cgroups>,
+    reservations: &[Reservation],
+) -> io::Result<Vec<Id>> {
     let mut rows: BTreeMap<Id, Row> = guard.reservations()?.into_iter().collect();
     let mut ended = Vec::new();
     let wanted: BTreeSet<Id> = reservations.iter().map(|reservation| reservation.id).collect();
@@ -319,14 +348,19 @@ fn enforce(guard: &Guard, reservations: &[Reservation]) -> io::Result<Vec<Id>> {
         let present = rows.get(&reservation.id);
         match (present, reservation.kind) {
             (None, Kind::Runtime) => ended.push(reservation.id),
-            _ => put(guard, reservation, present)?,
+            _ => put(guard, cgroups, reservation, present)?,
         }
     }
     Ok(ended)
 }
 
 /// Puts a reservation in force, with those who need no token.
-fn put(guard: &Guard, reservation: &Reservation, present: Option<&Row>) -> io::Result<()> {
+fn put(
+    guard: &Guard,
+    cgroups: &mut Option<Cgroups>,
+    reservation: &Reservation,
+    present: Option<&Row>,
+) -> io::Result<()> {
     // Whoever is let in already stays so meanwhile.
     let row = Row {
         protocol: reservation.protocol,
@@ -351,14 +385,24 @@ fn put(guard: &Guard, reservation: &Reservation, present: Option<&Row>) -> io::R
     if present.is_none() && reservation.admitted == ports::Admitted::default() {
         return Ok(());
     }
-    admit(guard, reservation)
+    admit(guard, cgroups, reservation)
 }
 
-fn admit(guard: &Guard, reservation: &Reservation) -> io::Result<()> {
+fn admit(
+    guard: &Guard,
+    cgroups: &mut Option<Cgroups>,
+    reservation: &Reservation,
+) -> io::Result<()> {
     let users: Vec<u32> = reservation.admitted.users.iter().copied().collect();
     guard.set_users(reservation.id, &users)?;
-    let cgroups: Vec<u64> = Vec::new();
-    guard.set_cgroups(reservation.id, &cgroups)
+    if !reservation.admitted.cgroups.is_empty() && !guard.features().contains(Features::CGROUPS) {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel cannot tell control groups at a bind",
+        ));
+    }
+    let ids = cgroups.as_mut().map(|cgroups| cgroups.ids(reservation)).unwrap_or_default();
+    guard.set_cgroups(reservation.id, &ids)
 }
 
 fn scanner(scanner: &mut Option<Scanner>) -> Result<&mut Scanner, Refused> {

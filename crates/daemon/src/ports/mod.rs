@@ -17,6 +17,7 @@
 //! found by the next daemon, which [puts in force what is on record](ports::Effect::Enforce).
 
 mod associate;
+mod cgroups;
 mod command;
 mod effects;
 mod enforcement;
@@ -54,11 +55,11 @@ use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::readable::Readable;
 use crate::supervise::Watched;
+use cgroups::Comings;
 use command::{Pending, Request};
 use enforcement::{Enforcing, Hands};
 use guard::Events;
 use holders::Holders;
-use processes::Processes;
 use sysctl::{Rechecks, Watch};
 use worker::{Job, Told, Worker};
 
@@ -78,7 +79,6 @@ pub struct Ports {
     worker: Option<Worker>,
     /// `None` until it is known.
     enforcing: Option<Enforcing>,
-    processes: Option<Processes>,
     holders: Holders,
 
     pending: HashMap<CommandId, Pending>,
@@ -109,6 +109,8 @@ pub struct Ports {
     /// Writes to the kernel's list of reserved ports, where the guard does not see them.
     writes: Option<Readable<Watch>>,
     rechecks: Rechecks,
+    /// Control groups that came or went where a reservation names one.
+    comings: Option<Readable<Arc<Comings>>>,
     timer: Option<Readable<BootTimer>>,
     /// What the timer is set to.
     armed: Option<Instant>,
@@ -122,6 +124,7 @@ enum Woken {
     Told(Told),
     Request(Option<Request>),
     Sights,
+    Comings,
     Writes,
     Timer,
     Recheck,
@@ -140,6 +143,7 @@ impl Ports {
                 Some(told) = self.told.recv() => Woken::Told(told),
                 () = readable(self.timer.as_ref()) => Woken::Timer,
                 () = readable(self.sights.as_ref()) => Woken::Sights,
+                () = readable(self.comings.as_ref()) => Woken::Comings,
                 () = readable(self.writes.as_ref()) => Woken::Writes,
                 () = sleep_until(recheck_at) => Woken::Recheck,
                 Ok(()) = self.configured.changed() => Woken::Configured,
@@ -151,6 +155,7 @@ impl Ports {
                 Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
                 Woken::Configured => self.configure(),
                 Woken::Sights => self.on_sights(),
+                Woken::Comings => self.on_comings(),
                 Woken::Writes => self.on_writes(),
                 Woken::Timer => {
                     if let Some(timer) = &self.timer {

@@ -79,6 +79,12 @@ impl Units {
             .find(|group| group.path.rsplit('/').next().is_some_and(|last| unescaped(last) == name))
     }
 
+    /// The paths of all slices, in which the groups of units come to be.
+    pub fn slices(&self) -> impl Iterator<Item = String> {
+        let groups = Groups::new(&self.root, is_slice);
+        groups.map(|group| group.path).filter(|path| is_slice(path))
+    }
+
     fn at(&self, path: &str) -> io::Result<Group> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         if parts.contains(&"..") || parts.contains(&".") {
@@ -102,7 +108,7 @@ fn is_slice(name: &str) -> bool {
 }
 
 /// Whether this is the name of a unit that has processes (`systemd.unit(5)`).
-fn is_unit(name: &str) -> bool {
+pub fn is_unit(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     let kinds = [".service", ".scope", ".socket", ".mount", ".swap", ".slice"];
     let stem = kinds.iter().find_map(|kind| name.strip_suffix(kind));

@@ -5,14 +5,17 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use ports::{Effect, EffectId, EffectResult, Reservation};
 
+use super::cgroups::Comings;
 use super::enforcement::{Enforcing, Hands};
 use super::guard::Events;
 use super::holders::Holders;
+use super::units::unit_of;
 use crate::supervise::Watched;
 
 /// What the thread is asked to do.
@@ -26,8 +29,8 @@ pub(super) enum Job {
     Merge,
     /// Bring the control groups of these up to date: some came or went.
     Readmit(Vec<Reservation>),
-    /// Complete these.
-    Describe(Vec<api::ports::Denial>),
+    /// Complete these; with the number of each one's control group, 0 where it is not known.
+    Describe(Vec<(api::ports::Denial, u64)>),
     /// Find out what the user is called.
     Name(u32),
     /// Take the guard off: there is nothing to enforce.
@@ -41,6 +44,8 @@ pub(super) enum Told {
     Enforcing(Box<Enforcing>, Option<Events>),
     /// How an effect ended; with the socket that was in its way.
     Effect(EffectId, EffectResult, Option<Box<api::ports::Holder>>),
+    /// Notices control groups that come and go.
+    Watching(Arc<Comings>),
     /// Whether the kernel's list could be put right.
     Merged(Result<bool, String>),
     Described(Vec<api::ports::Denial>),
@@ -91,6 +96,7 @@ impl Drop for Worker {
 
 fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: impl Fn(Told)) {
     let mut names = Names::default();
+    let mut is_watching = false;
     while let Ok(job) = queue.recv() {
         match job {
             Job::Open => open(&mut hands, &tell),
@@ -107,14 +113,15 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
             }
             Job::Merge => tell(Told::Merged(hands.merge())),
             Job::Readmit(reservations) => hands.readmit(&reservations),
-            Job::Describe(mut denials) => {
-                for denial in &mut denials {
-                    denial.who.user = names.of(denial.who.uid);
-                }
-                tell(Told::Described(denials));
+            Job::Describe(denials) => {
+                tell(Told::Described(describe(denials, &mut hands, &mut names)))
             }
             Job::Name(uid) => tell(Told::Name(uid, names.of(uid))),
             Job::Detach => tell(Told::Detached(hands.detach())),
+        }
+        if !is_watching && let Some(comings) = hands.comings() {
+            is_watching = true;
+            tell(Told::Watching(comings));
         }
     }
 }
@@ -122,6 +129,22 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
 fn open(hands: &mut Hands, tell: &impl Fn(Told)) {
     let (enforcing, events) = hands.open();
     tell(Told::Enforcing(Box::new(enforcing), events));
+}
+
+fn describe(
+    denials: Vec<(api::ports::Denial, u64)>,
+    hands: &mut Hands,
+    names: &mut Names,
+) -> Vec<api::ports::Denial> {
+    let cgroups: Vec<u64> = denials.iter().map(|(_, cgroup)| *cgroup).collect();
+    let paths = hands.paths(&cgroups);
+    let complete = |((mut denial, _), path): ((api::ports::Denial, u64), Option<String>)| {
+        denial.who.user = names.of(denial.who.uid);
+        denial.who.unit = path.as_deref().and_then(unit_of).map(str::to_owned);
+        denial.who.cgroup = path;
+        denial
+    };
+    denials.into_iter().zip(paths).map(complete).collect()
 }
 
 fn needs_enforcement(effect: &Effect) -> bool {
