@@ -4,7 +4,7 @@
 //!
 //! - [`Ports::run`] is one task of the event loop. It owns the ledger ([`ports::Manager`]), gives
 //!   sockets their grants, and tells subscribers. An association needs nothing else.
-//! - The thread of [`worker`] changes the host, in order: the guard's maps, the kernel's list of
+//! - The thread of `worker` changes the host, in order: the guard's maps, the kernel's list of
 //!   reserved ports, the records on disk. It is started for the first reservation, and so is all
 //!   that is loaded into the kernel: a daemon without reservations has nothing of this.
 //! - API handlers hold a [`Handle`]. Lists of sockets are read on the runtime's threads for

@@ -233,7 +233,7 @@ impl Life {
         for records in [disk, guard] {
             let all: Vec<_> = records.values().collect();
             for (position, one) in all.iter().enumerate() {
-                for other in &all[position + 1..] {
+                for other in all.iter().skip(position + 1) {
                     let overlap = one.protocol == other.protocol && one.block.overlaps(other.block);
                     prop_assert!(!overlap, "{one:?} and {other:?}");
                 }
