@@ -463,7 +463,11 @@ fn overruns_are_told_from_silence() {
         socket.leave(1).unwrap();
         ip("link set one alias unheard");
         assert!(socket.receive(&mut buffer).is_err());
-        assert!(socket.set_receive_buffer(32 << 20).unwrap() >= 32 << 20, "forced");
+        let granted = socket.set_receive_buffer(32 << 20).unwrap();
+        // Only root of the machine passes the system's limit.
+        let users = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        let is_machines = users.split_whitespace().eq(["0", "0", "4294967295"]);
+        assert!(granted >= 32 << 20 || !is_machines, "forced");
     });
 }
 

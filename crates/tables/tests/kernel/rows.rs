@@ -170,9 +170,11 @@ fn ip_interfaces_agree_with_the_parameters() {
             let retransmit = row.retransmit_time.map(|time| time.to_string());
             assert_eq!(retransmit, Some(neigh("retrans_time_ms")), "{context}");
             assert!(row.reachable_time.is_some(), "{context}");
-            let expires = parameter(&format!("{}/route/mtu_expires", row.family));
+            // In a user namespace IPv4 does not show it.
+            let path = format!("/proc/sys/net/{}/route/mtu_expires", row.family);
+            let expires = std::fs::read_to_string(path).ok();
             let timeout = row.path_mtu_discovery_timeout.map(|time| (time / 1000).to_string());
-            assert_eq!(timeout, Some(expires), "{context}");
+            assert_eq!(timeout.as_deref(), expires.as_deref().map(str::trim), "{context}");
             if row.family == Family::Ipv6 {
                 assert_eq!(row.nl_mtu.to_string(), own("mtu"), "{context}");
                 assert_eq!(row.dad_transmits.to_string(), own("dad_transmits"), "{context}");
