@@ -246,6 +246,8 @@ async fn the_client_for_tokio_passes_them_too() {
     let socket = socket();
     let mut client = AsyncClient::connect(server.path(), Some(DEADLINE)).await.unwrap();
     let call = Associate { token: 7_000_000.into(), socket: 0 };
+    let too_many = vec![socket.as_fd(); MOST_DESCRIPTORS + 1];
+    client.call_with(&call, &too_many).await.unwrap_err();
     let reply = client.call_with(&call, &[socket.as_fd()]).await.unwrap();
     assert_eq!(reply.reservation.start_port, 5000);
     assert_eq!(*server.canned.ports.sockets.lock().unwrap(), [name(&socket)]);

@@ -68,8 +68,9 @@ impl AsyncClient {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<M::Reply, CallError<M::Error>> {
         let deadline = deadline(self.timeout);
+        let call = encode_call(parameters, descriptors, false)?;
         self.begin()?;
-        within(deadline, self.send(parameters, descriptors, false)).await??;
+        within(deadline, self.send(&call, descriptors)).await??;
         let received = within(deadline, self.read_reply::<M>()).await?;
         self.broken = !is_answer(&received);
         let received = received?;
@@ -89,8 +90,9 @@ impl AsyncClient {
         M: Method,
     {
         let deadline = deadline(self.timeout);
+        let call = encode_call(parameters, &[], true)?;
         self.begin()?;
-        within(deadline, self.send(parameters, &[], true)).await??;
+        within(deadline, self.send(&call, &[])).await??;
         let mut replies = Vec::new();
         loop {
             let received = within(deadline, self.read_reply::<M>()).await?;
@@ -112,8 +114,9 @@ impl AsyncClient {
         M: Method,
     {
         let deadline = deadline(self.timeout);
+        let call = encode_call(parameters, &[], true)?;
         self.begin()?;
-        within(deadline, self.send(parameters, &[], true)).await??;
+        within(deadline, self.send(&call, &[])).await??;
         Ok(AsyncReplies { client: self, ended: false, method: PhantomData })
     }
 
@@ -126,14 +129,11 @@ impl AsyncClient {
         }
     }
 
-    async fn send<M: Method>(
+    async fn send(
         &mut self,
-        parameters: &M,
+        mut rest: &[u8],
         mut descriptors: &[BorrowedFd<'_>],
-        more: bool,
     ) -> Result<(), Error> {
-        let bytes = encode_call(parameters, descriptors, more)?;
-        let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             self.stream.writable().await.map_err(Error::Io)?;
             let send = || passing::send(&self.stream, rest, descriptors);
