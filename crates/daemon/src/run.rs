@@ -243,6 +243,7 @@ async fn serve_all(
     drop(leases);
     if !ports_ended {
         // What is half done is finished, or taken back.
+        reservations.stop();
         let _ = ports.await;
     }
     let _ = server.await;

@@ -265,7 +265,14 @@ impl Ports {
                 if self.early.is_empty() {
                     self.ask(Job::Open);
                 }
-                self.early.push(request);
+                // Without the thread there is nobody to tell.
+                match (request, &self.worker) {
+                    (Request::Call { answer, .. }, None) => {
+                        let reason = "there is no thread for it".to_owned();
+                        let _ = answer.send(Err(Error::Host { reason }));
+                    }
+                    (request, _) => self.early.push(request),
+                }
             }
             Request::Call { caller, call, answer } => self.on_call(caller, call, answer),
             Request::Monitor(answer) => {

@@ -68,6 +68,7 @@ impl Ports {
                 }
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
+                self.configure();
                 for request in std::mem::take(&mut self.early) {
                     self.on_request(request);
                 }

@@ -200,6 +200,7 @@ impl Ports {
         Ok(())
     }
 
+    /// Goes by the configuration, as it is now.
     fn configure(&mut self) {
         let config = self.configured.borrow_and_update().clone();
         if config.guard != self.choice {

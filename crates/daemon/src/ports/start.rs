@@ -82,8 +82,8 @@ impl Prepared {
         let records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
         let mut problems = Problems::default();
-        for damage in found.damaged {
-            problems.raise("ports", "read", damage);
+        if !found.damaged.is_empty() {
+            problems.raise("ports", "read", found.damaged.join("; "));
         }
         let cgroups = places.as_ref().ok().and_then(|places| places.cgroup_root().ok());
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
@@ -93,7 +93,7 @@ impl Prepared {
         sys::random::fill(&mut seed)?;
         let mut configured = parts.config;
         let config = configured.borrow_and_update().clone();
-        let mut manager = Manager::new(limits(&config), Rng::from_seed(seed));
+        let mut manager = Manager::new(::ports::Config::default(), Rng::from_seed(seed));
         let (restored, when_restored) = oneshot::channel();
         let mut restored = Some(restored);
         if found.reservations.is_empty() && !is_pinned && !has_written {
