@@ -4,7 +4,7 @@ use api::client::CallError;
 use api::ports::{Error, Holder, Kind, List, Reservation};
 
 use super::block::Block;
-use super::shown::who;
+use super::shown::{owner, who};
 use crate::exit::{Exit, Failure};
 use crate::hints::Explained;
 use crate::session::Session;
@@ -90,7 +90,7 @@ pub(super) fn explained(session: &Session, block: &Block, error: CallError<Error
 
 /// `tcp/5000-5019 of root, for "media"`.
 fn whose(reservation: &Reservation) -> String {
-    let owner = who(&reservation.owner);
+    let owner = owner(reservation);
     let purpose = match &reservation.purpose {
         Some(purpose) => format!(", for \"{purpose}\""),
         None => ", for a purpose that was not said".to_owned(),

@@ -64,7 +64,7 @@ pub(super) fn render(reservation: &Reservation, clock: &Clock, style: Style) -> 
             text.push_str(&format!("  {name:<11}{}\n", escaped(&value)));
         }
     };
-    line("Owner", Some(who(&reservation.owner)));
+    line("Owner", Some(owner(reservation)));
     line("Purpose", Some(reservation.purpose.clone().unwrap_or_else(|| "-".to_owned())));
     line("Token", reservation.token.map(|token| token.to_string()));
     line("Id", Some(reservation.id.to_string()));
@@ -179,6 +179,17 @@ pub(super) fn who(who: &Who) -> String {
     };
     let place = Some(place(who)).filter(|place| !place.is_empty());
     process.into_iter().chain([user]).chain(place).collect::<Vec<_>>().join(", ")
+}
+
+/// Whose it is: a user's, or a running program's where it lives no longer than that. Not escaped.
+pub(super) fn owner(reservation: &Reservation) -> String {
+    let known = &reservation.owner;
+    match reservation.kind {
+        Kind::Runtime => who(known),
+        Kind::Persistent => {
+            who(&Who { uid: known.uid, user: known.user.clone(), ..Who::default() })
+        }
+    }
 }
 
 /// The user's name, or number.
