@@ -179,7 +179,7 @@ fn every_variant_is_well_formed() {
             count += 1;
         }
     }
-    assert_eq!(count, 256 * 5 + 128);
+    assert_eq!(count, 512 * 5 + 256);
 }
 
 #[test]
@@ -188,8 +188,8 @@ fn features_that_are_off_leave_nothing_behind() {
         (Features::REFUSAL, 187),
         (Features::MPTCP, 196),
         (Features::EVENTS, 130),
-        (Features::CALLER, 14),
-        (Features::CALLER, 16),
+        (Features::PROCESS, 14),
+        (Features::PROGRAM, 16),
         (Features::CGROUPS, 80),
         (Features::CGROUPS, 123),
     ];

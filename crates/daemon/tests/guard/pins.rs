@@ -8,6 +8,7 @@ use iphelper_daemon::ports::guard::{Guard, Places, remove_dead};
 use lab::or_skip;
 use ports::guard::{Features, Hook, Map};
 use ports::{Block, Protocol};
+use sys::capability::Capability;
 
 use crate::site::{EACCES, EPERM, Inside, Site, Sort, bind, granted, id, row, stranger};
 
@@ -217,16 +218,63 @@ fn places_are_found_where_sys_hides_them() {
 }
 
 #[test]
-fn without_privilege_the_reasons_are_told() {
+fn a_namespace_without_a_cookie_has_no_guard() {
     let site = or_skip!(Site::new());
     site.run(|inside| {
-        let unprivileged = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                sys::capability::drop_to(&[]).unwrap();
-                Guard::open(&inside.places, inside.cookie).map(drop).unwrap_err()
-            });
-            thread.join().unwrap()
-        });
-        assert!(unprivileged.to_string().contains("not permitted"), "{unprivileged}");
+        let refused = Guard::open(&inside.places, 0).unwrap_err();
+        assert!(refused.to_string().contains("Linux 5.14"), "{refused}");
+        assert!(!inside.places.pins().exists());
+    });
+}
+
+#[test]
+fn another_layout_gives_way() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+        drop(guard);
+        fs::rename(folder(inside).join("v1"), folder(inside).join("v0")).unwrap();
+        let guard = inside.guard();
+        assert!(!folder(inside).join("v0").exists());
+        let is_free = || stranger(Sort::Tcp4, 5000).is_ok();
+        lab::wait_until("the port", std::time::Duration::from_secs(5), is_free).unwrap();
+        guard.detach().unwrap();
+    });
+}
+
+/// What a thread with these capabilities alone can open.
+fn open_with_capabilities(inside: &Inside, keep: &[Capability]) -> Result<Features, String> {
+    std::thread::scope(|scope| {
+        let open = || {
+            sys::capability::drop_to(keep).unwrap();
+            let guard = Guard::open(&inside.places, inside.cookie);
+            let guard = guard.map_err(|error| error.to_string())?;
+            guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+            let socket = granted(&guard, Sort::Tcp4, 1);
+            assert!(bind(&socket, Sort::Tcp4.any(), 0).is_ok());
+            let features = guard.features();
+            guard.detach().unwrap();
+            Ok(features)
+        };
+        scope.spawn(open).join().unwrap()
+    })
+}
+
+#[test]
+fn three_capabilities_are_enough_and_two_nearly() {
+    use Capability::{Bpf, NetAdmin, Perfmon};
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let all = inside.guard();
+        let features = all.features();
+        all.detach().unwrap();
+        assert_eq!(open_with_capabilities(inside, &[Bpf, NetAdmin, Perfmon]), Ok(features));
+        let without = features.without(Features::MPTCP | Features::PROGRAM);
+        assert_eq!(open_with_capabilities(inside, &[Bpf, NetAdmin]), Ok(without));
+        for keep in [&[Bpf][..], &[NetAdmin], &[]] {
+            let refused = open_with_capabilities(inside, keep).unwrap_err();
+            assert!(refused.contains("CAP_BPF and CAP_NET_ADMIN"), "{refused}");
+        }
     });
 }

@@ -3,7 +3,8 @@ use core::ops::BitOr;
 
 /// What the programs use beyond what every kernel since 5.9 has.
 ///
-/// Whether a kernel has them is found by loading, never by its version.
+/// Whether a kernel has them, and gives them to a daemon with its capabilities, is found by loading,
+/// never by the kernel's version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Features(u16);
 
@@ -12,7 +13,7 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// Refusals have the reservation's own `errno`, instead of `EPERM`. Linux 6.1.
     pub const REFUSAL: Self = Self(1 << 0);
-    /// MPTCP sockets hold grants. Linux 5.19, with MPTCP.
+    /// MPTCP sockets hold grants. Linux 5.19, with MPTCP; `CAP_PERFMON`.
     pub const MPTCP: Self = Self(1 << 1);
     /// Two binds to port 0 at one time never choose the same port. Linux 5.12.
     pub const CLAIMS: Self = Self(1 << 2);
@@ -24,15 +25,26 @@ impl Features {
     /// Refusals, ends of runtime reservations and writes of the reserved ports are reported.
     /// Linux 5.8.
     pub const EVENTS: Self = Self(1 << 5);
-    /// Reports name process and program. Linux 6.1.
-    pub const CALLER: Self = Self(1 << 6);
+    /// Reports name the process. Linux 6.1.
+    pub const PROCESS: Self = Self(1 << 6);
     /// Control groups hold grants. Linux 5.7, with control groups for sockets.
     pub const CGROUPS: Self = Self(1 << 7);
+    /// Reports name the program. Linux 6.1; of some versions `CAP_PERFMON`.
+    pub const PROGRAM: Self = Self(1 << 8);
     /// All of them.
-    pub const ALL: Self = Self((1 << 8) - 1);
+    pub const ALL: Self = Self((1 << 9) - 1);
 
-    const NAMES: [&str; 8] =
-        ["refusal", "mptcp", "claims", "long-search", "low-ports", "events", "caller", "cgroups"];
+    const NAMES: [&str; 9] = [
+        "refusal",
+        "mptcp",
+        "claims",
+        "long-search",
+        "low-ports",
+        "events",
+        "process",
+        "cgroups",
+        "program",
+    ];
 
     /// Whether all of `other` are among these.
     pub const fn contains(self, other: Self) -> bool {
@@ -92,7 +104,7 @@ mod tests {
     #[test]
     fn every_feature_has_a_name_of_its_own() {
         assert_eq!(Features::each().fold(Features::NONE, BitOr::bitor), Features::ALL);
-        assert_eq!(Features::ALL.names().count(), 8);
+        assert_eq!(Features::ALL.names().count(), 9);
         assert_eq!(Features::NONE.to_string(), "none");
         assert_eq!((Features::MPTCP | Features::CGROUPS).to_string(), "mptcp cgroups");
         assert_eq!(Features::ALL.without(Features::MPTCP) | Features::MPTCP, Features::ALL);

@@ -274,8 +274,12 @@ pub(super) fn limits(features: Features) -> impl Iterator<Item = String> {
                 "refused binds are counted and not reported, and ends of runtime reservations and \
                  foreign changes of the reserved ports are found late; Linux 5.8 is needed"
             }
-            Features::CALLER => {
-                "refused binds are reported without process and program; Linux 6.1 is needed"
+            Features::PROCESS => {
+                "refused binds are reported without their process; Linux 6.1 is needed"
+            }
+            Features::PROGRAM => {
+                "refused binds are reported without the program's name where the process is gone; \
+                 Linux 6.1, and CAP_PERFMON, are needed"
             }
             _ => "control groups and systemd units cannot be let in; Linux 5.7 is needed",
         };

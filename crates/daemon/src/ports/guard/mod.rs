@@ -41,6 +41,9 @@ use latecomers::Latecomers;
 use load::Links;
 use pins::Pins;
 
+const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+const ENOSYS: i32 = rustix::io::Errno::NOSYS.raw_os_error();
+
 /// Why there can be no guard: a sentence each, with what would help.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", reasons.join("; "))]
@@ -78,6 +81,11 @@ impl Guard {
 
     /// [`open`](Self::open) with no more than these features.
     pub fn open_with(places: &Places, cookie: u64, wanted: Features) -> Result<Self, Unavailable> {
+        if cookie == 0 {
+            // The programs would wait for a namespace that does not exist.
+            let reason = "the kernel does not name network namespaces; Linux 5.14 does";
+            return Err(Unavailable { reasons: vec![reason.to_owned()] });
+        }
         let pins = Pins::make(places.pins(), cookie)?;
         let loaded = load::load(places, &pins, cookie, wanted)?;
         let mut limits = places.limits().to_vec();
@@ -284,7 +292,12 @@ impl Guard {
 
 impl Unavailable {
     fn because(what: &str, error: &io::Error) -> Self {
-        Self { reasons: vec![format!("{what}: {error}")] }
+        let help = match error.raw_os_error() {
+            Some(EPERM) => "; CAP_BPF and CAP_NET_ADMIN of the first user namespace are needed",
+            Some(ENOSYS) => "; this kernel is built without BPF",
+            _ => "",
+        };
+        Self { reasons: vec![format!("{what}: {error}{help}")] }
     }
 }
 

@@ -34,7 +34,8 @@ impl Pins {
                 make(&folder)?;
                 if let Some(pins) = Self::lock(&folder)? {
                     pins.name_namespace()?;
-                    remove_all(&pins.new_folder())?;
+                    // What was being built when a daemon was killed.
+                    pins.dismantle(|name| name == NEW)?;
                     return Ok(pins);
                 }
             }
@@ -78,9 +79,9 @@ impl Pins {
         self.folder.join(NEW)
     }
 
-    /// Makes what was built in the new folder the current one.
+    /// Makes what was built in the new folder the current one, in place of one of whatever layout.
     pub(super) fn commit(&self) -> io::Result<()> {
-        remove_all(&self.current())?;
+        self.dismantle(|name| name != NEW)?;
         fs::rename(self.new_folder(), self.current())
     }
 
@@ -91,18 +92,31 @@ impl Pins {
 
     /// Removes the folder with everything pinned in it, and that of all guards if it was the last.
     pub(super) fn remove(self) -> io::Result<()> {
-        // A pin removed takes its program off some time later; this does at once.
-        for folder in [self.current(), self.new_folder()] {
-            for hook in Hook::all(Features::ALL) {
-                if let Ok(link) = Link::open(&folder.join(hook.name())) {
-                    let _ = link.detach();
-                }
-            }
-        }
+        self.dismantle(|_| true)?;
         remove_all(&self.folder)?;
         if let Some(pins) = self.folder.parent() {
             // Others' are in it.
             let _ = fs::remove_dir(pins);
+        }
+        Ok(())
+    }
+
+    /// Takes the programs off that are pinned in some of the folders inside, and removes those.
+    fn dismantle(&self, which: impl Fn(&str) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let chosen = entry.file_name().to_str().is_some_and(&which);
+            if !chosen || !entry.file_type()?.is_dir() {
+                continue;
+            }
+            let folder = entry.path();
+            for hook in Hook::all(Features::ALL) {
+                // Removing the pin does it too, some time later.
+                if let Ok(link) = Link::open(&folder.join(hook.name())) {
+                    let _ = link.detach();
+                }
+            }
+            remove_all(&folder)?;
         }
         Ok(())
     }

@@ -43,6 +43,7 @@ impl Places {
     pub fn find() -> Result<Self, Unavailable> {
         let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
         let mounts = mounts::read().map_err(unreadable)?;
+        raise_memory_limit();
         let mut limits = Vec::new();
         let mut reasons = Vec::new();
 
@@ -156,6 +157,12 @@ fn mount_bpf() -> io::Result<PathBuf> {
     fs::create_dir_all(own)?;
     sys::mount::bpf(own)?;
     Ok(own.to_owned())
+}
+
+/// Before Linux 5.11 maps and programs count as locked memory; a failure to make them tells.
+fn raise_memory_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
 /// Opens a folder if it is in a file system of this type.

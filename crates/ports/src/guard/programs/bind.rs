@@ -185,7 +185,7 @@ fn report(asm: &mut Assembler, features: Features) {
     asm.place(dry_run);
     asm.store(Width::Word, Stack, cell(event::KIND), R1);
     steps::caller(asm, features);
-    if features.contains(Features::CALLER) {
+    if features.contains(Features::PROGRAM) {
         asm.stack_address(R1, cell(event::PROGRAM));
         asm.constant(R2, PROGRAM_LENGTH as i32);
         asm.call(Helper::CurrentName);

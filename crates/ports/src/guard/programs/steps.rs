@@ -138,7 +138,7 @@ pub(super) fn clear_event(asm: &mut Assembler) {
 
 /// Fills in the caller's process and user, where the kernel tells.
 pub(super) fn caller(asm: &mut Assembler, features: Features) {
-    if features.contains(Features::CALLER) {
+    if features.contains(Features::PROCESS) {
         asm.call(Helper::CurrentProcess);
         asm.compute_constant(Operation::ShiftRight, R0, 32);
         asm.store(Width::Word, Stack, place::EVENT + event::PROCESS, R0);
