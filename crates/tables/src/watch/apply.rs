@@ -194,11 +194,8 @@ impl Cache {
     pub(super) fn address(&mut self, presence: Presence, address: &Address) {
         let ifindex = address.interface;
         let Some(entry) = self.directory.get(ifindex) else {
-            // A new interface joins its first groups before the kernel tells of it. What leaves one
-            // that was never heard of says nothing.
-            if presence == Presence::Present || self.early.contains_key(&ifindex) {
-                self.early.entry(ifindex).or_default().push((presence, *address));
-            }
+            // A new interface joins its first groups before the kernel tells of it.
+            self.early.entry(ifindex).or_default().push((presence, *address));
             return;
         };
         let changes = &mut self.changes;
