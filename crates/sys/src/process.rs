@@ -131,23 +131,25 @@ pub struct PidFd {
 impl PidFd {
     /// Refers to a running process, or to a child not yet waited for.
     pub fn open(pid: u32) -> io::Result<Self> {
+        Self::open_with(pid, libc::PIDFD_NONBLOCK)
+    }
+
+    fn open_with(number: u32, flags: libc::c_uint) -> io::Result<Self> {
         // SAFETY: pidfd_open(2) takes no pointers.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, libc::PIDFD_NONBLOCK) };
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, number, flags) };
         let fd = check(fd as libc::c_int)?;
         // SAFETY: pidfd_open(2) returned a new descriptor, which nothing else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self { fd })
     }
 
-    /// Refers to the process that a thread belongs to.
+    /// Refers to a thread, or, where the kernel cannot, to the process it belongs to: they share
+    /// their descriptors, unless a thread chose otherwise.
     pub fn of_thread(thread: u32) -> io::Result<Self> {
-        Self::open(thread).or_else(|error| {
-            // Not the first thread of its process, which the flag for threads would take only since
-            // Linux 6.9: the process shares its descriptors with all of them, so it serves as well.
-            match error.raw_os_error() {
-                Some(libc::EINVAL | libc::ENOENT) => Self::open(process_of(thread)?),
-                _ => Err(error),
-            }
+        let flags = libc::PIDFD_NONBLOCK | PIDFD_THREAD;
+        Self::open_with(thread, flags).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => Self::open(process_of(thread)?),
+            _ => Err(error),
         })
     }
 
@@ -197,6 +199,9 @@ pub fn signal(pid: u32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) })?;
     Ok(())
 }
+
+/// `PIDFD_THREAD`, linux/pidfd.h, since Linux 6.9.
+const PIDFD_THREAD: libc::c_uint = libc::O_EXCL as libc::c_uint;
 
 /// The process that a thread belongs to, from `/proc/THREAD/status`.
 fn process_of(thread: u32) -> io::Result<u32> {
@@ -340,5 +345,29 @@ mod tests {
         assert_ne!(thread, process);
         assert_eq!((process, found), (std::process::id(), true));
         assert!(PidFd::of_thread(0).is_err());
+    }
+
+    #[test]
+    fn a_child_starts_in_its_control_group() {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 "));
+        let at = mount.and_then(|line| line.split(' ').nth(4)).unwrap_or("/nowhere");
+        let name = format!("iphelper-sys-test-{}", std::process::id());
+        let directory = Path::new(at).join(&name);
+        if let Err(error) = std::fs::create_dir(&directory) {
+            eprintln!("SKIPPED: a_child_starts_in_its_control_group: none can be made ({error})");
+            return;
+        }
+        let processes =
+            std::fs::OpenOptions::new().write(true).open(directory.join("cgroup.procs"));
+        let mut command = Command::new("cat");
+        command.arg("/proc/self/cgroup").in_control_group(processes.unwrap().into());
+        let output = command.output();
+        std::fs::remove_dir(&directory).unwrap();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert!(
+            text.lines().any(|line| line.starts_with("0::") && line.ends_with(&name)),
+            "{text}"
+        );
     }
 }
