@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::time::Duration;
 
 use dhcp::v4::{Command, CommandId, Input};
 use engine::{Engine as _, Instant};
@@ -18,6 +19,8 @@ use crate::store::Entry;
 
 /// Notification datagrams taken before others have their turn.
 const TURN: usize = 64;
+/// How often records are looked through that may not be needed any more.
+const PRUNED_EVERY: Duration = Duration::from_secs(3600);
 /// A command that no caller waits for has no deadline.
 const NEVER: Instant = Instant::from_nanos(u64::MAX);
 
@@ -300,8 +303,25 @@ impl Leases {
         }
         self.counters.add_client(interface.client.counters());
         self.entries.insert(name.to_owned(), interface.entry(name));
+        self.prune();
         self.fail_pending(index);
         self.announce_gone(index, name);
+    }
+
+    /// Forgets records that nobody needs any more, now and then: on a host of containers every
+    /// interface that goes leaves one.
+    fn prune(&mut self) {
+        let now = clock::now();
+        if self.pruned_at.is_some_and(|at| now < at + PRUNED_EVERY) {
+            return;
+        }
+        self.pruned_at = Some(now);
+        for (name, _) in self.entries.extract_if(.., |_, entry| entry.is_obsolete(now)) {
+            tracing::debug!("{name}: its lease ended long ago; forgotten");
+            if let Some(store) = &self.store {
+                store.remove(&name);
+            }
+        }
     }
 
     fn on_address(&mut self, row: AddressRow) {

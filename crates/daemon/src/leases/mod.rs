@@ -115,6 +115,7 @@ pub struct Leases {
     interfaces: BTreeMap<u32, Interface>,
     /// Records of interfaces that are not there, or not managed.
     entries: BTreeMap<String, Entry>,
+    pruned_at: Option<Instant>,
     /// Addresses of others, by interface.
     foreign: BTreeMap<u32, Vec<AddressRow>>,
     /// Deadlines of engines.

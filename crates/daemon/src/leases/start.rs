@@ -94,6 +94,7 @@ impl Leases {
             own_hardware: HashMap::new(),
             interfaces: BTreeMap::new(),
             entries: found.entries,
+            pruned_at: None,
             foreign: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pacer: Pacer::default(),

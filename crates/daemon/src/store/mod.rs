@@ -134,6 +134,7 @@ impl Folder {
 enum Job<T> {
     Write { tag: T, entry: Box<Entry> },
     Rename { from: String, to: String },
+    Remove { interface: String },
 }
 
 /// The thread that writes.
@@ -167,6 +168,11 @@ impl<T: Send + 'static> Store<T> {
     /// The interface has a new name: its file follows.
     pub fn rename(&self, from: &str, to: &str) {
         self.send(Job::Rename { from: from.to_owned(), to: to.to_owned() });
+    }
+
+    /// Takes the interface's entry off the disk.
+    pub fn remove(&self, interface: &str) {
+        self.send(Job::Remove { interface: interface.to_owned() });
     }
 
     fn send(&self, job: Job<T>) {
@@ -204,6 +210,13 @@ fn write_all<T>(
                     let (from, to) = (folder.path(&from), folder.path(&to));
                     if let Err(error) = fs::rename(&from, &to) {
                         tracing::debug!("{} did not follow its interface: {error}", from.display());
+                    }
+                }
+                Job::Remove { interface } => {
+                    batch.commit(folder, boot_id, &mut done);
+                    let path = folder.path(&interface);
+                    if let Err(error) = file::remove(&path, false) {
+                        tracing::debug!("{} is still there: {error}", path.display());
                     }
                 }
             }
@@ -453,5 +466,17 @@ mod tests {
         let found = load(&folder);
         assert_eq!(found.entries.keys().collect::<Vec<_>>(), ["lan0"]);
         assert!(found.damaged.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_needed_any_more_is_removed_meanwhile() {
+        let folder = testing::Folder::new("store");
+        let (store, _outcomes) = start(open(&folder));
+        store.write(1, entry("veth12"));
+        store.write(2, entry("eth0"));
+        store.remove("veth12");
+        store.remove("never-there");
+        drop(store);
+        assert_eq!(load(&folder).entries.keys().collect::<Vec<_>>(), ["eth0"]);
     }
 }

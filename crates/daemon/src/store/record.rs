@@ -47,6 +47,17 @@ pub struct InstalledWith {
 }
 
 impl Entry {
+    /// Whether nothing is lost with it: its lease ended long ago, and it holds no decision of a
+    /// person and no MTU to put back. Interfaces with random names would leave files for ever.
+    pub fn is_obsolete(&self, now: Instant) -> bool {
+        let lease = self.record.lease.as_ref();
+        let is_over = |lease: &Lease| lease.expires_at.is_some_and(|at| at + KEPT_AFTER_END < now);
+        !self.on_command
+            && !self.record.released
+            && self.mtu_before.is_none()
+            && lease.is_none_or(is_over)
+    }
+
     /// The address an earlier daemon may have left in the kernel on the interface of this index,
     /// and the metric of the routes beside it.
     pub fn left_behind(&self, index: u32, now: Instant) -> Option<(Ipv4Addr, u32)> {
@@ -155,8 +166,7 @@ impl Stored {
         })
     }
 
-    /// Whether nothing is lost with it: its lease ended long ago, and it holds no decision of a
-    /// person and no MTU to put back. Interfaces with random names would leave files for ever.
+    /// As [`Entry::is_obsolete`], of any boot.
     pub(super) fn is_obsolete(&self, boot_id: &str, clock: Clock) -> bool {
         let same_boot = self.is_of(boot_id);
         if self.on_command || (same_boot && (self.released || self.mtu_before.is_some())) {
@@ -481,5 +491,26 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part} not in {text}");
         }
+    }
+
+    #[test]
+    fn entries_are_needed_until_a_week_after_their_lease() {
+        let ended = Instant::from_secs(7_600);
+        let random = Entry { on_command: false, mtu_before: None, ..entry("veth12") };
+        let week = Duration::from_secs(7 * 86_400);
+        assert!(!random.is_obsolete(ended + week) && !random.is_obsolete(Instant::ZERO));
+        let later = ended + week + Duration::from_secs(1);
+        assert!(random.is_obsolete(later));
+        // What somebody decided, and what is to be put back, is kept; so is a lease without end.
+        assert!(!Entry { on_command: true, ..random.clone() }.is_obsolete(later));
+        assert!(!Entry { mtu_before: Some(1_500), ..random.clone() }.is_obsolete(later));
+        let with = |change: fn(&mut Record)| {
+            let mut entry = random.clone();
+            change(&mut entry.record);
+            entry.is_obsolete(later)
+        };
+        assert!(!with(|record| record.released = true));
+        assert!(!with(|record| record.lease.as_mut().unwrap().expires_at = None));
+        assert!(with(|record| record.lease = None));
     }
 }
