@@ -70,6 +70,11 @@ fn package() -> lab::Result<PathBuf> {
     if !files.iter().all(|file| root.join(file).is_file()) {
         return Err(Error::Unavailable("systemd-resolved is not there".into()));
     }
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if !map.contains("4294967295") {
+        let reason = "there is no user for systemd-resolved in this user namespace";
+        return Err(Error::Unavailable(reason.into()));
+    }
     match ["/usr/bin", "/bin"].iter().any(|bin| Path::new(bin).join("dbus-daemon").is_file()) {
         true => Ok(root),
         false => Err(Error::Unavailable("dbus-daemon is not installed".into())),
