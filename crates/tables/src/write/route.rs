@@ -61,7 +61,8 @@ impl<T: Transport> Tables<T> {
         self.route_request(&entry.replace(), entry)
     }
 
-    /// Removes the first route that agrees in everything said.
+    /// Removes the first route that agrees in everything said. A protocol, a kind and a priority of
+    /// 0 say nothing.
     ///
     /// Fails with [`Error::NotFound`] if there is none.
     pub fn delete_route(&mut self, entry: &Entry) -> Result<(), Error> {
