@@ -10,14 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::lease::{self, Error, Family};
-use api::ports as reserved;
-use api::server::{Descriptor, Handler, PortHandler, Statistics, Subscription, TableSubscription};
+use api::server::{Handler, Statistics, Subscription, TableSubscription};
 use api::{daemon, interface};
 use dhcp::v4;
 
 use crate::access::{Access, Caller};
 use crate::leases::{Completed, Handle};
-use crate::ports::Following;
 use crate::tables::Served;
 use crate::{patience, ports};
 
@@ -241,115 +239,6 @@ impl Handler for Service {
             hint: error.hint,
         })
     }
-}
-
-/// The calls themselves are the handle's own methods, by the same names.
-impl PortHandler<Caller> for ports::Handle {
-    async fn create(
-        &self,
-        caller: &Caller,
-        call: reserved::Create,
-    ) -> Result<reserved::Reservation, reserved::Error> {
-        self.create(caller, call).await
-    }
-
-    async fn lookup(
-        &self,
-        caller: &Caller,
-        call: reserved::Lookup,
-    ) -> Result<reserved::Reservation, reserved::Error> {
-        self.lookup(caller, call).await
-    }
-
-    async fn delete(
-        &self,
-        caller: &Caller,
-        call: reserved::Delete,
-    ) -> Result<reserved::DeleteReply, reserved::Error> {
-        self.delete(caller, call).await
-    }
-
-    async fn list(
-        &self,
-        caller: &Caller,
-        call: reserved::List,
-    ) -> Result<Vec<reserved::Reservation>, reserved::Error> {
-        self.list(caller, call).await
-    }
-
-    async fn associate(
-        &self,
-        caller: &Caller,
-        call: reserved::Associate,
-        socket: Descriptor,
-    ) -> Result<reserved::Reservation, reserved::Error> {
-        self.associate(caller, call, socket).await
-    }
-
-    async fn acquire(
-        &self,
-        caller: &Caller,
-        call: reserved::Acquire,
-        socket: Descriptor,
-    ) -> Result<reserved::Reservation, reserved::Error> {
-        self.acquire(caller, call, socket).await
-    }
-
-    async fn release(
-        &self,
-        caller: &Caller,
-        call: reserved::Release,
-    ) -> Result<(), reserved::Error> {
-        self.release(caller, call).await
-    }
-
-    async fn grant(
-        &self,
-        caller: &Caller,
-        call: reserved::Grant,
-    ) -> Result<reserved::Reservation, reserved::Error> {
-        self.grant(caller, call).await
-    }
-
-    async fn revoke(
-        &self,
-        caller: &Caller,
-        call: reserved::Revoke,
-    ) -> Result<reserved::Reservation, reserved::Error> {
-        self.revoke(caller, call).await
-    }
-
-    async fn holders(
-        &self,
-        caller: &Caller,
-        call: reserved::Holders,
-    ) -> Result<Vec<reserved::Holder>, reserved::Error> {
-        self.holders(caller, call).await
-    }
-
-    async fn subscribe_to_denials(
-        &self,
-        _: &Caller,
-        call: &reserved::Denials,
-    ) -> Result<Subscription<reserved::Denial>, reserved::Error> {
-        subscription(self.denials(call.recent()).await)
-    }
-
-    async fn subscribe(
-        &self,
-        _: &Caller,
-    ) -> Result<Subscription<reserved::Event>, reserved::Error> {
-        subscription(self.monitor().await)
-    }
-
-    async fn status(&self, _: &Caller) -> Result<reserved::StatusReply, reserved::Error> {
-        self.status().await.ok_or(reserved::Error::Cancelled)
-    }
-}
-
-fn subscription<T>(following: Option<Following<T>>) -> Result<Subscription<T>, reserved::Error> {
-    let Following { before, next } = following.ok_or(reserved::Error::Cancelled)?;
-    Ok(Subscription { snapshot: before, events: next })
 }
 
 fn served(family: Option<Family>) -> Result<(), Error> {

@@ -18,7 +18,7 @@ impl Ports {
         token: asked::Token,
         socket: &Descriptor,
     ) -> Result<Box<asked::Reservation>, Error> {
-        let token = Token::new(token.into()).ok_or(Error::InvalidToken {})?;
+        let token = Token::new(token.into()).ok_or(Error::InvalidToken)?;
         let opened = self.manager.open(token, self.caller(caller));
         let reservation = opened.map_err(|failure| view::error(failure, self.level()))?;
         let protocol = self.usable(socket)?;

@@ -1,4 +1,4 @@
-//! What others ask of the reservations, and what they are told.
+//! What is made of the requests of others.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,11 +7,11 @@ use ::ports::{
     Admitted, Block, Command, CommandId, Failure, Input, InvalidBlock, Outcome, Owner, Reservation,
     Terms, Token, Wanted,
 };
-use api::daemon::{Counter, Problem};
 use api::ports::{self as asked, Error, EventKind, GuardLevel};
-use api::server::Descriptor;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use api::server::{Descriptor, Subscription};
+use tokio::sync::oneshot;
 
+use super::handle::{Answer, Answered, Call, Health, Request};
 use super::units::{is_unit, unit_of};
 use super::worker::Job;
 use super::{Ports, holders, view};
@@ -25,44 +25,6 @@ const LONGEST_PATH: usize = 4_096;
 /// The most users, and the most control groups, that need no token.
 const MOST_ADMITTED: usize = 256;
 
-/// What was, and what comes from then on, with no gap between.
-#[derive(Debug)]
-pub struct Following<T> {
-    /// What was or is, oldest first.
-    pub before: Vec<Arc<T>>,
-    /// What comes. A follower that falls behind by more than the channel holds misses some.
-    pub next: broadcast::Receiver<Arc<T>>,
-}
-
-/// A request to [`Ports`](super::Ports).
-#[derive(Debug)]
-pub(super) enum Request {
-    Call {
-        caller: Caller,
-        call: Call,
-        answer: oneshot::Sender<Answer>,
-    },
-    Monitor(oneshot::Sender<Following<asked::Event>>),
-    Denials {
-        recent: usize,
-        answer: oneshot::Sender<Following<asked::Denial>>,
-    },
-    Status(oneshot::Sender<asked::StatusReply>),
-    /// What an administrator should know of, and the counts since start.
-    Health(oneshot::Sender<Health>),
-    /// The daemon ends.
-    Stop,
-}
-
-/// How the reservations are doing.
-#[derive(Debug, Default)]
-pub struct Health {
-    /// What an administrator should know of.
-    pub problems: Vec<Problem>,
-    /// Counts since start.
-    pub counters: Vec<Counter>,
-}
-
 /// A command on its way through the ledger.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -70,188 +32,6 @@ pub(super) struct Pending {
     answer: oneshot::Sender<Answer>,
     /// What came with the call.
     pub(super) socket: Option<Descriptor>,
-}
-
-/// A call that is answered once.
-#[derive(Debug)]
-pub(super) enum Call {
-    Create(asked::Create),
-    Lookup(asked::Lookup),
-    Delete(asked::Delete),
-    List(asked::List),
-    Associate(asked::Associate, Descriptor),
-    Acquire(asked::Acquire, Descriptor),
-    Release(asked::Release),
-    Grant(asked::Grant),
-    Revoke(asked::Revoke),
-    Holders(asked::Holders),
-}
-
-/// How a call ended.
-pub(super) type Answer = Result<Answered, Error>;
-
-#[derive(Debug)]
-pub(super) enum Answered {
-    Done,
-    Reservation(Box<asked::Reservation>),
-    Reservations(Vec<asked::Reservation>),
-    Holders(Vec<asked::Holder>),
-    Killed(u32),
-}
-
-/// The way to the reservations, for any number of holders.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    requests: mpsc::UnboundedSender<Request>,
-}
-
-impl Handle {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Request>) {
-        let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests }, receiver)
-    }
-
-    /// Reserves a block until it is deleted. Whether the caller may has been decided.
-    pub async fn create(
-        &self,
-        caller: &Caller,
-        call: asked::Create,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Create(call)).await
-    }
-
-    /// Finds a persistent reservation by its exact block.
-    pub async fn lookup(
-        &self,
-        caller: &Caller,
-        call: asked::Lookup,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Lookup(call)).await
-    }
-
-    /// Ends a persistent reservation. Whether the caller may has been decided.
-    pub async fn delete(
-        &self,
-        caller: &Caller,
-        call: asked::Delete,
-    ) -> Result<asked::DeleteReply, Error> {
-        match self.call(caller, Call::Delete(call)).await? {
-            Answered::Killed(killed) => Ok(asked::DeleteReply { killed }),
-            _ => Err(Error::Cancelled {}),
-        }
-    }
-
-    /// All reservations, by protocol and port.
-    pub async fn list(
-        &self,
-        caller: &Caller,
-        call: asked::List,
-    ) -> Result<Vec<asked::Reservation>, Error> {
-        match self.call(caller, Call::List(call)).await? {
-            Answered::Reservations(reservations) => Ok(reservations),
-            _ => Err(Error::Cancelled {}),
-        }
-    }
-
-    /// Gives a socket its grant, if the token is right and the caller may use it.
-    pub async fn associate(
-        &self,
-        caller: &Caller,
-        call: asked::Associate,
-        socket: Descriptor,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Associate(call, socket)).await
-    }
-
-    /// Reserves a block for the life of a socket.
-    pub async fn acquire(
-        &self,
-        caller: &Caller,
-        call: asked::Acquire,
-        socket: Descriptor,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Acquire(call, socket)).await
-    }
-
-    /// Ends a runtime reservation before its socket does.
-    pub async fn release(&self, caller: &Caller, call: asked::Release) -> Result<(), Error> {
-        self.call(caller, Call::Release(call)).await.map(drop)
-    }
-
-    /// Lets programs in without a token. Whether the caller may has been decided.
-    pub async fn grant(
-        &self,
-        caller: &Caller,
-        call: asked::Grant,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Grant(call)).await
-    }
-
-    /// Takes back what `grant` gave. Whether the caller may has been decided.
-    pub async fn revoke(
-        &self,
-        caller: &Caller,
-        call: asked::Revoke,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Revoke(call)).await
-    }
-
-    /// Who sits on which port, by protocol and port.
-    pub async fn holders(
-        &self,
-        caller: &Caller,
-        call: asked::Holders,
-    ) -> Result<Vec<asked::Holder>, Error> {
-        match self.call(caller, Call::Holders(call)).await? {
-            Answered::Holders(holders) => Ok(holders),
-            _ => Err(Error::Cancelled {}),
-        }
-    }
-
-    /// Refused binds: the last of them, and those to come. `None` when the daemon is ending.
-    pub async fn denials(&self, recent: usize) -> Option<Following<asked::Denial>> {
-        self.ask(|answer| Request::Denials { recent, answer }).await
-    }
-
-    /// The reservations there are as events of kind `state`, and what happens from then on. `None`
-    /// when the daemon is ending.
-    pub async fn monitor(&self) -> Option<Following<asked::Event>> {
-        self.ask(Request::Monitor).await
-    }
-
-    /// How reservations are enforced. `None` when the daemon is ending.
-    pub async fn status(&self) -> Option<asked::StatusReply> {
-        self.ask(Request::Status).await
-    }
-
-    /// How the reservations are doing.
-    pub async fn health(&self) -> Health {
-        self.ask(Request::Health).await.unwrap_or_default()
-    }
-
-    /// Ends [`Ports::run`].
-    pub fn stop(&self) {
-        let _ = self.requests.send(Request::Stop);
-    }
-
-    async fn reservation(&self, caller: &Caller, call: Call) -> Result<asked::Reservation, Error> {
-        match self.call(caller, call).await? {
-            Answered::Reservation(reservation) => Ok(*reservation),
-            _ => Err(Error::Cancelled {}),
-        }
-    }
-
-    async fn call(&self, caller: &Caller, call: Call) -> Answer {
-        let caller = caller.clone();
-        let answer = self.ask(|answer| Request::Call { caller, call, answer }).await;
-        answer.unwrap_or(Err(Error::Cancelled {}))
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).ok()?;
-        answered.await.ok()
-    }
 }
 
 impl Ports {
@@ -276,14 +56,14 @@ impl Ports {
             }
             Request::Call { caller, call, answer } => self.on_call(caller, call, answer),
             Request::Monitor(answer) => {
-                let next = self.events.subscribe();
-                let _ = answer.send(Following { before: self.snapshot(), next });
+                let events = self.events.subscribe();
+                let _ = answer.send(Subscription { snapshot: self.snapshot(), events });
             }
             Request::Denials { recent, answer } => {
-                let next = self.denials.subscribe();
+                let events = self.denials.subscribe();
                 let skipped = self.recent_denials.len().saturating_sub(recent);
-                let before = self.recent_denials.iter().skip(skipped).cloned().collect();
-                let _ = answer.send(Following { before, next });
+                let snapshot = self.recent_denials.iter().skip(skipped).cloned().collect();
+                let _ = answer.send(Subscription { snapshot, events });
             }
             Request::Status(answer) => _ = answer.send(self.status()),
             Request::Health(answer) => {
@@ -304,7 +84,7 @@ impl Ports {
             Call::Lookup(call) => {
                 let found = block(call.start_port, call.number_of_ports).and_then(|block| {
                     let protocol = view::asked_protocol(call.protocol);
-                    self.manager.find(protocol, block).ok_or(Error::NotFound {})
+                    self.manager.find(protocol, block).ok_or(Error::NotFound)
                 });
                 let shown = found.map(|found| self.shown(found, &caller));
                 let _ = answer.send(shown.map(Answered::Reservation));
@@ -367,7 +147,7 @@ impl Ports {
                 kill: call.kill.unwrap_or(false),
             }),
             Call::Release(call) => {
-                let token = Token::new(call.token.into()).ok_or(Error::InvalidToken {})?;
+                let token = Token::new(call.token.into()).ok_or(Error::InvalidToken)?;
                 Ok(Command::Release { caller: self.caller(caller), token })
             }
             Call::Grant(call) => Ok(Command::Admit {
@@ -385,7 +165,7 @@ impl Ports {
             | Call::List(_)
             | Call::Associate(..)
             | Call::Acquire(..)
-            | Call::Holders(_) => Err(Error::Cancelled {}),
+            | Call::Holders(_) => Err(Error::Cancelled),
         }
     }
 

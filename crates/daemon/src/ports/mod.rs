@@ -22,6 +22,7 @@ mod command;
 mod effects;
 mod enforcement;
 pub mod guard;
+mod handle;
 mod holders;
 mod placeholder;
 pub mod processes;
@@ -44,7 +45,7 @@ use engine::{Engine as _, Instant};
 use sys::timer::BootTimer;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-pub use command::{Following, Handle};
+pub use handle::{Handle, Health};
 pub use purge::{Purged, purge};
 pub use start::{Parts, Prepared};
 
@@ -56,9 +57,10 @@ use crate::problems::Problems;
 use crate::readable::Readable;
 use crate::supervise::Watched;
 use cgroups::Comings;
-use command::{Pending, Request};
+use command::Pending;
 use enforcement::{Enforcing, Hands};
 use guard::Events;
+use handle::Request;
 use holders::Holders;
 use sysctl::{Rechecks, Watch};
 use worker::{Job, Told, Worker};

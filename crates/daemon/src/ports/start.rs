@@ -9,9 +9,9 @@ use ::ports::{Input, Manager};
 use engine::Rng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::command::Handle;
 use super::enforcement::Hands;
 use super::guard::{self, Guard, Places};
+use super::handle::Handle;
 use super::holders::Holders;
 use super::processes::Processes;
 use super::store::Records;

@@ -105,8 +105,8 @@ pub(super) fn error(failure: Failure, level: shown::GuardLevel) -> shown::Error 
         Failure::Overlap { port, .. } | Failure::InUse(port) => {
             shown::Error::SharingViolation { port, holder: None, reservation: None }
         }
-        Failure::NotFound => shown::Error::NotFound {},
-        Failure::InvalidToken => shown::Error::InvalidToken {},
+        Failure::NotFound => shown::Error::NotFound,
+        Failure::InvalidToken => shown::Error::InvalidToken,
         Failure::AccessDenied { needed } => {
             shown::Error::AccessDenied { needed: needed.to_owned() }
         }
@@ -119,7 +119,7 @@ pub(super) fn error(failure: Failure, level: shown::GuardLevel) -> shown::Error 
         }
         Failure::NoFreeBlock { count } => shown::Error::NoFreeBlock { number_of_ports: count },
         Failure::TooWeak(reason) => shown::Error::GuardTooWeak { level, reason },
-        Failure::Cancelled => shown::Error::Cancelled {},
+        Failure::Cancelled => shown::Error::Cancelled,
         Failure::Host(reason) => shown::Error::Host { reason },
         other => shown::Error::Host { reason: other.to_string() },
     }

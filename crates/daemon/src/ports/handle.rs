@@ -1,0 +1,215 @@
+//! What others ask of the reservations: the calls of the API, and a few of the daemon's own.
+
+use api::daemon::{Counter, Problem};
+use api::ports::{self as asked, Error};
+use api::server::{Descriptor, PortHandler, Subscription};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::access::Caller;
+
+/// A request to [`Ports`](super::Ports).
+#[derive(Debug)]
+pub(super) enum Request {
+    Call {
+        caller: Caller,
+        call: Call,
+        answer: oneshot::Sender<Answer>,
+    },
+    Monitor(oneshot::Sender<Subscription<asked::Event>>),
+    Denials {
+        recent: usize,
+        answer: oneshot::Sender<Subscription<asked::Denial>>,
+    },
+    Status(oneshot::Sender<asked::StatusReply>),
+    /// What an administrator should know of, and the counts since start.
+    Health(oneshot::Sender<Health>),
+    /// The daemon ends.
+    Stop,
+}
+
+/// How the reservations are doing.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// What an administrator should know of.
+    pub problems: Vec<Problem>,
+    /// Counts since start.
+    pub counters: Vec<Counter>,
+}
+
+/// A call that is answered once.
+#[derive(Debug)]
+pub(super) enum Call {
+    Create(asked::Create),
+    Lookup(asked::Lookup),
+    Delete(asked::Delete),
+    List(asked::List),
+    Associate(asked::Associate, Descriptor),
+    Acquire(asked::Acquire, Descriptor),
+    Release(asked::Release),
+    Grant(asked::Grant),
+    Revoke(asked::Revoke),
+    Holders(asked::Holders),
+}
+
+/// How a call ended.
+pub(super) type Answer = Result<Answered, Error>;
+
+#[derive(Debug)]
+pub(super) enum Answered {
+    Done,
+    Reservation(Box<asked::Reservation>),
+    Reservations(Vec<asked::Reservation>),
+    Holders(Vec<asked::Holder>),
+    Killed(u32),
+}
+
+/// The way to the reservations, for any number of holders.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Handle {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Request>) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        (Self { requests }, receiver)
+    }
+
+    /// How the reservations are doing.
+    pub async fn health(&self) -> Health {
+        self.ask(Request::Health).await.unwrap_or_default()
+    }
+
+    /// Ends [`Ports::run`](super::Ports::run).
+    pub fn stop(&self) {
+        let _ = self.requests.send(Request::Stop);
+    }
+
+    async fn reservation(&self, caller: &Caller, call: Call) -> Result<asked::Reservation, Error> {
+        match self.call(caller, call).await? {
+            Answered::Reservation(reservation) => Ok(*reservation),
+            _ => Err(Error::Cancelled),
+        }
+    }
+
+    async fn call(&self, caller: &Caller, call: Call) -> Answer {
+        let caller = caller.clone();
+        self.ask(|answer| Request::Call { caller, call, answer }).await?
+    }
+
+    /// Asks, and waits for the answer as long as the daemon is not ending.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(request(answer)).map_err(|_| Error::Cancelled)?;
+        answered.await.map_err(|_| Error::Cancelled)
+    }
+}
+
+impl PortHandler<Caller> for Handle {
+    async fn create(
+        &self,
+        caller: &Caller,
+        call: asked::Create,
+    ) -> Result<asked::Reservation, Error> {
+        self.reservation(caller, Call::Create(call)).await
+    }
+
+    async fn lookup(
+        &self,
+        caller: &Caller,
+        call: asked::Lookup,
+    ) -> Result<asked::Reservation, Error> {
+        self.reservation(caller, Call::Lookup(call)).await
+    }
+
+    async fn delete(
+        &self,
+        caller: &Caller,
+        call: asked::Delete,
+    ) -> Result<asked::DeleteReply, Error> {
+        match self.call(caller, Call::Delete(call)).await? {
+            Answered::Killed(killed) => Ok(asked::DeleteReply { killed }),
+            _ => Err(Error::Cancelled),
+        }
+    }
+
+    async fn list(
+        &self,
+        caller: &Caller,
+        call: asked::List,
+    ) -> Result<Vec<asked::Reservation>, Error> {
+        match self.call(caller, Call::List(call)).await? {
+            Answered::Reservations(reservations) => Ok(reservations),
+            _ => Err(Error::Cancelled),
+        }
+    }
+
+    async fn associate(
+        &self,
+        caller: &Caller,
+        call: asked::Associate,
+        socket: Descriptor,
+    ) -> Result<asked::Reservation, Error> {
+        self.reservation(caller, Call::Associate(call, socket)).await
+    }
+
+    async fn acquire(
+        &self,
+        caller: &Caller,
+        call: asked::Acquire,
+        socket: Descriptor,
+    ) -> Result<asked::Reservation, Error> {
+        self.reservation(caller, Call::Acquire(call, socket)).await
+    }
+
+    async fn release(&self, caller: &Caller, call: asked::Release) -> Result<(), Error> {
+        self.call(caller, Call::Release(call)).await.map(drop)
+    }
+
+    async fn grant(
+        &self,
+        caller: &Caller,
+        call: asked::Grant,
+    ) -> Result<asked::Reservation, Error> {
+        self.reservation(caller, Call::Grant(call)).await
+    }
+
+    async fn revoke(
+        &self,
+        caller: &Caller,
+        call: asked::Revoke,
+    ) -> Result<asked::Reservation, Error> {
+        self.reservation(caller, Call::Revoke(call)).await
+    }
+
+    async fn holders(
+        &self,
+        caller: &Caller,
+        call: asked::Holders,
+    ) -> Result<Vec<asked::Holder>, Error> {
+        match self.call(caller, Call::Holders(call)).await? {
+            Answered::Holders(holders) => Ok(holders),
+            _ => Err(Error::Cancelled),
+        }
+    }
+
+    async fn subscribe_to_denials(
+        &self,
+        _: &Caller,
+        call: &asked::Denials,
+    ) -> Result<Subscription<asked::Denial>, Error> {
+        let recent = call.recent();
+        self.ask(|answer| Request::Denials { recent, answer }).await
+    }
+
+    async fn subscribe(&self, _: &Caller) -> Result<Subscription<asked::Event>, Error> {
+        self.ask(Request::Monitor).await
+    }
+
+    async fn status(&self, _: &Caller) -> Result<asked::StatusReply, Error> {
+        self.ask(Request::Status).await
+    }
+}
