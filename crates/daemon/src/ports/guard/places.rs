@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,8 @@ const ROOT_CGROUP: u64 = 1;
 
 /// Where every distribution mounts the BPF file system.
 const BPF_FOLDER: &str = "/sys/fs/bpf";
+/// Our folder in it.
+const FOLDER: &str = "iphelper";
 /// Where we mount it when that folder is not there: a shell in a network namespace has a `/sys` of
 /// its own (`ip-netns(8)`).
 const OWN_BPF_FOLDER: &str = "/run/iphelper/bpf";
@@ -55,7 +58,7 @@ impl Places {
             reasons.push(error);
             None.ok_or(())
         });
-        let (Ok((cgroup, cgroup_path, covers_all)), Ok(bpf)) = (cgroup, pins) else {
+        let (Ok((cgroup, cgroup_path, covers_all)), Ok((bpf, pins))) = (cgroup, pins) else {
             return Err(Unavailable { reasons });
         };
         if !covers_all {
@@ -65,7 +68,7 @@ impl Places {
                     .to_owned(),
             );
         }
-        Ok(Self { cgroup, cgroup_path, covers_all, pins: bpf.join("iphelper"), bpf, limits })
+        Ok(Self { cgroup, cgroup_path, covers_all, pins, bpf, limits })
     }
 
     /// The control group the programs are attached to, as a path; `None` when it has none.
@@ -134,16 +137,21 @@ fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), Str
     }
 }
 
-/// Where a BPF file system is mounted that can be written.
-fn find_bpf(mounts: &[Mount]) -> Result<PathBuf, String> {
+/// Where a BPF file system is mounted that can be written, and the folder of pins in it.
+///
+/// The file system belongs to root, who may have made our folder and mounted that alone where we see
+/// it: what is pinned is the same then, for root and for us.
+fn find_bpf(mounts: &[Mount]) -> Result<(PathBuf, PathBuf), String> {
     let usual = mounts.iter().find(|mount| mount.point == Path::new(BPF_FOLDER));
     let others = mounts.iter().filter(|mount| mount.kind == b"bpf");
     for mount in usual.into_iter().chain(others) {
         if open(&mount.point, BPF_MAGIC).is_ok() && is_writable(&mount.point) {
-            return Ok(mount.point.clone());
+            let is_folder = mount.root.file_name() == Some(OsStr::new(FOLDER));
+            let pins = if is_folder { mount.point.clone() } else { mount.point.join(FOLDER) };
+            return Ok((mount.point.clone(), pins));
         }
     }
-    mount_bpf().map_err(|error| {
+    mount_bpf().map(|point| (point.clone(), point.join(FOLDER))).map_err(|error| {
         format!("no BPF file system is mounted, and none can be mounted on {BPF_FOLDER} ({error})")
     })
 }
