@@ -1,12 +1,13 @@
 //! Guards outlive their daemon, and go when they should.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use iphelper_daemon::ports::guard::{Guard, Places, remove_dead};
 use lab::or_skip;
-use ports::guard::{Features, Hook, Map};
+use ports::guard::{Features, Hook, Map, Presence};
 use ports::{Block, Protocol};
 use sys::capability::Capability;
 
@@ -24,15 +25,20 @@ fn everything_is_pinned_and_nothing_is_left() {
     site.run(|inside| {
         assert!(!inside.places.pins().exists());
         let guard = inside.guard();
-        let mut names: Vec<String> = fs::read_dir(folder(inside).join("v1"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        let hooks = Hook::all(Features::ALL).filter(|hook| hook.lasts()).map(Hook::name);
-        let mut expected: Vec<&str> = hooks.chain(Map::ALL.map(Map::name)).collect();
-        expected.sort_unstable();
-        assert_eq!(names, expected);
+        let names = || {
+            let entries = fs::read_dir(folder(inside).join("v1")).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<BTreeSet<String>>()
+        };
+        let expected = |presence: &[Presence]| -> BTreeSet<String> {
+            let hooks = Hook::all(Features::ALL).filter(|hook| presence.contains(&hook.presence()));
+            hooks.map(Hook::name).chain(Map::ALL.map(Map::name)).map(str::to_owned).collect()
+        };
+        assert_eq!(names(), expected(&[Presence::Reserved]));
+        guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
+        assert_eq!(names(), expected(&[Presence::Reserved]));
+        granted(&guard, Sort::Tcp4, 1);
+        assert_eq!(names(), expected(&[Presence::Reserved, Presence::Granted]));
         let namespace = fs::read_link(folder(inside).join("namespace")).unwrap();
         assert_eq!(namespace, fs::read_link("/proc/thread-self/ns/net").unwrap());
         guard.detach().unwrap();
@@ -168,7 +174,8 @@ fn removing_the_folder_by_hand_removes_the_guard() {
     site.run(|inside| {
         let guard = inside.guard();
         guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
-        drop(guard);
+        assert!(stranger(Sort::Tcp4, 5000).is_err());
+        // With a daemon that runs.
         fs::remove_dir_all(inside.places.pins()).unwrap();
         let is_free = || stranger(Sort::Tcp4, 5000).is_ok();
         lab::wait_until("the port", std::time::Duration::from_secs(5), is_free).unwrap();

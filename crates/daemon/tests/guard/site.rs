@@ -143,7 +143,7 @@ impl Inside {
         }
         if let Some(twin) = twin::compiled() {
             let guard = self.guard_with(twin::FEATURES);
-            twin.install(guard.folder(), self.cookie);
+            twin.install(&guard, self.cookie);
             eprintln!("with the twin");
             test(guard, twin::FEATURES);
         }

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use ports::guard::{Features, Hook, LICENSE, Map as Name};
+use iphelper_daemon::ports::guard::Guard;
+use ports::guard::{Features, Hook, LICENSE, Map as Name, Presence};
+use ports::{Block, Protocol};
 use sys::ebpf::{Link, Map, Program, ProgramSpec};
 
-use crate::site::Site;
+use crate::site::{Site, Sort, granted, id, row};
 
 /// The object file that clang made of `guard.c`.
 pub(crate) struct Twin(Vec<u8>);
@@ -50,9 +52,14 @@ impl Twin {
         Some(Self(output.stdout))
     }
 
-    /// Puts these programs in place of those that are pinned in a guard's folder.
-    pub(crate) fn install(&self, folder: &Path, cookie: u64) {
-        let current = folder.join("v1");
+    /// Puts these programs in place of those that a guard has pinned.
+    pub(crate) fn install(&self, guard: &Guard, cookie: u64) {
+        let current = guard.folder().join("v1");
+        // Attached from the first grant on.
+        let number = id(1 << 40);
+        guard.insert(number, &row(Protocol::Tcp, 65_535, 1)).unwrap();
+        granted(guard, Sort::Tcp4, number.get());
+        guard.remove(number, Protocol::Tcp, Block::new(65_535, 1).unwrap()).unwrap();
         let maps = Name::ALL.map(|name| Map::open(&current.join(name.name())).unwrap());
         for hook in Hook::all(FEATURES) {
             let code = self.code(hook, cookie, |name| {
@@ -71,8 +78,10 @@ impl Twin {
                 let _ = Program::load(&spec, &mut log);
                 panic!("{}: {error}: {}", hook.name(), String::from_utf8_lossy(&log));
             });
-            if hook.lasts() {
-                Link::open(&current.join(hook.name())).unwrap().update(&program).unwrap();
+            // Of the others it is enough that the kernel takes them.
+            match Link::open(&current.join(hook.name())) {
+                Ok(link) => link.update(&program).unwrap(),
+                Err(_) => assert_eq!(hook.presence(), Presence::Reserving),
             }
         }
     }
@@ -158,7 +167,7 @@ fn the_kernel_takes_the_twin() {
     let site = lab::or_skip!(Site::new());
     site.run(|inside| {
         let guard = inside.guard();
-        twin.install(guard.folder(), inside.cookie);
+        twin.install(&guard, inside.cookie);
         guard.detach().unwrap();
     });
 }

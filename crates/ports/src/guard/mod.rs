@@ -9,9 +9,11 @@
 //! | [`Hook`] | runs | does |
 //! |---|---|---|
 //! | `Bind4`, `Bind6` | before a bind | refuses strangers, chooses a port for granted binds to port 0 |
-//! | `AfterBind4`, `AfterBind6` | after the port is taken, while ports are being reserved | refuses those that were let in before the port was reserved |
+//! | `AfterBind4`, `AfterBind6` | after the port is taken | refuses those that were let in before the port was reserved |
 //! | `Release` | when a socket's last descriptor is closed | frees its port, ends its runtime reservation |
 //! | `Sysctl` | before a kernel parameter is read or written | reports writes of the reserved ports |
+//!
+//! [`Presence`] says which of them are attached when.
 //!
 //! They are attached to the root of the control groups and so run for every process of the machine,
 //! containers included, and leave when the port is not reserved or the socket of another network
@@ -41,7 +43,7 @@ pub use features::Features;
 pub use instruction::Instruction;
 pub use layout::{Caller, Event, Row, Socket, What, cgroup_key, granted_in, user_key};
 pub use maps::{Map, MapSpec};
-pub use programs::{Hook, Program};
+pub use programs::{Hook, Presence, Program};
 
 use crate::Protocol;
 

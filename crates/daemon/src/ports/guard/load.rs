@@ -1,21 +1,20 @@
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
-use ports::guard::{Features, Hook, LICENSE, Map as Name, Program as Code};
+use ports::guard::{Features, Hook, LICENSE, Map as Name, Presence, Program as Code};
 use sys::ebpf::{self, Link, Map, MapSpec, Program, ProgramSpec, Types};
 
 use super::pins::{self, Pins};
 use super::{Places, Unavailable};
 
-/// A guard in force: its maps, and the links of its programs.
+/// A guard in force, all of it pinned.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) features: Features,
     pub(super) maps: Maps,
-    pub(super) links: Links,
-    /// Programs that are not attached all the time.
-    pub(super) momentary: Programs,
+    /// Programs that are to be attached when they are needed.
+    pub(super) waiting: Programs,
 }
 
 /// All maps.
@@ -33,21 +32,8 @@ pub(super) struct Maps {
 /// Programs, with what each is for.
 pub(super) type Programs = Vec<(Hook, Program)>;
 
-/// The programs' places.
-#[derive(Debug)]
-pub(super) struct Links(Vec<Link>);
-
 /// Room for what the verifier has to say about a program it refuses.
 const LOG_LENGTH: usize = 1 << 24;
-
-impl Links {
-    /// Takes all programs off, whoever else has their links. Those that are off already stay so.
-    pub(super) fn detach(&self) {
-        for link in self.0.iter().rev() {
-            let _ = link.detach();
-        }
-    }
-}
 
 /// Takes over what is pinned, or builds and pins it.
 pub(super) fn load(
@@ -76,23 +62,25 @@ fn adopt(
     maps: Maps,
 ) -> Result<Loaded, Unavailable> {
     let (features, programs) = programs(&maps, cookie, wanted)?;
-    let (lasting, momentary): (Programs, Programs) =
-        programs.into_iter().partition(|(hook, _)| hook.lasts());
     let folder = pins.current();
-    let mut links = Vec::new();
-    for (hook, program) in &lasting {
-        let path = folder.join(hook.name());
-        let link = match Link::open(&path) {
-            Ok(link) => link.update(program).map(|()| link),
-            // The version before had no such program, or could not load it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                attach(places, *hook, program, &path)
-            }
+    let mut waiting = Vec::new();
+    for (hook, program) in programs {
+        let pin = folder.join(hook.name());
+        let replaced = match Link::open(&pin) {
+            Ok(link) => link.update(&program),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match hook.presence() {
+                // The version before had no such program, or could not load it.
+                Presence::Reserved => attach(places.cgroup(), hook, &program, &pin),
+                Presence::Granted | Presence::Reserving => {
+                    waiting.push((hook, program));
+                    Ok(())
+                }
+            },
             Err(error) => Err(error),
         };
-        links.push(link.map_err(|error| unattachable(*hook, &error))?);
+        replaced.map_err(|error| unattachable(hook, &error))?;
     }
-    Ok(Loaded { features, maps, links: Links(links), momentary })
+    Ok(Loaded { features, maps, waiting })
 }
 
 fn build(
@@ -104,8 +92,8 @@ fn build(
     let maps =
         Maps::create().map_err(|error| Unavailable::because("BPF maps cannot be made", &error))?;
     let (features, programs) = programs(&maps, cookie, wanted)?;
-    let (lasting, momentary): (Programs, Programs) =
-        programs.into_iter().partition(|(hook, _)| hook.lasts());
+    let (lasting, waiting): (Programs, Programs) =
+        programs.into_iter().partition(|(hook, _)| hook.presence() == Presence::Reserved);
     let folder = pins.new_folder();
     let unpinnable = |error: io::Error| {
         Unavailable::because(&format!("nothing can be pinned in {}", folder.display()), &error)
@@ -114,19 +102,22 @@ fn build(
     for name in Name::ALL {
         ebpf::pin(maps.of(name), &folder.join(name.name())).map_err(unpinnable)?;
     }
-    let mut links = Vec::new();
-    for (hook, program) in &lasting {
-        let link = attach(places, *hook, program, &folder.join(hook.name()));
-        links.push(link.map_err(|error| unattachable(*hook, &error))?);
+    for (hook, program) in lasting {
+        attach(places.cgroup(), hook, &program, &folder.join(hook.name()))
+            .map_err(|error| unattachable(hook, &error))?;
     }
     pins.commit().map_err(unpinnable)?;
-    Ok(Loaded { features, maps, links: Links(links), momentary })
+    Ok(Loaded { features, maps, waiting })
 }
 
-fn attach(places: &Places, hook: Hook, program: &Program, path: &Path) -> io::Result<Link> {
-    let link = Link::attach(program, places.cgroup(), hook.attach_type())?;
-    ebpf::pin(&link, path)?;
-    Ok(link)
+/// Attaches a program and pins the link, which nothing else keeps.
+pub(super) fn attach(
+    cgroup: BorrowedFd<'_>,
+    hook: Hook,
+    program: &Program,
+    pin: &Path,
+) -> io::Result<()> {
+    ebpf::pin(&Link::attach(program, cgroup, hook.attach_type())?, pin)
 }
 
 fn unattachable(hook: Hook, error: &io::Error) -> Unavailable {

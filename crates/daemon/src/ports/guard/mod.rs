@@ -11,7 +11,8 @@
 //!     v1/bind4 v1/bind6 …           links; removing one takes its program off
 //! ```
 //!
-//! Removing the folder with `rm -r` removes the guard. Everything is built under another name and
+//! Removing the folder with `rm -r` removes the guard, also while a daemon runs: nothing else keeps
+//! the programs attached. Everything is built under another name and
 //! renamed, so the folder `v1` is complete or absent.
 //!
 //! All calls block, for less than a millisecond but for [`Guard::open`], which has the kernel check
@@ -24,11 +25,12 @@ mod load;
 mod mounts;
 mod pins;
 mod places;
+mod release;
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use ports::guard::{Features, Row, Socket, cgroup_key, granted_in, index, user_key};
+use ports::guard::{Features, Hook, Row, Socket, cgroup_key, granted_in, index, user_key};
 use ports::{Block, Id, Protocol};
 use sys::ebpf::{Map, Table};
 use sys::inet;
@@ -38,8 +40,8 @@ pub use events::Events;
 pub use places::Places;
 
 use latecomers::Latecomers;
-use load::Links;
 use pins::Pins;
+use release::Release;
 
 const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
 const ENOSYS: i32 = rustix::io::Errno::NOSYS.raw_os_error();
@@ -66,7 +68,7 @@ pub struct Guard {
     sockets: Map,
     events: Option<Events>,
     latecomers: Latecomers,
-    links: Links,
+    release: Release,
     pins: Pins,
 }
 
@@ -91,9 +93,13 @@ impl Guard {
         let mut limits = places.limits().to_vec();
         limits.extend(load::limits(loaded.features));
         let unusable = |error: io::Error| Unavailable::because("the guard's maps", &error);
-        let load::Loaded { features, maps, links, momentary } = loaded;
-        let cgroup = places.cgroup().try_clone_to_owned().map_err(unusable)?;
+        let load::Loaded { features, maps, waiting } = loaded;
         let events = features.contains(Features::EVENTS).then(|| Events::new(maps.events));
+        let cgroup = || places.cgroup().try_clone_to_owned().map_err(unusable);
+        let (release, after_bind): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(hook, _)| *hook == Hook::Release);
+        let release = release.into_iter().next().map(|(_, program)| program);
+        let pin = pins.current().join(Hook::Release.name());
         let guard = Self {
             features,
             limits,
@@ -103,8 +109,8 @@ impl Guard {
             cgroups: maps.cgroups,
             sockets: maps.sockets,
             events: events.transpose().map_err(unusable)?,
-            latecomers: Latecomers::new(momentary, cgroup),
-            links,
+            latecomers: Latecomers::new(after_bind, cgroup()?),
+            release: Release::new(release, cgroup()?, pin),
             pins,
         };
         guard.sweep().map_err(unusable)?;
@@ -168,6 +174,9 @@ impl Guard {
             Some(present) => row.denials = present.denials,
             None => self.latecomers.stop()?,
         }
+        if row.dry_run || row.users || row.cgroups {
+            self.release.attach()?;
+        }
         self.reservations.update(&key(id), &row.to_bytes())?;
         for port in row.block.ports() {
             self.owners.store(index(row.protocol, port) as usize, id.get());
@@ -195,6 +204,9 @@ impl Guard {
     /// Fails with `NotFound` if it is not in force.
     pub fn set_users(&self, id: Id, users: &[u32]) -> io::Result<()> {
         let mut row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
+        if !users.is_empty() {
+            self.release.attach()?;
+        }
         let users: Vec<u64> = users.iter().map(|user| u64::from(*user)).collect();
         replace(&self.users, id, &users, |id, who| user_key(id, who as u32))?;
         row.users = !users.is_empty();
@@ -211,6 +223,9 @@ impl Guard {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let mut row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
+        if !cgroups.is_empty() {
+            self.release.attach()?;
+        }
         replace(&self.cgroups, id, cgroups, cgroup_key)?;
         row.cgroups = !cgroups.is_empty();
         self.insert(id, &row)
@@ -237,6 +252,7 @@ impl Guard {
             }
             state.owned = Some(id);
         }
+        self.release.attach()?;
         self.sockets.update(&socket.as_raw_fd().to_ne_bytes(), &state.to_bytes())
     }
 
@@ -265,7 +281,6 @@ impl Guard {
 
     /// Takes the programs off and removes all pins: no port is reserved any more.
     pub fn detach(self) -> io::Result<()> {
-        self.links.detach();
         self.pins.remove()
     }
 

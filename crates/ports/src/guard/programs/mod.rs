@@ -25,6 +25,17 @@ pub enum Hook {
     Sysctl,
 }
 
+/// When a program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// As long as anything is reserved.
+    Reserved,
+    /// Since before the first socket was let in: others have nothing to be freed.
+    Granted,
+    /// For the moments in which ports are being reserved.
+    Reserving,
+}
+
 /// A program for one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
@@ -66,22 +77,23 @@ impl Hook {
         }
     }
 
-    /// Whether its program is attached as long as anything is reserved. The others are for the
-    /// moments in which ports are being reserved.
-    pub const fn lasts(self) -> bool {
-        !matches!(self, Self::AfterBind4 | Self::AfterBind6)
+    /// When its program is attached. Every bind, or close, of the machine pays for one that is.
+    pub const fn presence(self) -> Presence {
+        match self {
+            Self::Bind4 | Self::Bind6 | Self::Sysctl => Presence::Reserved,
+            Self::Release => Presence::Granted,
+            Self::AfterBind4 | Self::AfterBind6 => Presence::Reserving,
+        }
     }
 
-    /// The hooks that programs with these features are for, in the order to attach them in.
-    ///
-    /// Those that deny come after the one that frees, so that nothing is counted that is not freed.
+    /// The hooks that programs with these features are for.
     pub fn all(features: Features) -> impl Iterator<Item = Self> {
         let all = [
-            Self::Release,
-            Self::AfterBind4,
-            Self::AfterBind6,
             Self::Bind4,
             Self::Bind6,
+            Self::AfterBind4,
+            Self::AfterBind6,
+            Self::Release,
             Self::Sysctl,
         ];
         // Reporting is all the last one does.
