@@ -64,8 +64,8 @@ impl Scanner {
     ///
     /// The tables change while they are read: what comes or goes meanwhile may be there or not.
     ///
-    /// With the guard's map of sockets each comes with its [`state`](Holder::guarded) there, which
-    /// takes `CAP_BPF`.
+    /// With the guard's map of sockets each comes with what the guard
+    /// [knows of it](Holder::guarded), which takes `CAP_BPF`.
     pub fn holders(
         &mut self,
         protocol: Option<Protocol>,

@@ -12,7 +12,7 @@
 //! - A write at offset 0 replaces the set; one at any other offset adds to it. So ports are added
 //!   without touching what is there, and nobody else's write can fall in between.
 //! - One write takes less than a page. What is longer goes in pieces, and while they are written the
-//!   list is incomplete. That concerns removals alone, of lists longer than [`PIECE`].
+//!   list is incomplete. That concerns removals alone, of lists of more than 4,000 bytes.
 
 mod port_set;
 mod record;
