@@ -247,3 +247,113 @@ impl AsFd for Link {
         self.0.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: u32 = 1;
+    const ARRAY: u32 = 2;
+    const PER_PROCESSOR_ARRAY: u32 = 6;
+    const RING_BUFFER: u32 = 27;
+    const MAPPABLE: u32 = 1 << 10;
+
+    fn spec(kind: u32, key: u32, value: u32, entries: u32, flags: u32) -> MapSpec<'static> {
+        MapSpec { kind, key, value, entries, flags, name: "a_name_that_is_cut", types: None }
+    }
+
+    /// `None`, and a line that says so, without the privilege.
+    fn map(test: &str, spec: &MapSpec<'_>) -> Option<Map> {
+        match Map::create(spec) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                eprintln!("SKIPPED: {test}: needs CAP_BPF");
+                None
+            }
+            result => Some(result.unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_map_keeps_what_it_is_given() {
+        let spec = spec(HASH, 4, 8, 4, 0);
+        let Some(map) = map("a_map_keeps_what_it_is_given", &spec) else { return };
+        assert!(map.is_like(&spec));
+        assert!(!map.is_like(&MapSpec { entries: 5, ..spec }));
+        let mut value = [0; 8];
+        assert!(!map.lookup(&[1; 4], &mut value).unwrap());
+        for key in 1..=4 {
+            map.update(&[key; 4], &[10 * key; 8]).unwrap();
+        }
+        let full = map.update(&[5; 4], &[0; 8]).unwrap_err();
+        assert_eq!(full.raw_os_error(), Some(libc::E2BIG));
+        map.update(&[2; 4], &[99; 8]).unwrap();
+        assert!(map.lookup(&[2; 4], &mut value).unwrap());
+        assert_eq!(value, [99; 8]);
+        let mut keys = map.keys().unwrap();
+        keys.sort();
+        assert_eq!(keys, [[1; 4], [2; 4], [3; 4], [4; 4]]);
+        assert!(map.delete(&[2; 4]).unwrap());
+        assert!(!map.delete(&[2; 4]).unwrap());
+        // Lengths that are not the map's never reach the kernel.
+        for error in [
+            map.lookup(&[1; 3], &mut value).unwrap_err(),
+            map.lookup(&[1; 4], &mut value[..7]).unwrap_err(),
+            map.update(&[1; 4], &[0; 9]).unwrap_err(),
+            map.delete(&[]).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn a_table_is_the_map_s_memory() {
+        let spec = spec(ARRAY, 4, 8, 1000, MAPPABLE);
+        let Some(map) = map("a_table_is_the_map_s_memory", &spec) else { return };
+        map.update(&7_u32.to_ne_bytes(), &70_u64.to_ne_bytes()).unwrap();
+        let table = Table::new(map).unwrap();
+        assert_eq!((table.length(), table.load(7), table.load(8)), (1000, Some(70), Some(0)));
+        table.store(999, 5);
+        table.store(1000, 6);
+        assert_eq!((table.load(999), table.load(1000)), (Some(5), None));
+    }
+
+    #[test]
+    fn maps_of_other_shapes_are_refused() {
+        let test = "maps_of_other_shapes_are_refused";
+        let Some(array) = map(test, &spec(ARRAY, 4, 8, 8, 0)) else { return };
+        let invalid = io::ErrorKind::InvalidInput;
+        assert_eq!(Table::new(array).unwrap_err().kind(), invalid, "not mappable");
+        let narrow = map(test, &spec(ARRAY, 4, 4, 8, MAPPABLE)).unwrap();
+        assert_eq!(Table::new(narrow).unwrap_err().kind(), invalid, "of 32 bits");
+        let hash = map(test, &spec(HASH, 4, 8, 8, 0)).unwrap();
+        assert_eq!(RingBuffer::new(hash).unwrap_err().kind(), invalid);
+        // The kernel would copy a value for every processor.
+        let other = Map::create(&spec(PER_PROCESSOR_ARRAY, 4, 8, 8, 0)).unwrap_err();
+        assert_eq!(other.kind(), invalid);
+    }
+
+    #[test]
+    fn an_empty_ring_buffer_has_nothing_to_read() {
+        let spec = spec(RING_BUFFER, 0, 0, 1 << 16, 0);
+        let Some(map) = map("an_empty_ring_buffer_has_nothing_to_read", &spec) else { return };
+        RingBuffer::new(map).unwrap().drain(|record| panic!("{record:?}"));
+    }
+
+    #[test]
+    fn the_verifier_says_why_it_refuses() {
+        if !crate::process::is_root() {
+            eprintln!("SKIPPED: the_verifier_says_why_it_refuses: needs root");
+            return;
+        }
+        // exit, with nothing in register 0.
+        let code = [[0x95, 0, 0, 0, 0, 0, 0, 0]];
+        let spec = ProgramSpec { kind: 9, attach: 2, name: "test", license: "MIT", code: &code };
+        let mut log = [0; 4096];
+        let error = Program::load(&spec, &mut log).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EACCES));
+        assert!(String::from_utf8_lossy(&log).contains("R0 !read_ok"));
+        // r0 = 1; exit.
+        let code = [[0xb7, 0, 0, 0, 1, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+        Program::load(&ProgramSpec { code: &code, ..spec }, &mut []).unwrap();
+    }
+}

@@ -27,7 +27,7 @@ pub fn purge(state_dir: &Path) -> io::Result<Purged> {
     let network = sys::namespace::network_cookie()?;
     let mut pinned = None;
     // Without these places there is nothing pinned.
-    if let Ok(places) = Places::find()
+    if let Ok(places) = Places::present()
         && Guard::is_pinned(&places, network)
     {
         Guard::remove_pinned(&places, network)?;

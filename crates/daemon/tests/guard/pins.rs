@@ -212,6 +212,10 @@ fn places_are_found_where_sys_hides_them() {
     let mounts = or_skip!(lab::Mounts::hidden());
     let namespace = or_skip!(lab::Namespace::new());
     let work = || {
+        let mounts = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let before = mounts();
+        assert!(Places::present().is_err());
+        assert_eq!(mounts(), before, "looking mounts nothing");
         let places = Places::find().unwrap_or_else(|error| panic!("{error}"));
         let cookie = sys::namespace::network_cookie().unwrap();
         let guard = Guard::open(&places, cookie).unwrap_or_else(|error| panic!("{error}"));

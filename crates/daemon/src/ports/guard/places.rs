@@ -44,20 +44,23 @@ impl Places {
     /// mounted. A BPF file system is mounted where everybody expects it: what is pinned in it lives
     /// as long as its mount.
     pub fn find() -> Result<Self, Unavailable> {
+        raise_memory_limit();
+        Self::with(mount_bpf)
+    }
+
+    /// [`find`](Self::find) that leaves the mounts as they are: where a guard can be already.
+    pub fn present() -> Result<Self, Unavailable> {
+        Self::with(|| Err(io::ErrorKind::NotFound.into()))
+    }
+
+    fn with(mount_bpf: impl FnOnce() -> io::Result<PathBuf>) -> Result<Self, Unavailable> {
         let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
         let mounts = mounts::read().map_err(unreadable)?;
-        raise_memory_limit();
         let mut limits = Vec::new();
         let mut reasons = Vec::new();
 
-        let cgroup = find_cgroup(&mounts).or_else(|error| {
-            reasons.push(error);
-            None.ok_or(())
-        });
-        let pins = find_bpf(&mounts).or_else(|error| {
-            reasons.push(error);
-            None.ok_or(())
-        });
+        let cgroup = find_cgroup(&mounts).map_err(|reason| reasons.push(reason));
+        let pins = find_bpf(&mounts, mount_bpf).map_err(|reason| reasons.push(reason));
         let (Ok((cgroup, cgroup_path, covers_all)), Ok((bpf, pins))) = (cgroup, pins) else {
             return Err(Unavailable { reasons });
         };
@@ -141,7 +144,10 @@ fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), Str
 ///
 /// The file system belongs to root, who may have made our folder and mounted that alone where we see
 /// it: what is pinned is the same then, for root and for us.
-fn find_bpf(mounts: &[Mount]) -> Result<(PathBuf, PathBuf), String> {
+fn find_bpf(
+    mounts: &[Mount],
+    mount_bpf: impl FnOnce() -> io::Result<PathBuf>,
+) -> Result<(PathBuf, PathBuf), String> {
     let usual = mounts.iter().find(|mount| mount.point == Path::new(BPF_FOLDER));
     let others = mounts.iter().filter(|mount| mount.kind == b"bpf");
     for mount in usual.into_iter().chain(others) {
