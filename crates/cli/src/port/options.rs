@@ -103,7 +103,8 @@ pub(crate) enum Port {
     /// Runs one command that may use reserved ports
     ///
     /// The command and all that it starts bind the reservation's ports as if nobody had reserved
-    /// them; it is not changed for that. With the right to make control groups and to grant, it runs
+    /// them; it is not changed for that. IPHELPER_PORTS in its environment has the blocks, such as
+    /// `tcp/5000-5019`, with spaces between. With the right to make control groups and to grant, it runs
     /// in one of its own that is let in; without, each bind(2) of it is seen by iph, which lets the
     /// socket in first. Set-user-ID programs then run without their rank.
     ///
@@ -196,8 +197,13 @@ pub(crate) struct Admitted {
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The reservation: its block as tcp/5000-5019, its number, or a token; may be repeated
-    #[arg(long, short, value_name = "WHICH", required = true)]
+    #[arg(long, short, value_name = "WHICH", required_unless_present = "acquire")]
     pub(crate) reservation: Vec<Which>,
+
+    /// Reserves that many ports in a row, wherever they are free, for as long as the command runs;
+    /// goes with --by=seccomp; may be repeated
+    #[arg(long, value_name = "PROTO/COUNT", value_parser = wanted)]
+    pub(crate) acquire: Vec<(Protocol, u16)>,
 
     /// How the command is let in [default: by a control group if that is possible]
     #[arg(long, value_name = "WAY")]
@@ -257,6 +263,15 @@ fn protocol(text: &str) -> Result<Protocol, String> {
     super::block::protocol(text).ok_or_else(|| "tcp or udp".to_owned())
 }
 
+/// `tcp/8`.
+fn wanted(text: &str) -> Result<(Protocol, u16), String> {
+    let parse = || {
+        let (protocol, count) = text.split_once('/')?;
+        Some((super::block::protocol(protocol)?, count.parse().ok().filter(|count| *count > 0)?))
+    };
+    parse().ok_or_else(|| "a protocol and how many ports, such as tcp/8".to_owned())
+}
+
 /// A user's number, or that of a user of this name.
 fn user(text: &str) -> Result<u32, String> {
     if let Ok(number) = text.parse() {
@@ -300,6 +315,14 @@ mod tests {
         assert_eq!(lifetime("250ms"), Ok(Duration::from_millis(250)));
         for text in ["", "s", "soon", "-1s", "0", "0d", "nan", "1e30d", "5 weeks"] {
             assert!(lifetime(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn so_many_ports_of_a_protocol() {
+        assert_eq!(wanted("UDP/8"), Ok((Protocol::Udp, 8)));
+        for text in ["", "tcp", "tcp/", "tcp/0", "tcp/65536", "sctp/1", "tcp/5-7"] {
+            assert!(wanted(text).is_err(), "{text}");
         }
     }
 

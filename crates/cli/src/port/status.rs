@@ -1,5 +1,6 @@
 //! `iph port status` and `iph port purge`: how reservations are enforced, and how not any more.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -150,7 +151,8 @@ fn render(status: &StatusReply, state_dir: &str, style: Style) -> String {
 
 /// How to be rid of it all.
 fn by_hand(guard: &Guard, state_dir: &str) -> String {
-    let pinned = guard.pinned.as_deref().map(escaped);
+    let pinned = guard.pinned.as_deref().map(from_outside);
+    let pinned = pinned.as_deref().map(escaped);
     let pinned = pinned.map(|path| format!("# rm -r {path}\n")).unwrap_or_default();
     format!(
         "\nTo remove everything without the daemon, having stopped it:\n\
@@ -161,6 +163,17 @@ fn by_hand(guard: &Guard, state_dir: &str) -> String {
          # rm -r {}/ports\n",
         escaped(state_dir),
     )
+}
+
+/// Where the pins are for everybody else: as a service the daemon has their folder under a name of
+/// its own (`BindPaths=` in its unit).
+fn from_outside(pinned: &str) -> Cow<'_, str> {
+    match pinned.strip_prefix("/run/iphelper/bpf/") {
+        // A whole file system that the daemon mounted there.
+        Some(folder) if folder.starts_with("iphelper/") => pinned.into(),
+        Some(folder) => format!("/sys/fs/bpf/iphelper/{folder}").into(),
+        None => pinned.into(),
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +201,17 @@ assignment is the kernel's (others may have entries there), the rest is files:
 ";
         let status = crate::port::tests::status();
         assert_eq!(render(&status, "/var/lib/iphelper", Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn pins_are_where_the_administrator_sees_them() {
+        for (inside, outside) in [
+            ("/sys/fs/bpf/iphelper/3", "/sys/fs/bpf/iphelper/3"),
+            ("/run/iphelper/bpf/3", "/sys/fs/bpf/iphelper/3"),
+            ("/run/iphelper/bpf/iphelper/3", "/run/iphelper/bpf/iphelper/3"),
+        ] {
+            assert_eq!(from_outside(inside), outside);
+        }
     }
 
     #[test]

@@ -381,6 +381,8 @@ fn what_is_not_understood_is_2() {
         "port run true",
         "port run --reservation tcp/5000-5019",
         "port run --reservation nonsense -- true",
+        "port run --acquire tcp -- true",
+        "port run --acquire tcp/2 --by cgroup -- true",
         "port run --reservation tcp/5000-5019 --assign --by cgroup -- true",
     ] {
         let said = fake.run(line).failure(2);

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use api::ports::{Call as PortsCall, Error, GuardLevel, Reservation, ReservationReply};
+use api::ports::{Call as PortsCall, Error, GuardLevel, Kind, Reservation, ReservationReply};
 use api::server::Call;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -89,9 +89,12 @@ fn the_commands_status_and_output_are_passed_on() {
         // Whichever way this machine lets us.
         ("", "exit 7", 7, ""),
         ("", "echo out", 0, "out\n"),
+        ("", "test $IPHELPER_PORTS = $WHICH", 0, ""),
+        ("--by=seccomp", "test $IPHELPER_PORTS = $WHICH", 0, ""),
     ] {
         let line = format!("port run {way} -r {which} -- /bin/sh -c");
         let mut command = fake.command(&line);
+        command.env("WHICH", &which);
         command.arg(shell).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"in\n").ok();
@@ -156,6 +159,37 @@ fn port_zero_is_let_in_where_that_is_asked_for() {
     let program = "import socket; socket.socket().bind(('127.0.0.1', 0))";
     Said::from(command.arg(program).output().unwrap()).result();
     assert_eq!(let_in(&fake), 1);
+}
+
+#[test]
+fn a_block_for_as_long_as_the_command_runs() {
+    or_skip!(has_python(), "a_block_for_as_long_as_the_command_runs", "needs python3");
+    let block = Reservation { kind: Kind::Runtime, ..block() };
+    let (reservation, owner) = (block.clone(), std::sync::Mutex::new(None));
+    let fake = Fake::start_with(move |call, sockets| match call {
+        Call::Ports(PortsCall::List(_)) => Answer::reservations(&[]),
+        Call::Ports(PortsCall::Acquire(call)) => {
+            assert_eq!((call.start_port, call.number_of_ports, call.socket), (None, 2, 0));
+            assert_eq!(call.purpose.as_deref(), Some("python3"));
+            let socket = std::os::fd::AsFd::as_fd(&sockets[0]).try_clone_to_owned().unwrap();
+            *owner.lock().unwrap() = Some(socket);
+            Answer::one(&ReservationReply { reservation: reservation.clone() })
+        }
+        Call::Ports(PortsCall::Associate(call)) => {
+            assert_eq!(Some(call.token), reservation.token);
+            Answer::one(&ReservationReply { reservation: reservation.clone() })
+        }
+        other => panic!("{other:?}"),
+    });
+    let mut command = fake.command("port run --acquire tcp/2 -- python3 -c");
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let program = "import os, socket\n\
+                   first, last = os.environ['IPHELPER_PORTS'].removeprefix('tcp/').split('-')\n\
+                   socket.socket().bind(('127.0.0.1', int(first)))\n\
+                   socket.socket().bind(('127.0.0.1', int(last)))";
+    Said::from(command.arg(program).output().unwrap()).result();
+    let associated = |call: &&Call| matches!(call, Call::Ports(PortsCall::Associate(_)));
+    assert_eq!(fake.calls().iter().filter(associated).count(), 2);
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl Cgroup {
         Ok(this)
     }
 
+    /// The ports of those reservations.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
     /// The file through which processes enter.
     pub(super) fn processes(&self) -> Result<OwnedFd, Failure> {
         let file = OpenOptions::new().write(true).open(self.directory.join("cgroup.procs"));

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use api::client::{CallError, Client};
-use api::ports::{Associate, Error, Kind, List, Protocol, Reservation, Token};
+use api::ports::{Acquire, Associate, Error, Kind, List, Protocol, Reservation, Token};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use sys::process::{self, PidFd};
 use sys::seccomp::{Bind, Listener};
@@ -20,6 +20,8 @@ pub(super) struct Door {
     /// Binds to port 0 are let into the first reservation of their protocol.
     assign: bool,
     daemon: Option<Client>,
+    /// Sockets whose reservations end with them.
+    owners: Vec<OwnedFd>,
 }
 
 /// The longest part of a socket address that is looked at: family and port, which stand in the same
@@ -33,7 +35,7 @@ impl Door {
     /// Checks, with sockets of its own, that the caller may let sockets into the reservations.
     pub(super) fn open(session: &Session, which: &[Which], assign: bool) -> Result<Self, Failure> {
         let reservations = session.reservations(&List::default())?;
-        let mut door = Self { keys: Vec::new(), assign, daemon: None };
+        let mut door = Self { keys: Vec::new(), assign, daemon: None, owners: Vec::new() };
         for which in which {
             let found = reservations.iter().find(|reservation| which.is(reservation));
             let token = match (found.map(|found| found.token), which) {
@@ -47,6 +49,35 @@ impl Door {
             door.keys.push((token, Block::from(&reservation)));
         }
         Ok(door)
+    }
+
+    /// Reserves so many ports for as long as this lives.
+    pub(super) fn acquire(
+        &mut self,
+        session: &Session,
+        protocol: Protocol,
+        number_of_ports: u16,
+        purpose: &str,
+    ) -> Result<(), Failure> {
+        let owner = unbound(match protocol {
+            Protocol::Tcp => SocketType::STREAM,
+            Protocol::Udp => SocketType::DGRAM,
+        })?;
+        let purpose = Some(purpose.to_owned()).filter(|purpose| !purpose.is_empty());
+        let call =
+            Acquire { socket: 0, start_port: None, number_of_ports, protocol: None, purpose };
+        let connection = session.connection().map_err(|error| crate::hints::client(&error))?;
+        let daemon = self.daemon.insert(connection);
+        let reservation = daemon.call_with(&call, &[owner.as_fd()])?.reservation;
+        let token = reservation.token.ok_or_else(|| somebody_elses(Some(&reservation)))?;
+        self.keys.push((token, Block::from(&reservation)));
+        self.owners.push(owner);
+        Ok(())
+    }
+
+    /// The ports that are let into.
+    pub(super) fn blocks(&self) -> Vec<Block> {
+        self.keys.iter().map(|(_, block)| *block).collect()
     }
 
     /// Lets the socket of a waiting bind in, if its port is one of the reservations'.

@@ -20,34 +20,40 @@ use sys::signals::Signals;
 
 use self::cgroup::Cgroup;
 use self::door::Door;
-use super::block::Which;
+use super::block::{Block, Which};
 use super::options::{Run, Way};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 use crate::text::escaped;
 
 pub(super) fn run(session: &mut Session, asked: Run) -> Result<Exit, Failure> {
-    let Run { reservation: which, by, assign, command } = asked;
-    if assign && by == Some(Way::Cgroup) {
-        return Err(Failure::new(Exit::Usage, "--assign takes --by=seccomp"));
+    let Run { reservation: which, acquire, by, assign, command } = asked;
+    let by_socket = assign || !acquire.is_empty();
+    if by_socket && by == Some(Way::Cgroup) {
+        return Err(Failure::new(Exit::Usage, "--assign and --acquire take --by=seccomp"));
     }
     let by_cgroup = match by {
         Some(Way::Seccomp) => None,
-        _ if assign => None,
+        _ if by_socket => None,
         Some(Way::Cgroup) => Some(cgroup(session, &which)?),
         // What stands in its way is no reason to give up.
         None => cgroup(session, &which).ok(),
     };
     match by_cgroup {
         Some(cgroup) => {
-            let outcome = Runner::start(&command, Some(&cgroup))
+            let outcome = Runner::start(&command, cgroup.blocks(), Some(&cgroup))
                 .and_then(|runner| runner.wait(session, None));
             cgroup.remove(session);
             outcome
         }
         None => {
-            let door = Door::open(session, &which, assign)?;
-            Runner::start(&command, None)?.wait(session, Some(door))
+            let mut door = Door::open(session, &which, assign)?;
+            let purpose = command.first().map(|program| program.to_string_lossy());
+            for (protocol, count) in acquire {
+                door.acquire(session, protocol, count, purpose.as_deref().unwrap_or_default())?;
+            }
+            let blocks = door.blocks();
+            Runner::start(&command, &blocks, None)?.wait(session, Some(door))
         }
     }
 }
@@ -91,11 +97,16 @@ const FORWARDED: [i32; 7] = [
 
 impl Runner {
     /// Starts it, in the control group if there is one, else with its binds supervised.
-    fn start(words: &[std::ffi::OsString], cgroup: Option<&Cgroup>) -> Result<Self, Failure> {
+    fn start(
+        words: &[std::ffi::OsString],
+        blocks: &[Block],
+        cgroup: Option<&Cgroup>,
+    ) -> Result<Self, Failure> {
         let mut words = words.iter();
         let program = words.next().cloned().unwrap_or_default();
         let mut command = Command::new(&program);
-        command.args(words).die_with_parent();
+        let ports: Vec<_> = blocks.iter().map(Block::to_string).collect();
+        command.args(words).env("IPHELPER_PORTS", ports.join(" ")).die_with_parent();
         let mut supervision = None;
         match cgroup {
             Some(cgroup) => {
@@ -253,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named() {
-        let block: crate::port::block::Block = "tcp/5000-5019".parse().unwrap();
+        let block: Block = "tcp/5000-5019".parse().unwrap();
         for (which, words) in
             [(Which::Number(5), "number or token"), (Which::Block(block), "exactly tcp/5000-5019")]
         {
