@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::{Stranger, parse_ports};
 use crate::{Host, eventually, varlink};
 
+/// What the daemon pins is below this. The kernel puts objects of its own into a BPF file system.
+const PINS: &str = "/sys/fs/bpf/iphelper";
+
 /// The list of ports that automatic assignment leaves out.
 const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
@@ -47,8 +50,8 @@ pub struct Site {
     pub host: Host,
     /// Sections for the daemon's configuration.
     pub sections: String,
-    /// Links that were seen pinned.
-    links: BTreeSet<u32>,
+    /// Links that were seen pinned, and their programs.
+    links: BTreeSet<(u32, u32)>,
     /// Left as it is when it is dropped.
     abandoned: bool,
     _lan: Lan,
@@ -232,19 +235,20 @@ impl Site {
         self.host.namespace.set_parameter("net/ipv4/ip_local_port_range", &range).unwrap();
     }
 
-    /// What is pinned: paths below the BPF file system with the identifier of a link, 0 for others.
+    /// What the daemon has pinned: paths with the identifier of a link, 0 for others.
     #[track_caller]
     pub fn pins(&mut self) -> Vec<(String, u32)> {
-        let answer = self.stranger().ok(&format!("pins {}", Mounts::BPFFS));
+        let answer = self.stranger().ok(&format!("pins {PINS}"));
         let parse = |word: &str| {
             let (path, what) = word.rsplit_once('=')?;
-            let (_, id) = what.split_once(':')?;
-            Some((path.to_owned(), id.parse().ok()?))
+            let (link, program) = what.split_once(':')?;
+            Some((path.to_owned(), link.parse().ok()?, program.parse().ok()?))
         };
-        let pins: Vec<(String, u32)> =
-            answer.split_whitespace().map(|word| parse(word).expect(word)).collect();
-        self.links.extend(pins.iter().map(|(_, link)| *link).filter(|link| *link != 0));
-        pins
+        let found = answer.split_whitespace().map(|word| parse(word).expect(word));
+        let found: Vec<(String, u32, u32)> = found.collect();
+        let links = found.iter().filter(|(_, link, _)| *link != 0);
+        self.links.extend(links.map(|(_, link, program)| (*link, *program)));
+        found.into_iter().map(|(path, link, _)| (path, link)).collect()
     }
 
     /// Ends the daemon and takes everything out of the kernel that it pinned there, and what it
@@ -261,20 +265,25 @@ impl Site {
     #[track_caller]
     pub fn unpin(&mut self) {
         self.pins();
-        let remove = || {
-            let entries = fs::read_dir(Mounts::BPFFS)?;
-            entries.into_iter().try_for_each(|entry| fs::remove_dir_all(entry?.path()))
-        };
-        self.mounts().run(remove).expect("the mounts").expect("the pins can be removed");
+        self.mounts()
+            .run(|| fs::remove_dir_all(PINS))
+            .expect("the mounts")
+            .expect("the pins can be removed");
     }
 
-    /// Waits until no link is left that was ever seen pinned.
+    /// Waits until no link is left that was ever seen pinned, and none of the programs runs.
     #[track_caller]
     pub fn wait_detached(&mut self) {
+        let root = Cgroup::hierarchy().expect("control groups").display().to_string();
         let mut stranger = self.stranger();
-        for link in std::mem::take(&mut self.links) {
+        for (link, program) in std::mem::take(&mut self.links) {
             eventually(&format!("the end of link {link}"), || {
                 stranger.tell(&format!("link {link}")) == "ENOENT"
+            });
+            // The kernel forgets a link's identifier before it takes the program off.
+            eventually(&format!("the end of program {program}"), || {
+                let attached = stranger.ok(&format!("attached {root}"));
+                attached.split(' ').all(|id| id != program.to_string())
             });
         }
     }

@@ -23,7 +23,8 @@
  *   allow DIRECTORY              attaches programs to a control group that allow every bind
  *   call SOCKET NAMES TEXT       sends TEXT and a zero byte with the sockets NAMES (a,b or -)
  *                                -> the answer up to its zero byte
- *   pins DIRECTORY               -> what is pinned below it: PATH=link:ID and PATH=object:0
+ *   pins DIRECTORY               -> what is pinned below it: PATH=LINK:PROGRAM, identifiers, 0 for
+ *                                what is no link
  *   attached DIRECTORY           -> identifiers of the programs attached to a control group
  *   link ID                      ok if a link of this identifier exists
  */
@@ -289,7 +290,7 @@ static void list_pins(const char *directory)
 			if (bpf(BPF_OBJ_GET_INFO_BY_FD, &about, sizeof about) < 0)
 				link.id = 0;
 		}
-		printf(" %s=%s:%u", path, is_link ? "link" : "object", link.id);
+		printf(" %s=%u:%u", path, link.id, link.prog_id);
 		if (fd >= 0)
 			close(fd);
 	}
