@@ -3,7 +3,7 @@
  *
  *   bind COUNT PORT      COUNT sockets one after the other, each bound to 127.0.0.1:PORT and closed
  *                        again -> the median time of bind(2) alone, in tenths of a nanosecond
- *   cycle COUNT PORT     the same -> the mean time of socket, bind and close, in tenths
+ *   cycle COUNT PORT     the same -> the median time of socket, bind and close, in tenths
  *   refused COUNT PORT   the same where every bind is refused -> as bind
  *   hold COUNT PORT      binds COUNT sockets, UDP and TCP by turns, to ports from PORT on, keeps them
  *   place COUNT PORT     a placeholder a port, dual-stack, as the fallback and portreserve have it
@@ -59,8 +59,18 @@ static void fail(const char *what)
 	exit(1);
 }
 
-/* Tells the median: a few in a batch meet an interrupt. */
-static void one_by_one(int count, int port, int refused)
+/* Tells the median of the times: some in a batch meet an interrupt. */
+static void tell(int count)
+{
+	qsort(times, count, sizeof *times, compare);
+	/* The mean of the middle tenth: finer than the clock. */
+	uint64_t sum = 0, from = count * 45ull / 100, to = count * 55ull / 100 + 1;
+	for (uint64_t i = from; i < to; i++)
+		sum += times[i];
+	printf("%llu\n", (unsigned long long)(sum * 10 / (to - from)));
+}
+
+static void binds(int count, int port, int refused)
 {
 	struct sockaddr_in address = loopback(port);
 	for (int i = 0; i < count; i++) {
@@ -74,25 +84,21 @@ static void one_by_one(int count, int port, int refused)
 			fail("bind");
 		close(fd);
 	}
-	qsort(times, count, sizeof *times, compare);
-	/* The mean of the middle tenth: finer than the clock. */
-	uint64_t sum = 0, from = count * 45ull / 100, to = count * 55ull / 100 + 1;
-	for (uint64_t i = from; i < to; i++)
-		sum += times[i];
-	printf("%llu\n", (unsigned long long)(sum * 10 / (to - from)));
+	tell(count);
 }
 
-static void cycle(int count, int port)
+static void cycles(int count, int port)
 {
 	struct sockaddr_in address = loopback(port);
-	uint64_t start = now();
 	for (int i = 0; i < count; i++) {
+		uint64_t start = now();
 		int fd = socket(AF_INET, SOCK_STREAM, 0);
 		if (fd < 0 || bind(fd, (void *)&address, sizeof address) < 0)
 			fail("bind");
 		close(fd);
+		times[i] = now() - start;
 	}
-	printf("%llu\n", (unsigned long long)((now() - start) * 10 / count));
+	tell(count);
 }
 
 static void hold(int count, int port)
@@ -172,11 +178,11 @@ int main(int count, char **arguments)
 		else if (number < 1 || number > MOST)
 			fail("count");
 		else if (!strcmp(verb, "bind"))
-			one_by_one(number, port, 0);
+			binds(number, port, 0);
 		else if (!strcmp(verb, "refused"))
-			one_by_one(number, port, 1);
+			binds(number, port, 1);
 		else if (!strcmp(verb, "cycle"))
-			cycle(number, port);
+			cycles(number, port);
 		else if (!strcmp(verb, "hold"))
 			hold(number, port);
 		else if (!strcmp(verb, "place"))
