@@ -161,6 +161,11 @@ impl Map {
         Ok(Self { fd, info })
     }
 
+    /// Another descriptor of it.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, info: self.info })
+    }
+
     /// Whether it was made with these sizes, kind and flags.
     #[must_use]
     pub fn is_like(&self, spec: &MapSpec<'_>) -> bool {

@@ -13,8 +13,14 @@ use super::{Places, Unavailable};
 pub(super) struct Loaded {
     pub(super) features: Features,
     pub(super) maps: Maps,
-    /// Programs that are to be attached when they are needed.
-    pub(super) waiting: Programs,
+    pub(super) waiting: Waiting,
+}
+
+/// Programs that are to be attached when they are needed.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pub(super) release: Option<Program>,
+    pub(super) after_bind: Programs,
 }
 
 /// All maps.
@@ -63,7 +69,7 @@ fn adopt(
 ) -> Result<Loaded, Unavailable> {
     let (features, programs) = programs(&maps, cookie, wanted)?;
     let folder = pins.current();
-    let mut waiting = Vec::new();
+    let mut waiting = Waiting::default();
     for (hook, program) in programs {
         let pin = folder.join(hook.name());
         let replaced = match Link::open(&pin) {
@@ -71,8 +77,8 @@ fn adopt(
             Err(error) if error.kind() == io::ErrorKind::NotFound => match hook.presence() {
                 // The version before had no such program, or could not load it.
                 Presence::Reserved => attach(places.cgroup(), hook, &program, &pin),
-                Presence::Granted | Presence::Reserving => {
-                    waiting.push((hook, program));
+                _ => {
+                    waiting.add(hook, program);
                     Ok(())
                 }
             },
@@ -92,8 +98,6 @@ fn build(
     let maps =
         Maps::create().map_err(|error| Unavailable::because("BPF maps cannot be made", &error))?;
     let (features, programs) = programs(&maps, cookie, wanted)?;
-    let (lasting, waiting): (Programs, Programs) =
-        programs.into_iter().partition(|(hook, _)| hook.presence() == Presence::Reserved);
     let folder = pins.new_folder();
     let unpinnable = |error: io::Error| {
         Unavailable::because(&format!("nothing can be pinned in {}", folder.display()), &error)
@@ -102,9 +106,14 @@ fn build(
     for name in Name::ALL {
         ebpf::pin(maps.of(name), &folder.join(name.name())).map_err(unpinnable)?;
     }
-    for (hook, program) in lasting {
-        attach(places.cgroup(), hook, &program, &folder.join(hook.name()))
-            .map_err(|error| unattachable(hook, &error))?;
+    let mut waiting = Waiting::default();
+    for (hook, program) in programs {
+        if hook.presence() == Presence::Reserved {
+            attach(places.cgroup(), hook, &program, &folder.join(hook.name()))
+                .map_err(|error| unattachable(hook, &error))?;
+        } else {
+            waiting.add(hook, program);
+        }
     }
     pins.commit().map_err(unpinnable)?;
     Ok(Loaded { features, maps, waiting })
@@ -184,6 +193,16 @@ fn variant(
         Ok((hook, program))
     };
     Hook::all(features).map(load).collect()
+}
+
+impl Waiting {
+    fn add(&mut self, hook: Hook, program: Program) {
+        if hook.presence() == Presence::Granted {
+            self.release = Some(program);
+        } else {
+            self.after_bind.push((hook, program));
+        }
+    }
 }
 
 impl Maps {

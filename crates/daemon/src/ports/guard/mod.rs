@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Removing the folder with `rm -r` removes the guard, also while a daemon runs: nothing else keeps
-//! the programs attached. Everything is built under another name and
-//! renamed, so the folder `v1` is complete or absent.
+//! the programs attached. Everything is built under another name and renamed, so the folder `v1` is
+//! complete or absent.
 //!
 //! All calls block, for less than a millisecond but for [`Guard::open`], which has the kernel check
 //! the programs and takes some ten.
@@ -27,8 +27,9 @@ mod pins;
 mod places;
 mod release;
 
+use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 use ports::guard::{Features, Hook, Row, Socket, cgroup_key, granted_in, index, user_key};
 use ports::{Block, Id, Protocol};
@@ -40,6 +41,7 @@ pub use events::Events;
 pub use places::Places;
 
 use latecomers::Latecomers;
+use load::Loaded;
 use pins::Pins;
 use release::Release;
 
@@ -76,7 +78,7 @@ impl Guard {
     /// Takes over the guard that is pinned for the network namespace with this cookie, with the
     /// programs of this version in place of its own, or makes a new one without reservations.
     ///
-    /// The calling thread must be in that namespace.
+    /// The calling thread must be in that namespace. When this fails, nothing is enforced any more.
     pub fn open(places: &Places, cookie: u64) -> Result<Self, Unavailable> {
         Self::open_with(places, cookie, Features::ALL)
     }
@@ -89,31 +91,40 @@ impl Guard {
             return Err(Unavailable { reasons: vec![reason.to_owned()] });
         }
         let pins = Pins::make(places.pins(), cookie)?;
-        let loaded = load::load(places, &pins, cookie, wanted)?;
+        match load::load(places, &pins, cookie, wanted) {
+            Ok(loaded) => Self::of(places, pins, loaded)
+                .map_err(|error| Unavailable::because("the guard's maps", &error)),
+            Err(unavailable) => {
+                // What an earlier daemon left would refuse what nobody can let in any more.
+                if let Err(error) = pins.remove() {
+                    tracing::warn!("an earlier guard could not be removed: {error}");
+                }
+                Err(unavailable)
+            }
+        }
+    }
+
+    fn of(places: &Places, pins: Pins, loaded: Loaded) -> io::Result<Self> {
+        let Loaded { features, maps, waiting } = loaded;
         let mut limits = places.limits().to_vec();
-        limits.extend(load::limits(loaded.features));
-        let unusable = |error: io::Error| Unavailable::because("the guard's maps", &error);
-        let load::Loaded { features, maps, waiting } = loaded;
+        limits.extend(load::limits(features));
         let events = features.contains(Features::EVENTS).then(|| Events::new(maps.events));
-        let cgroup = || places.cgroup().try_clone_to_owned().map_err(unusable);
-        let (release, after_bind): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(hook, _)| *hook == Hook::Release);
-        let release = release.into_iter().next().map(|(_, program)| program);
+        let cgroup = || places.cgroup().try_clone_to_owned();
         let pin = pins.current().join(Hook::Release.name());
         let guard = Self {
             features,
             limits,
-            owners: Table::new(maps.owners).map_err(unusable)?,
+            owners: Table::new(maps.owners)?,
             reservations: maps.reservations,
             users: maps.users,
             cgroups: maps.cgroups,
             sockets: maps.sockets,
-            events: events.transpose().map_err(unusable)?,
-            latecomers: Latecomers::new(after_bind, cgroup()?),
-            release: Release::new(release, cgroup()?, pin),
+            events: events.transpose()?,
+            latecomers: Latecomers::new(waiting.after_bind, cgroup()?),
+            release: Release::new(waiting.release, cgroup()?, pin),
             pins,
         };
-        guard.sweep().map_err(unusable)?;
+        guard.sweep()?;
         Ok(guard)
     }
 
@@ -144,9 +155,10 @@ impl Guard {
         self.pins.folder()
     }
 
-    /// The reservations in force, in no order. Those that ended by themselves are not among them.
+    /// The reservations in force, by id. Those that ended by themselves are not among them.
     pub fn reservations(&self) -> io::Result<Vec<(Id, Row)>> {
-        let mut found = Vec::new();
+        // While one ends, others may be told twice.
+        let mut found = BTreeMap::new();
         for key in self.reservations.keys()? {
             let id = key.as_array().and_then(|key| Id::new(u64::from_ne_bytes(*key)));
             match id {
@@ -154,7 +166,7 @@ impl Guard {
                 None => _ = self.reservations.delete(&key)?,
             }
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// A reservation in force; `None` when it is not.
@@ -258,14 +270,13 @@ impl Guard {
 
     /// What the programs know of a socket.
     pub fn state(&self, socket: BorrowedFd<'_>) -> io::Result<Socket> {
-        let mut bytes = [0; Socket::LENGTH];
-        self.sockets.lookup(&socket.as_raw_fd().to_ne_bytes(), &mut bytes)?;
-        Ok(Socket::from_bytes(&bytes).unwrap_or_default())
+        state(&self.sockets, socket)
     }
 
-    /// The map of sockets' states, for lists of sockets to come with them.
-    pub fn sockets(&self) -> BorrowedFd<'_> {
-        self.sockets.as_fd()
+    /// What the programs know of sockets, to be looked at from elsewhere. It does not keep the guard
+    /// from being taken off.
+    pub fn sockets(&self) -> io::Result<Sockets> {
+        self.sockets.try_clone().map(Sockets)
     }
 
     /// How many binds were refused because of a reservation, or would have been; 0 when it is not in
@@ -286,8 +297,7 @@ impl Guard {
 
     /// Removes what a reservation that ended by itself leaves behind.
     fn sweep(&self) -> io::Result<()> {
-        let in_force: std::collections::HashSet<u64> =
-            self.reservations()?.iter().map(|(id, _)| id.get()).collect();
+        let in_force: HashSet<u64> = self.reservations()?.iter().map(|(id, _)| id.get()).collect();
         for index in 0..self.owners.length() {
             if self.owners.load(index).is_some_and(|id| id != 0 && !in_force.contains(&id)) {
                 self.owners.store(index, 0);
@@ -303,6 +313,30 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// What the programs know of sockets.
+#[derive(Debug)]
+pub struct Sockets(Map);
+
+impl Sockets {
+    /// What they know of one.
+    pub fn state(&self, socket: BorrowedFd<'_>) -> io::Result<Socket> {
+        state(&self.0, socket)
+    }
+}
+
+impl AsFd for Sockets {
+    /// The map, whose values the kernel adds to its lists of sockets.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn state(sockets: &Map, socket: BorrowedFd<'_>) -> io::Result<Socket> {
+    let mut bytes = [0; Socket::LENGTH];
+    sockets.lookup(&socket.as_raw_fd().to_ne_bytes(), &mut bytes)?;
+    Ok(Socket::from_bytes(&bytes).unwrap_or_default())
 }
 
 impl Unavailable {
