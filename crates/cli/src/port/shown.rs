@@ -109,9 +109,10 @@ pub(super) fn holders(holders: &[Holder], reservations: &[Reservation]) -> Table
         let reserved = holder.reservation.map(|id| {
             let found = reservations.iter().find(|reservation| reservation.id == id);
             let block = found.map_or(format!("#{id}"), |found| Block::from(found).ports());
+            // Without a grant it may be there by its user or control group, or from before.
             match holder.granted {
                 true => format!("{block}, let in"),
-                false => format!("{block}, not let in"),
+                false => block,
             }
         });
         table.push([
@@ -123,12 +124,7 @@ pub(super) fn holders(holders: &[Holder], reservations: &[Reservation]) -> Table
             known.pid.map(|pid| pid.to_string()).unwrap_or_default().into(),
             who.map(user).unwrap_or_default().into(),
             place(known).into(),
-            Cell::painted(reserved.unwrap_or_default(), |style, text| {
-                match text.ends_with("not let in") {
-                    true => style.warning(text),
-                    false => text.to_owned(),
-                }
-            }),
+            reserved.unwrap_or_default().into(),
         ]);
     }
     table
@@ -281,7 +277,7 @@ tcp 5000-5019  20 ports, until released
         let expected = "\
 PROTO  PORT  ADDRESS  STATE      PROGRAM  PID   USER      UNIT           RESERVED
 tcp    5003  ::       listen     ngi\\nnx  1234  www-data  nginx.service  5000-5019, let in
-tcp    5003  ::       listen     ngi\\nnx  1234  www-data  nginx.service  5000-5019, not let in
+tcp    5003  ::       listen     ngi\\nnx  1234  www-data  nginx.service  5000-5019
 tcp    6000  ::       time-wait
 ";
         let rows = [holder(), stranger, unknown];
