@@ -1,4 +1,4 @@
-use crate::{Block, CommandId, EffectId, Id, Protocol, Reservation};
+use crate::{Block, CommandId, EffectId, Id, Kind, Protocol, Reservation};
 
 /// What the manager wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,14 @@ pub enum Effect {
     },
     /// Put the record on disk. Its result says that it lasts as long as the reservation may.
     Persist(Box<Reservation>),
-    /// Take the record off the disk for good.
-    Forget(Id),
+    /// Take the record off the disk. Its result says that it stays off as long as it could come
+    /// back.
+    Forget {
+        /// The reservation's.
+        id: Id,
+        /// One of a runtime reservation does not come back after a power failure.
+        kind: Kind,
+    },
     /// Enforce exactly these, after a start: put in place what is missing, remove all else.
     /// Runtime reservations that are missing are not put in place but reported: `Done::Ended`.
     Enforce(Vec<Reservation>),

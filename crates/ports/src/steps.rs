@@ -106,7 +106,7 @@ impl Manager {
             Step::Remove => Effect::Remove(boxed()),
             Step::Admit => Effect::Admit(boxed()),
             Step::Persist => Effect::Persist(boxed()),
-            Step::Forget => Effect::Forget(id),
+            Step::Forget => Effect::Forget { id, kind: reservation.kind },
             Step::Scan => Effect::Scan { id, protocol, block },
             Step::Kill => Effect::Kill { protocol, block },
             Step::Own => Effect::Own { command: current.command()?, id },

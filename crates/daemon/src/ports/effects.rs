@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::ports::guard::{Event as Sight, What};
-use ::ports::{Effect, Event, Input, Output, Reservation};
+use ::ports::{Effect, Event, Input, Kind, Output, Reservation};
 use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
 use engine::Engine as _;
 
@@ -231,7 +231,11 @@ impl Ports {
 
     fn announce(&mut self, kind: EventKind, what: &str, one: &Reservation) {
         let text = format!("{} {what}", view::name(one));
-        tracing::info!("{text}");
+        match one.kind {
+            Kind::Persistent => tracing::info!("{text}"),
+            // Anybody can make and end these as often as they like.
+            Kind::Runtime => tracing::debug!("{text}"),
+        }
         self.counters.count(&format!("ports.{}", kind.as_str()));
         if self.events.receiver_count() > 0 {
             let event = view::event(kind, text, self.shown_to_all(one));
@@ -280,8 +284,8 @@ impl Ports {
         };
         StatusReply {
             guard,
-            reservations: number(count(::ports::Kind::Persistent)),
-            runtime_reservations: number(count(::ports::Kind::Runtime)),
+            reservations: number(count(Kind::Persistent)),
+            runtime_reservations: number(count(Kind::Runtime)),
             ports,
         }
     }

@@ -131,7 +131,7 @@ impl Hands {
             Effect::Survey { protocol } => self.survey(*protocol),
             Effect::Kill { protocol, block } => self.kill(*protocol, *block),
             Effect::Persist(reservation) => done(self.records.write(reservation)),
-            Effect::Forget(id) => done(self.records.forget(*id)),
+            Effect::Forget { id, kind } => done(self.records.forget(*id, *kind)),
             Effect::Enforce(reservations) => self.enforce(reservations),
             // The event loop has the sockets.
             Effect::Own { .. } => Err(Refused::Host("no socket".to_owned())),

@@ -131,11 +131,14 @@ impl Records {
     }
 
     /// Takes a record off the disk, if there is one.
-    pub(super) fn forget(&self, id: Id) -> Result<(), String> {
+    pub(super) fn forget(&self, id: Id, kind: Kind) -> Result<(), String> {
         let path = self.path(id);
         match self.folder.try_exists() {
             Ok(false) => Ok(()),
-            _ => file::remove(&path, true).map_err(|error| told(&path, &error)),
+            _ => {
+                let for_good = kind == Kind::Persistent;
+                file::remove(&path, for_good).map_err(|error| told(&path, &error))
+            }
         }
     }
 
@@ -279,8 +282,8 @@ mod tests {
         assert_eq!(restored.expires_at, Some(Instant::from_secs(1_005)));
         assert_eq!(restored.token, one.token);
         assert_eq!(fs::read_dir(folder.path().join("ports")).unwrap().count(), 1);
-        records.forget(one.id).unwrap();
-        records.forget(one.id).unwrap();
+        records.forget(one.id, one.kind).unwrap();
+        records.forget(one.id, one.kind).unwrap();
         assert!(records.load(later).reservations.is_empty());
     }
 

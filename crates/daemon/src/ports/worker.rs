@@ -107,7 +107,7 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
                 let mut holder = None;
                 let result = hands.carry_out(&effect, &mut holder);
                 if let Some(found) = &mut holder {
-                    holders.name(std::slice::from_mut(&mut **found));
+                    holders.name(found);
                 }
                 tell(Told::Effect(id, result, holder));
             }
@@ -153,7 +153,7 @@ fn needs_enforcement(effect: &Effect) -> bool {
         Effect::Enforce(reservations) => !reservations.is_empty(),
         Effect::Insert(_) | Effect::Admit(_) | Effect::Remove(_) => true,
         Effect::Scan { .. } | Effect::Kill { .. } | Effect::Own { .. } => true,
-        Effect::Exclude(_) | Effect::Survey { .. } | Effect::Persist(_) | Effect::Forget(_) => {
+        Effect::Exclude(_) | Effect::Survey { .. } | Effect::Persist(_) | Effect::Forget { .. } => {
             false
         }
     }

@@ -72,7 +72,7 @@ impl Host {
             Effect::Persist(reservation) => {
                 self.disk.insert(reservation.id, (**reservation).clone());
             }
-            Effect::Forget(id) => _ = self.disk.remove(id),
+            Effect::Forget { id, .. } => _ = self.disk.remove(id),
             Effect::Enforce(reservations) => {
                 let mut ended = Vec::new();
                 let mut guard = BTreeMap::new();
