@@ -7,7 +7,7 @@ use netlink::{Change, Event, Family, Monitor, Transport, neighbor};
 
 use crate::directory;
 use crate::error::Failure;
-use crate::{Error, Neighbor, NeighborState, Selector, Tables};
+use crate::{Error, Neighbor, NeighborState, Protocol, Selector, Tables};
 
 impl<T: Transport> Tables<T> {
     /// Adds a neighbour.
@@ -82,8 +82,10 @@ impl<T: Transport> Tables<T> {
     ) -> Result<Neighbor, Error> {
         let deadline_at = Instant::now().checked_add(timeout);
         let selector = selector.into();
-        let (ifindex, interface) =
-            self.one_link(&selector, |view, _| (view.index, directory::Entry::new(view)))?;
+        let (ifindex, interface, resolves) = self.one_link(&selector, |view, _| {
+            let resolves = !(view.flags.is_loopback() || view.flags.is_point_to_point());
+            (view.index, directory::Entry::new(view), resolves)
+        })?;
         let entry = Entry::address(ifindex, address);
         check(&entry)?;
         if let Some(known) = self.neighbor_row(&entry)? {
@@ -94,6 +96,10 @@ impl<T: Transport> Tables<T> {
                 Ok(()) | Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
+        }
+        if !resolves {
+            // The kernel keeps one IPv4 neighbour there, whatever address was asked for.
+            return Ok(Neighbor::without_resolution(ifindex, address, &interface));
         }
         // What was told so far is about the entry that is gone.
         while monitor.receive(Some(Duration::ZERO), |_| ())? {}
@@ -143,7 +149,9 @@ impl Tables {
     /// Finds a neighbour's link address now, by ARP or neighbour solicitation, and waits for the
     /// answer until `timeout` is over. In the calling thread's network namespace.
     ///
-    /// What was known of it is forgotten first; entries set by hand are answered as they are.
+    /// What was known of it is forgotten first; entries set by hand are answered as they are. Where
+    /// nothing is resolved, on a loopback or a point-to-point link, the state is
+    /// [`NoArp`](NeighborState::NoArp) at once.
     /// Fails with [`Error::Unreachable`] when the kernel gives up (after 3 seconds by default),
     /// [`Error::TimedOut`] when the time is over, [`Error::InvalidValue`] for an address no
     /// neighbour can have.
@@ -159,6 +167,26 @@ impl Tables {
 }
 
 impl Neighbor {
+    /// Behind an interface with one other end, or none.
+    fn without_resolution(ifindex: u32, address: IpAddr, interface: &directory::Entry) -> Self {
+        Self {
+            interface: interface.name,
+            ifindex,
+            luid: interface.luid,
+            family: Family::of(address),
+            address,
+            physical_address: None,
+            state: NeighborState::NoArp,
+            is_router: false,
+            is_unreachable: false,
+            protocol: Protocol(0),
+            flags: 0,
+            confirmed_ago: None,
+            used_ago: None,
+            updated_ago: None,
+        }
+    }
+
     /// Whether its link address can be used.
     #[must_use]
     pub fn is_usable(&self) -> bool {

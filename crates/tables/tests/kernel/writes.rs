@@ -423,6 +423,15 @@ fn neighbors_are_resolved_now() {
             let error = tables.resolve_neighbor(one, address(text), timeout).unwrap_err();
             assert!(matches!(error, Error::Unreachable(_)), "{error}");
         }
+        // There is nobody to ask behind a tunnel, and no need to.
+        ip_do("tuntap add mode tun name tun0");
+        ip_do("addr add 203.0.113.1/24 dev tun0");
+        ip_do("link set tun0 up");
+        for text in ["203.0.113.2", "2001:db8:5::2"] {
+            let found = tables.resolve_neighbor("tun0", address(text), timeout).unwrap();
+            assert_eq!((found.state, found.physical_address), (NeighborState::NoArp, None));
+            assert_eq!(found.address, address(text));
+        }
         for wrong in ["127.0.0.1", "ff02::1"] {
             let error = tables.resolve_neighbor(one, address(wrong), timeout).unwrap_err();
             assert!(matches!(error, Error::InvalidValue(_)), "{error}");
