@@ -8,7 +8,7 @@
 //! Sockets and processes are looked at on a thread for blocking work: a host with many of them must
 //! not hold up the leases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use netlink::inet_diag::{InetSocket, Protocol, Query};
@@ -16,7 +16,7 @@ use netlink::{Connection, Family};
 use tokio::sync::mpsc;
 
 use super::{Done, Leases};
-use crate::ports::processes::{Process, Processes};
+use crate::ports::processes::{Opener, Processes};
 
 /// Programs that are DHCP clients, by the name the kernel has for them (at most 15 bytes).
 const CLIENTS: &[&str] = &[
@@ -102,7 +102,8 @@ impl Search {
         let listeners = listeners(self.interface);
         let owners =
             self.processes.as_ref().filter(|_| !listeners.is_empty()).and_then(|processes| {
-                processes.of_sockets(listeners.iter().copied().collect()).blocking_recv().ok()
+                let inodes = listeners.iter().copied().collect();
+                processes.of_sockets(inodes, HashSet::new()).blocking_recv().ok()
             });
         let found = foreign_client(&listeners, &owners.unwrap_or_default(), std::process::id());
         let running = || self.processes.as_ref()?.running(CLIENTS).blocking_recv().ok().flatten();
@@ -135,15 +136,15 @@ fn listeners(interface: u32) -> Vec<u32> {
 /// which are there while a lease is being extended, do not count; our own are always found.
 fn foreign_client(
     listeners: &[u32],
-    owners: &HashMap<u32, Process>,
+    owners: &HashMap<u32, Opener>,
     own: u32,
 ) -> Option<Option<&'static str>> {
-    let is_ours = |inode: &&u32| owners.get(inode).is_some_and(|process| process.pid == own);
+    let is_ours = |inode: &&u32| owners.get(inode).is_some_and(|owner| owner.process.pid == own);
     let mut others = listeners.iter().filter(|inode| !is_ours(inode)).peekable();
     others.peek()?;
     Some(others.find_map(|inode| {
-        let process = owners.get(inode)?;
-        CLIENTS.iter().find(|client| **client == process.program).copied()
+        let owner = owners.get(inode)?;
+        CLIENTS.iter().find(|client| **client == owner.process.program).copied()
     }))
 }
 
@@ -152,14 +153,18 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
+    use crate::ports::processes::Process;
 
     #[test]
     fn whoever_else_listens_is_a_client() {
-        let process = |pid, program: &str| Process { pid, program: program.into(), cgroup: None };
+        let opener = |pid, program: &str| Opener {
+            process: Process { pid, program: program.into(), cgroup: None },
+            socket: None,
+        };
         let owners: HashMap<_, _> = [
-            (1, process(100, "iphelperd")),
-            (2, process(200, "dhclient")),
-            (3, process(300, "x\nudhcpc")),
+            (1, opener(100, "iphelperd")),
+            (2, opener(200, "dhclient")),
+            (3, opener(300, "x\nudhcpc")),
         ]
         .into();
         let find = |listeners: &[u32]| foreign_client(listeners, &owners, 100);

@@ -294,7 +294,7 @@ impl Ports {
                 .enforcing
                 .as_ref()
                 .and_then(|enforcing| enforcing.guard.as_ref())
-                .and_then(|guard| guard.sockets().try_clone_to_owned().ok()),
+                .and_then(|guard| guard.sockets().ok()),
         };
         let holders = self.holders.clone();
         tokio::task::spawn_blocking(move || {

@@ -1,13 +1,14 @@
 //! Who sits on which port.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::ports::{Block, Id, Protocol};
 use api::ports::{Error, Holder};
 
-use super::processes::{Process, Processes};
+use super::guard::Sockets;
+use super::processes::{Opener, Process, Processes};
 use super::scan::{self, Scanner};
 use super::units::{Units, unit_of};
 use super::view;
@@ -31,8 +32,8 @@ pub(super) struct Wanted {
     pub(super) is_reserved: bool,
     /// Reservations by protocol and last port.
     pub(super) reservations: BTreeMap<(Protocol, u16), (Block, Id)>,
-    /// The guard's map of sockets.
-    pub(super) sockets: Option<OwnedFd>,
+    /// What the guard knows of sockets.
+    pub(super) sockets: Option<Sockets>,
 }
 
 impl Holders {
@@ -43,42 +44,75 @@ impl Holders {
 
     /// Lists them, by port.
     pub(super) fn list(&self, wanted: &Wanted) -> Result<Vec<Holder>, Error> {
-        let found = self.scan(wanted)?;
+        let mut found = self.scan(wanted)?;
+        if wanted.is_reserved {
+            found.retain(|found| wanted.reservation(found).is_some());
+        }
+        let openers = self.openers(
+            found.iter().filter_map(scan::Holder::inode),
+            // The kernel lists what the guard knows of sockets that listen, and of no others.
+            found
+                .iter()
+                .filter(|found| !found.is_connection() && found.guarded().is_none())
+                .filter(|found| wanted.sockets.is_some() && wanted.reservation(found).is_some())
+                .filter_map(scan::Holder::inode),
+        );
+        let let_in = |found: &scan::Holder| {
+            let state = found.guarded().or_else(|| {
+                let socket = openers.get(&found.inode()?)?.socket.as_ref()?;
+                // Its number may have become another's.
+                let is_it =
+                    sys::inet::describe(socket).is_ok_and(|it| it.cookie == found.socket.cookie);
+                is_it.then(|| wanted.sockets.as_ref()?.state(socket.as_fd()).ok()).flatten()
+            });
+            Some((found.protocol, found.port(), state?.passed?))
+        };
+        let let_in: Vec<_> = found.iter().map(let_in).collect();
         // Connections have their port from a socket that listens, and what lets that in lets them in.
-        let let_in: HashSet<(Protocol, u16, Id)> = found
-            .iter()
-            .filter_map(|found| Some((found.protocol, found.port(), passed(found)?)))
-            .collect();
+        let ports: HashSet<_> = let_in.iter().flatten().copied().collect();
+
         let mut units = self.units.as_deref().map(lock);
         if let Some(units) = &mut units {
             units.look_up(found.iter().filter_map(|found| found.socket.cgroup));
         }
-        let mut holders: Vec<Holder> = Vec::with_capacity(found.len());
-        for found in &found {
-            let port = found.port();
-            let mut from = wanted.reservations.range((found.protocol, port)..);
-            let reservation = from.next().filter(|((protocol, _), (block, _))| {
-                *protocol == found.protocol && block.contains(port)
-            });
-            if wanted.is_reserved && reservation.is_none() {
-                continue;
-            }
+        let mut names = Names::default();
+        let shown = found.iter().zip(let_in).map(|(found, let_in)| {
             let mut holder = view::holder(found);
-            if let Some((_, (_, id))) = reservation {
+            if let Some(id) = wanted.reservation(found) {
+                let wanted = (found.protocol, found.port(), id);
                 holder.reservation = Some(id.get().into());
-                holder.granted = passed(found) == Some(*id)
-                    || found.is_connection() && let_in.contains(&(found.protocol, port, *id));
+                holder.granted =
+                    let_in == Some(wanted) || found.is_connection() && ports.contains(&wanted);
             }
             if let (Some(who), Some(units)) = (&mut holder.who, &units) {
-                // Where it was made; whoever has it open now is looked up below.
+                // Where it was made, unless somebody else has it open now.
                 let cgroup = found.socket.cgroup.and_then(|id| units.path(id));
                 who.cgroup = cgroup.map(str::to_owned);
             }
-            holders.push(holder);
+            name(&mut holder, &openers, &mut names);
+            holder
+        });
+        Ok(shown.collect())
+    }
+
+    /// Adds process, unit and the name of the user.
+    pub(super) fn name(&self, holder: &mut Holder) {
+        let openers = self.openers(inode(holder).into_iter(), [].into_iter());
+        name(holder, &openers, &mut Names::default());
+    }
+
+    fn openers(
+        &self,
+        inodes: impl Iterator<Item = u32>,
+        copied: impl Iterator<Item = u32>,
+    ) -> HashMap<u32, Opener> {
+        let inodes: HashSet<u32> = inodes.collect();
+        match &self.processes {
+            Some(processes) if !inodes.is_empty() => {
+                processes.of_sockets(inodes, copied.collect()).blocking_recv().unwrap_or_default()
+            }
+            _ => HashMap::new(),
         }
-        drop(units);
-        self.name(&mut holders);
-        Ok(holders)
     }
 
     fn scan(&self, wanted: &Wanted) -> Result<Vec<scan::Holder>, Error> {
@@ -99,37 +133,33 @@ impl Holders {
         };
         found.map_err(|error| host(format!("the list of sockets: {error}")))
     }
+}
 
-    /// Adds processes, units and the names of users.
-    pub(super) fn name(&self, holders: &mut [Holder]) {
-        let inodes: HashSet<u32> = holders.iter().filter_map(inode).collect();
-        let found = match &self.processes {
-            Some(processes) if !inodes.is_empty() => {
-                processes.of_sockets(inodes).blocking_recv().unwrap_or_default()
-            }
-            _ => HashMap::new(),
-        };
-        let mut names: HashMap<u32, Option<String>> = HashMap::new();
-        for holder in holders {
-            let process = inode(holder).and_then(|inode| found.get(&inode));
-            let Some(who) = &mut holder.who else { continue };
-            let look_up = || sys::credentials::user_name(who.uid).ok().flatten();
-            who.user = names.entry(who.uid).or_insert_with(look_up).clone();
-            if let Some(Process { pid, program, cgroup }) = process {
-                who.pid = Some(*pid);
-                who.program = Some(program.clone());
-                if cgroup.is_some() {
-                    who.cgroup.clone_from(cgroup);
-                }
-            }
-            who.unit = who.cgroup.as_deref().and_then(unit_of).map(str::to_owned);
-        }
+impl Wanted {
+    /// The reservation that a socket's port belongs to.
+    fn reservation(&self, found: &scan::Holder) -> Option<Id> {
+        let (protocol, port) = (found.protocol, found.port());
+        let ((of, _), (block, id)) = self.reservations.range((protocol, port)..).next()?;
+        (*of == protocol && block.contains(port)).then_some(*id)
     }
 }
 
-/// The reservation that let a socket in.
-fn passed(found: &scan::Holder) -> Option<Id> {
-    found.guarded()?.passed
+/// Names of users, as far as they were looked up.
+type Names = HashMap<u32, Option<String>>;
+
+fn name(holder: &mut Holder, openers: &HashMap<u32, Opener>, names: &mut Names) {
+    let opener = inode(holder).and_then(|inode| openers.get(&inode));
+    let Some(who) = &mut holder.who else { return };
+    let look_up = || sys::credentials::user_name(who.uid).ok().flatten();
+    who.user = names.entry(who.uid).or_insert_with(look_up).clone();
+    if let Some(Process { pid, program, cgroup }) = opener.map(|opener| &opener.process) {
+        who.pid = Some(*pid);
+        who.program = Some(program.clone());
+        if cgroup.is_some() {
+            who.cgroup.clone_from(cgroup);
+        }
+    }
+    who.unit = who.cgroup.as_deref().and_then(unit_of).map(str::to_owned);
 }
 
 /// A panic elsewhere leaves nothing half done that matters here.

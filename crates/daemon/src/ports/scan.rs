@@ -221,15 +221,16 @@ impl Holder {
         (uid != 0 || self.socket.inode != 0).then_some(uid)
     }
 
-    /// What the guard's programs know of it; nothing of a connection that was accepted, or of a
-    /// subflow of MPTCP.
+    /// What the guard's programs know of it. The kernel says so of TCP sockets that listen or are
+    /// connected alone; of accepted connections nothing is known.
     pub fn guarded(&self) -> Option<guard::Socket> {
         guard::Socket::from_bytes(&self.socket.storage?)
     }
 
-    /// Whether it has its port from the socket that listens there.
+    /// Whether it is a connection of TCP, which may have its port from the socket that listens.
     pub fn is_connection(&self) -> bool {
-        !matches!(self.socket.state, State::LISTEN | State::CLOSED)
+        self.protocol == Protocol::Tcp
+            && !matches!(self.socket.state, State::LISTEN | State::CLOSED)
     }
 
     /// Whoever listens answers for a port.
