@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use iphelper_tests::eventually;
-use iphelper_tests::ports::{Protocol, Site, Stranger};
+use iphelper_tests::ports::{Protocol, Site, Stranger, leave_out};
 use lab::or_skip;
 
 /// Of twenty ports for automatic assignment ten are reserved.
@@ -176,6 +176,31 @@ fn what_others_leave_out_later() {
     site.delete(Protocol::Tcp, 5000, 20);
     let theirs: BTreeSet<u16> = (7000..=7010).chain([5003]).collect();
     assert_eq!(site.left_out(), theirs);
+}
+
+/// Somebody writes all the time while reservations come and go: in the end both have their ports.
+#[test]
+fn what_others_leave_out_at_the_same_time() {
+    let site = or_skip!(Site::started());
+    site.create(Protocol::Udp, 9000, 1);
+    std::thread::scope(|scope| {
+        let namespace = &site.host.namespace;
+        let writer = scope.spawn(move || {
+            for round in 0..200_u16 {
+                leave_out(namespace, &format!("{}", 30_000 + round));
+            }
+        });
+        while !writer.is_finished() {
+            site.create(Protocol::Tcp, 5000, 20);
+            site.delete(Protocol::Tcp, 5000, 20);
+        }
+    });
+    site.create(Protocol::Tcp, 6000, 10);
+    let expected: BTreeSet<u16> = (6000..6010).chain([9000, 30_199]).collect();
+    eventually("both", || site.left_out() == expected);
+    site.delete(Protocol::Udp, 9000, 1);
+    site.delete(Protocol::Tcp, 6000, 10);
+    assert_eq!(site.left_out(), [30_199].into());
 }
 
 /// Longer than the kernel takes, or most programs read, at once.

@@ -52,6 +52,18 @@ fn every_way_to_bind_is_refused() {
     }
 }
 
+/// An address that is not the host's is no way around either.
+#[test]
+fn addresses_of_others() {
+    let site = or_skip!(reserved());
+    let mut stranger = site.stranger();
+    for (kind, address) in [("tcp4", "192.0.2.7"), ("udp4", "192.0.2.7"), ("tcp6", "2001:db8::7")] {
+        let mut bind = |port| stranger.try_bind_to(kind, &["freebind"], address, port);
+        assert_eq!(bind(START), REFUSED, "{kind}");
+        assert_eq!(bind(START - 1), format!("ok {}", START - 1), "{kind}");
+    }
+}
+
 #[test]
 fn one_protocol_leaves_the_other_alone() {
     let site = or_skip!(Site::started());

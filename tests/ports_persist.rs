@@ -64,6 +64,27 @@ fn over_restarts_of_the_daemon() {
     }
 }
 
+/// Programs are replaced at a start, and there is no moment without one.
+#[test]
+fn not_a_moment_without_a_guard() {
+    let mut site = or_skip!(Site::started());
+    site.create(Protocol::Tcp, START, COUNT);
+    let mut strangers = ["tcp4", "tcp6"].map(|kind| (kind, site.stranger()));
+    for end in [kill as fn(&mut Site), stop, kill] {
+        std::thread::scope(|scope| {
+            let tries = strangers.each_mut().map(|(kind, stranger)| {
+                scope.spawn(move || stranger.ok(&format!("insist {kind} {START} 400")))
+            });
+            end(&mut site);
+            site.start();
+            for each in tries {
+                let answer = each.join().unwrap();
+                assert!(answer.starts_with("never"), "{answer}");
+            }
+        });
+    }
+}
+
 /// The records alone are left. They are in force before the daemon says it is ready.
 #[test]
 fn over_a_reboot() {

@@ -276,6 +276,46 @@ fn at_the_same_time() {
     }
 }
 
+/// Somebody binds a port in the very moment it is reserved: the port is the one's or the other's.
+#[test]
+fn a_bind_at_the_same_time() {
+    let site = or_skip!(Site::started());
+    site.create(Protocol::Udp, 6000, 1);
+    let mut stranger = site.stranger();
+    let mut won = 0;
+    for round in 0..60_u32 {
+        let (created, got) = std::thread::scope(|scope| {
+            let binder = scope.spawn(|| {
+                let mut turns = 0;
+                // Somewhere in the middle of it: a moment later each time.
+                while turns < round * 40 {
+                    std::hint::black_box(&mut turns);
+                    turns += 1;
+                }
+                stranger.ok("insist tcp4 5003 3")
+            });
+            let created = site.try_create(Protocol::Tcp, 5000, 20, json!({}));
+            (created, binder.join().unwrap())
+        });
+        let got = got.starts_with("got");
+        match created {
+            Ok(_) => {
+                assert!(!got, "round {round}: both have the port");
+                site.delete(Protocol::Tcp, 5000, 20);
+            }
+            Err(error) => {
+                assert_eq!(error.name, "SharingViolation", "{error:?}");
+                assert!(got, "round {round}: neither has the port");
+                won += 1;
+            }
+        }
+        if got {
+            stranger.ok("close got");
+        }
+    }
+    assert!(won > 0, "the stranger was always later");
+}
+
 #[test]
 fn watched() {
     let site = or_skip!(Site::started());

@@ -3,7 +3,7 @@
 mod site;
 mod stranger;
 
-pub use site::{Protocol, Site, block};
+pub use site::{Protocol, Site, block, leave_out};
 pub use stranger::Stranger;
 
 use std::collections::BTreeSet;

@@ -205,27 +205,10 @@ impl Site {
         parse_ports(&String::from_utf8(text).expect("text"))
     }
 
-    /// Writes that list as others do, whatever is in it. What is longer than the kernel takes at
-    /// once goes on behind it.
+    /// Writes that list as others do.
     #[track_caller]
     pub fn leave_out(&self, text: &str) {
-        let write = || {
-            let mut file = fs::OpenOptions::new().write(true).open(RESERVED)?;
-            let mut rest = text;
-            loop {
-                let end = match rest.len() {
-                    0..4000 => rest.len(),
-                    _ => rest[..4000].rfind(',').map_or(rest.len(), |comma| comma + 1),
-                };
-                let (piece, after) = rest.split_at(end);
-                file.write_all(format!("{}\n", piece.trim_end_matches(',')).as_bytes())?;
-                rest = after;
-                if rest.is_empty() {
-                    return Ok::<_, std::io::Error>(());
-                }
-            }
-        };
-        self.host.namespace.run(write).expect("the namespace").expect("the parameter");
+        leave_out(&self.host.namespace, text);
     }
 
     /// The range of automatic assignment.
@@ -331,6 +314,29 @@ impl Drop for Site {
             self.close();
         }
     }
+}
+
+/// Writes the list of ports that automatic assignment leaves out, whatever is in it. What is longer
+/// than the kernel takes at once goes on behind it.
+#[track_caller]
+pub fn leave_out(namespace: &Namespace, text: &str) {
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).open(RESERVED)?;
+        let mut rest = text;
+        loop {
+            let end = match rest.len() {
+                0..4000 => rest.len(),
+                _ => rest[..4000].rfind(',').map_or(rest.len(), |comma| comma + 1),
+            };
+            let (piece, after) = rest.split_at(end);
+            file.write_all(format!("{}\n", piece.trim_end_matches(',')).as_bytes())?;
+            rest = after;
+            if rest.is_empty() {
+                return Ok::<_, std::io::Error>(());
+            }
+        }
+    };
+    namespace.run(write).expect("the namespace").expect("the parameter");
 }
 
 /// The rows of a list. None is an error there.

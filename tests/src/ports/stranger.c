@@ -5,9 +5,12 @@
  * Sockets have names. An address is IPv4 or IPv6 as the socket is.
  *
  *   socket NAME KIND             tcp4 tcp6 udp4 udp6 mptcp4 mptcp6 udplite4 udplite6 unix
- *   option NAME OPTION           reuseaddr reuseport v6only dualstack late (IP_BIND_ADDRESS_NO_PORT)
+ *   option NAME OPTION           reuseaddr reuseport v6only dualstack freebind
+ *                                late (IP_BIND_ADDRESS_NO_PORT)
  *   range NAME LOW HIGH          IP_LOCAL_PORT_RANGE
  *   bind NAME ADDRESS PORT       -> the port it got; so do listen, connect, send and port
+ *   insist KIND PORT MOMENTS     binds new sockets to the port of any address until one gets it, or for
+ *                                as many milliseconds -> how many were refused; keeps the one that got it
  *   listen NAME
  *   connect NAME ADDRESS PORT
  *   send NAME ADDRESS PORT
@@ -49,6 +52,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Not in every libc's or kernel's headers. */
@@ -172,6 +176,32 @@ static void make(const char *name, const char *kind)
 	printf("no such kind\n");
 }
 
+/* Again and again, each time with a new socket. */
+static void insist(const char *kind, int port, int moments)
+{
+	int domain = kind[strlen(kind) - 1] == '6' ? AF_INET6 : AF_INET;
+	int type = kind[0] == 'u' ? SOCK_DGRAM : SOCK_STREAM;
+	struct sockaddr_storage address;
+	socklen_t length = parse(domain, domain == AF_INET ? "0.0.0.0" : "::", port, &address);
+	struct timespec begin, now;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (long refused = 0;; refused++) {
+		int fd = socket(domain, type | SOCK_CLOEXEC, 0);
+		if (!bind(fd, (void *)&address, length)) {
+			remember("got", fd, domain);
+			printf("ok got %ld\n", refused);
+			return;
+		}
+		close(fd);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		long passed = (now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000;
+		if (passed >= moments) {
+			printf("ok never %ld\n", refused + 1);
+			return;
+		}
+	}
+}
+
 static void option(int fd, const char *which)
 {
 	int on = 1, off = 0;
@@ -183,6 +213,8 @@ static void option(int fd, const char *which)
 		done(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on));
 	else if (!strcmp(which, "dualstack"))
 		done(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off));
+	else if (!strcmp(which, "freebind"))
+		done(setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on));
 	else if (!strcmp(which, "late"))
 		done(setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on));
 	else
@@ -391,6 +423,8 @@ static void carry_out(char *line)
 
 	if (!strcmp(verb, "socket"))
 		return make(name, third);
+	if (!strcmp(verb, "insist"))
+		return insist(name, atoi(third), atoi(fourth));
 	if (!strcmp(verb, "fork")) {
 		fflush(stdout);
 		pid_t parent = getpid(), child = fork();
