@@ -103,7 +103,7 @@ pub fn shell(program: &Path, out: &mut dyn Write) -> Result<ExitStatus> {
     let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let hint = format!(
         "a private network: {INTERFACE} has no lease yet, DHCP servers at {FIRST} and {SECOND}\n\
-         try: iph lease acquire {INTERFACE}; leave with exit"
+         try: iph lease acquire {INTERFACE}, iph port reserve tcp 5000 20; leave with exit"
     );
     writeln!(out, "{hint}").and_then(|()| out.flush()).context("output")?;
 

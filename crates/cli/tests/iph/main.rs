@@ -11,6 +11,7 @@
 mod daemon;
 mod fake;
 mod ipconfig;
+mod lab;
 mod lease;
 mod manual;
 mod port;
