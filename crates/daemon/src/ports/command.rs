@@ -38,22 +38,11 @@ impl Ports {
     /// Serves a request.
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Call { call: Call::Create(_) | Call::Acquire(..), .. }
-                if self.enforcing.is_none() =>
-            {
-                // What can be had depends on how it is enforced.
-                if self.early.is_empty() {
-                    self.ask(Job::Open);
-                }
-                // Without the thread there is nobody to tell.
-                match (request, &self.worker) {
-                    (Request::Call { answer, .. }, None) => {
-                        let reason = "there is no thread for it".to_owned();
-                        let _ = answer.send(Err(Error::Host { reason }));
-                    }
-                    (request, _) => self.early.push(request),
-                }
+            Request::Call { answer, .. } if self.is_unable() => {
+                let reason = "there is no thread for it".to_owned();
+                let _ = answer.send(Err(Error::Host { reason }));
             }
+            Request::Call { ref call, .. } if self.has_to_wait(call) => self.early.push(request),
             Request::Call { caller, call, answer } => self.on_call(caller, call, answer),
             Request::Monitor(answer) => {
                 let events = self.events.subscribe();
@@ -77,6 +66,32 @@ impl Ports {
                 self.tell(Input::Stop);
             }
         }
+    }
+
+    /// Serves those who came before it was known what can be had.
+    pub(super) fn serve_early(&mut self) {
+        for request in std::mem::take(&mut self.early) {
+            self.on_request(request);
+        }
+    }
+
+    /// Whether a call cannot be answered yet: before everything on record is in force, or before it
+    /// is known how what is asked for would be enforced.
+    fn has_to_wait(&mut self, call: &Call) -> bool {
+        if self.restored.is_some() {
+            return true;
+        }
+        let makes = matches!(call, Call::Create(_) | Call::Acquire(..));
+        if makes && self.enforcing.is_none() && !self.is_opening {
+            self.is_opening = true;
+            self.ask(Job::Open);
+        }
+        makes && self.enforcing.is_none()
+    }
+
+    /// Whether the thread could not be started.
+    fn is_unable(&self) -> bool {
+        self.worker.is_none() && self.hands.is_none()
     }
 
     fn on_call(&mut self, caller: Caller, call: Call, answer: oneshot::Sender<Answer>) {

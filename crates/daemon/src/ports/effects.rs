@@ -68,10 +68,9 @@ impl Ports {
                 }
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
+                self.is_opening = false;
                 self.configure();
-                for request in std::mem::take(&mut self.early) {
-                    self.on_request(request);
-                }
+                self.serve_early();
             }
             Told::Effect(id, result, holder) => {
                 if holder.is_some() {

@@ -81,11 +81,13 @@ pub struct Ports {
     worker: Option<Worker>,
     /// `None` until it is known.
     enforcing: Option<Enforcing>,
+    /// It is being found out.
+    is_opening: bool,
     holders: Holders,
 
     pending: HashMap<CommandId, Pending>,
     last_command: u64,
-    /// Requests that wait until it is known how reservations are enforced.
+    /// Requests that came before it was known what can be had.
     early: Vec<Request>,
     /// Results of effects that needed no thread.
     results: VecDeque<(EffectId, EffectResult)>,
@@ -173,6 +175,10 @@ impl Ports {
                 }
             }
             self.drain();
+            if self.restored.is_none() && !self.early.is_empty() {
+                self.serve_early();
+                self.drain();
+            }
             if self.is_stopping && self.manager.is_idle() {
                 return self.end().await;
             }

@@ -115,6 +115,7 @@ impl Prepared {
             hands: Some(Hands::new(config.guard, places, network, records)),
             worker: None,
             enforcing: None,
+            is_opening: false,
             holders: Holders::new(processes, cgroups.map(Units::new)),
             pending: HashMap::new(),
             last_command: 0,

@@ -99,6 +99,8 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
     let mut is_watching = false;
     while let Ok(job) = queue.recv() {
         match job {
+            // An effect may have been first.
+            Job::Open if hands.is_open() => {}
             Job::Open => open(&mut hands, &tell),
             Job::Effect(id, effect) => {
                 if !hands.is_open() && needs_enforcement(&effect) {
