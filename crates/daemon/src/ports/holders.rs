@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::ports::{Block, Id, Protocol};
 use api::ports::{Error, Holder};
+use rustix::fs::fstat;
 
 use super::guard::Sockets;
 use super::processes::{Opener, Process, Processes};
@@ -58,14 +59,11 @@ impl Holders {
                 .filter_map(scan::Holder::inode),
         );
         let let_in = |found: &scan::Holder| {
-            let state = found.guarded().or_else(|| {
-                let socket = openers.get(&found.inode()?)?.socket.as_ref()?;
-                // Its number may have become another's.
-                let is_it =
-                    sys::inet::describe(socket).is_ok_and(|it| it.cookie == found.socket.cookie);
-                is_it.then(|| wanted.sockets.as_ref()?.state(socket.as_fd()).ok()).flatten()
-            });
-            Some((found.protocol, found.port(), state?.passed?))
+            let passed = match found.guarded() {
+                Some(state) => state.passed,
+                None => asked(openers.get(&found.inode()?)?, found, wanted.sockets.as_ref()?),
+            };
+            Some((found.protocol, found.port(), passed?))
         };
         let let_in: Vec<_> = found.iter().map(let_in).collect();
         // Connections have their port from a socket that listens, and what lets that in lets them in.
@@ -142,6 +140,19 @@ impl Wanted {
         let ((of, _), (block, id)) = self.reservations.range((protocol, port)..).next()?;
         (*of == protocol && block.contains(port)).then_some(*id)
     }
+}
+
+/// The reservation that let a socket in, by the socket itself.
+fn asked(opener: &Opener, found: &scan::Holder, sockets: &Sockets) -> Option<Id> {
+    let socket = opener.socket.as_ref()?;
+    // The descriptor may have become another's since it was found.
+    if fstat(socket).ok()?.st_ino != u64::from(found.socket.inode) {
+        return None;
+    }
+    let state = sockets.state(socket.as_fd()).ok()?;
+    // What is bound for a socket of MPTCP is a subflow, which no program has a descriptor of.
+    let is_mptcp = sys::inet::describe(socket).ok()?.protocol == sys::inet::IPPROTO_MPTCP;
+    if is_mptcp { state.granted } else { state.passed }
 }
 
 /// Names of users, as far as they were looked up.

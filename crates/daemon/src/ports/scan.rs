@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use netlink::inet_diag::{self, InetSocket, Query, State, States};
+use netlink::kernel::EINVAL;
 use netlink::{Connection, Error, Family, Reason};
 use ports::{Block, Protocol, guard};
 use rustix::io::Errno;
@@ -124,7 +125,8 @@ impl Scanner {
     ///
     /// Their connections are reset, listeners listen no more, and the next call of their programs
     /// fails. A port that was bound by name stays bound until its program closes the descriptor.
-    /// TCP sockets that are bound and nothing else are not found by the kernel, and stay.
+    /// TCP sockets that are bound and nothing else are not found by the kernel, and stay; so do
+    /// listeners of MPTCP.
     ///
     /// Needs a kernel made with `INET_DIAG_DESTROY`.
     pub fn kill(&mut self, protocol: Protocol, block: Block) -> Result<u32, Error> {
@@ -138,6 +140,8 @@ impl Scanner {
                 Ok(()) => killed += 1,
                 // Gone by itself, or one of those that the kernel does not find.
                 Err(error) if error.reason() == Some(Reason::NotFound) => {}
+                // The kernel leaves listeners of MPTCP alone (`tcp_abort_override`).
+                Err(error) if error.code() == Some(EINVAL) => {}
                 Err(error) => return Err(error),
             }
         }

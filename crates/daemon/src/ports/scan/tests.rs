@@ -27,6 +27,17 @@ fn bound(protocol: Protocol, address: &str) -> OwnedFd {
     bind(protocol, address.parse().unwrap(), false).unwrap()
 }
 
+/// `None` where the kernel has no MPTCP.
+fn mptcp_listener(address: &str) -> Option<OwnedFd> {
+    let protocol = Some(net::ipproto::MPTCP);
+    let kind = SocketType::STREAM;
+    let socket =
+        net::socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, protocol).ok()?;
+    net::bind(&socket, &address.parse::<SocketAddr>().unwrap()).unwrap();
+    net::listen(&socket, 1).unwrap();
+    Some(socket)
+}
+
 /// A block of 100 ports from 5000 on.
 fn conflict(scanner: &mut Scanner, protocol: Protocol) -> Option<u16> {
     let found = scanner.first_conflict(protocol, block(5000, 100), |_| Ok(())).unwrap();
@@ -138,6 +149,8 @@ fn what_is_killed_is_in_use_no_more() {
         let _client = TcpStream::connect("127.0.0.1:5000").unwrap();
         let _accepted = listener.accept().unwrap();
         let _outside = TcpListener::bind("127.0.0.1:5100").unwrap();
+        // The kernel would not end it, and that is no reason to let the others live.
+        let multipath = mptcp_listener("127.0.0.1:5001");
         match scanner.kill(Protocol::Tcp, block(5000, 100)) {
             Err(error) if error.reason() == Some(Reason::NotSupported) => {
                 eprintln!("SKIPPED: what_is_killed_is_in_use_no_more: {error}");
@@ -147,7 +160,7 @@ fn what_is_killed_is_in_use_no_more() {
         }
         assert!(listener.accept().is_err());
         assert_eq!(scanner.kill(Protocol::Tcp, block(5000, 100)).unwrap(), 0);
-        drop(listener);
+        drop((listener, multipath));
         assert_eq!(conflict(scanner, Protocol::Tcp), None);
         TcpStream::connect("127.0.0.1:5100").unwrap();
     });
