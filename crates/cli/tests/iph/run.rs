@@ -341,7 +341,14 @@ fn what_an_iph_left_behind_that_was_killed_is_taken_back() {
         "what_an_iph_left_behind_that_was_killed_is_taken_back",
         "needs control groups of version 2 that it may make"
     );
-    // No process has this number: the kernel's limit is 4,194,304.
+    // No process has such a number: the kernel's limit is 4,194,304.
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 ")).unwrap();
+    let below = Path::new(mount.split(' ').nth(4).unwrap()).join(own.trim_start_matches('/'));
+    let empty = below.join(format!("iph-run-{}", 4_200_000 + std::process::id() % 100_000));
+    std::fs::create_dir(&empty).unwrap();
     let left = "/iph-run-4999999".to_owned();
     let block = Reservation { cgroups: vec![left.clone(), "/other".into()], ..block() };
     let fake = doorkeeper(&block);
@@ -356,6 +363,7 @@ fn what_an_iph_left_behind_that_was_killed_is_taken_back() {
         })
         .collect();
     assert_eq!((revoked.len(), &revoked[0]), (2, &vec![left]));
+    assert!(!empty.exists());
 }
 
 #[test]

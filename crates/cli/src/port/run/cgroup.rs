@@ -101,21 +101,26 @@ fn revoke(block: Block, path: &str) -> Revoke {
 /// Takes back what commands had whose iph was killed before it could.
 fn sweep(session: &Session, tree: &Tree, reservation: &Reservation) {
     for path in &reservation.cgroups {
-        let maker = path.rsplit('/').next().and_then(|name| name.strip_prefix(NAME));
-        let Some(maker) = maker.and_then(|number| number.parse::<u32>().ok()) else { continue };
-        if Path::new(&format!("/proc/{maker}")).exists() {
-            continue;
+        if is_left_behind(&tree.directory(path)) {
+            // At worst it is taken back another time.
+            session.wait(&revoke(Block::from(reservation), path)).ok();
         }
-        let directory = tree.directory(path);
-        let events = fs::read_to_string(directory.join("cgroup.events"));
-        if events.is_ok_and(|events| events.contains("populated 1")) {
-            // Its programs run on.
-            continue;
-        }
-        // At worst it is taken back another time.
-        session.wait(&revoke(Block::from(reservation), path)).ok();
-        clear(&directory);
     }
+    let own = tree.directory(&tree.own);
+    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
+        if is_left_behind(&entry.path()) {
+            clear(&entry.path());
+        }
+    }
+}
+
+/// Whether a control group, there or not, was made by an iph that is gone, and is empty.
+fn is_left_behind(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let maker = name.and_then(|name| name.strip_prefix(NAME)).map(str::parse::<u32>);
+    let Some(Ok(maker)) = maker else { return false };
+    let events = fs::read_to_string(directory.join("cgroup.events")).unwrap_or_default();
+    !Path::new(&format!("/proc/{maker}")).exists() && !events.contains("populated 1")
 }
 
 /// Removes a control group, from the bottom up; programs in it move above it.
