@@ -237,6 +237,24 @@ fn a_namespace_without_a_cookie_has_no_guard() {
     });
 }
 
+/// Another daemon looks for a moment whether the namespace is gone.
+#[test]
+fn a_folder_that_is_locked_for_a_moment_is_waited_for() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        inside.guard();
+        let lock = fs::File::open(folder(inside)).unwrap();
+        lock.lock().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                drop(lock);
+            });
+            inside.guard().detach().unwrap();
+        });
+    });
+}
+
 #[test]
 fn another_layout_gives_way() {
     let site = or_skip!(Site::new());

@@ -2,6 +2,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use ports::guard::{Features, Hook, LAYOUT};
 use sys::ebpf::Link;
@@ -20,8 +22,12 @@ const NAMESPACE: &str = "namespace";
 /// Name of the folder in which a guard is built.
 const NEW: &str = "new";
 
-/// Tries of making and locking a folder that another process removes meanwhile.
-const TRIES: usize = 16;
+/// Tries of making and locking a folder that another process removes meanwhile, or has locked.
+///
+/// Daemons of other namespaces lock it while they find out whether this one's is gone, for as long
+/// as it takes to look at all threads of the machine.
+const TRIES: usize = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 
 impl Pins {
     /// Makes the folder for the network namespace with this cookie, which is that of the calling
@@ -29,17 +35,26 @@ impl Pins {
     pub(super) fn make(pins: &Path, cookie: u64) -> Result<Self, Unavailable> {
         let folder = pins.join(cookie.to_string());
         let prepare = || {
+            let mut failed = io::ErrorKind::ResourceBusy.into();
             for _ in 0..TRIES {
                 make(pins)?;
                 make(&folder)?;
-                if let Some(pins) = Self::lock(&folder)? {
-                    pins.name_namespace()?;
-                    // What was being built when a daemon was killed.
-                    pins.dismantle(|name| name == NEW)?;
-                    return Ok(pins);
+                match Self::lock(&folder) {
+                    Ok(Some(pins)) => {
+                        pins.name_namespace()?;
+                        // What was being built when a daemon was killed.
+                        pins.dismantle(|name| name == NEW)?;
+                        return Ok(pins);
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        failed = error;
+                        thread::sleep(BETWEEN_TRIES);
+                    }
+                    Err(error) => return Err(error),
                 }
             }
-            Err(io::ErrorKind::ResourceBusy.into())
+            Err(failed)
         };
         prepare().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock => {
