@@ -44,7 +44,8 @@ pub(crate) fn client(error: &client::Error) -> Failure {
         ),
         client::Error::TimedOut => (
             Exit::Unreachable,
-            "It may still do what it was asked to: `iph lease watch` shows what happens.",
+            "It may still do what it was asked to: `iph lease watch` and `iph port watch` show what \
+             happens.",
         ),
         client::Error::Closed => (
             Exit::Unreachable,
