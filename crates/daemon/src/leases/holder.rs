@@ -103,7 +103,7 @@ impl Search {
         let owners =
             self.processes.as_ref().filter(|_| !listeners.is_empty()).and_then(|processes| {
                 let inodes = listeners.iter().copied().collect();
-                processes.of_sockets(inodes, HashSet::new()).blocking_recv().ok()
+                processes.of_sockets(inodes, HashSet::new(), |_| None).blocking_recv().ok()
             });
         let found = foreign_client(&listeners, &owners.unwrap_or_default(), std::process::id());
         let running = || self.processes.as_ref()?.running(CLIENTS).blocking_recv().ok().flatten();
@@ -136,7 +136,7 @@ fn listeners(interface: u32) -> Vec<u32> {
 /// which are there while a lease is being extended, do not count; our own are always found.
 fn foreign_client(
     listeners: &[u32],
-    owners: &HashMap<u32, Opener>,
+    owners: &HashMap<u32, Opener<()>>,
     own: u32,
 ) -> Option<Option<&'static str>> {
     let is_ours = |inode: &&u32| owners.get(inode).is_some_and(|owner| owner.process.pid == own);
@@ -159,7 +159,7 @@ mod tests {
     fn whoever_else_listens_is_a_client() {
         let opener = |pid, program: &str| Opener {
             process: Process { pid, program: program.into(), cgroup: None },
-            socket: None,
+            answer: None,
         };
         let owners: HashMap<_, _> = [
             (1, opener(100, "iphelperd")),

@@ -309,7 +309,7 @@ impl Ports {
                 .enforcing
                 .as_ref()
                 .and_then(|enforcing| enforcing.guard.as_ref())
-                .and_then(|guard| guard.sockets().ok()),
+                .and_then(|guard| guard.sockets().ok().map(Arc::new)),
         };
         let holders = self.holders.clone();
         tokio::task::spawn_blocking(move || {

@@ -1,12 +1,11 @@
 //! Who sits on which port.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::ports::{Block, Id, Protocol};
 use api::ports::{Error, Holder};
-use rustix::fs::fstat;
 
 use super::guard::Sockets;
 use super::processes::{Opener, Process, Processes};
@@ -34,7 +33,7 @@ pub(super) struct Wanted {
     /// Reservations by protocol and last port.
     pub(super) reservations: BTreeMap<(Protocol, u16), (Block, Id)>,
     /// What the guard knows of sockets.
-    pub(super) sockets: Option<Sockets>,
+    pub(super) sockets: Option<Arc<Sockets>>,
 }
 
 impl Holders {
@@ -49,19 +48,27 @@ impl Holders {
         if wanted.is_reserved {
             found.retain(|found| wanted.reservation(found).is_some());
         }
-        let openers = self.openers(
-            found.iter().filter_map(scan::Holder::inode),
-            // The kernel lists what the guard knows of sockets that listen, and of no others.
-            found
+        // The kernel lists what the guard knows of sockets that listen, and of no others.
+        let is_asked = |found: &&scan::Holder| !found.is_connection() && found.guarded().is_none();
+        let asked: HashSet<u32> = match wanted.sockets {
+            None => HashSet::new(),
+            Some(_) => found
                 .iter()
-                .filter(|found| !found.is_connection() && found.guarded().is_none())
-                .filter(|found| wanted.sockets.is_some() && wanted.reservation(found).is_some())
-                .filter_map(scan::Holder::inode),
+                .filter(is_asked)
+                .filter(|found| wanted.reservation(found).is_some())
+                .filter_map(scan::Holder::inode)
+                .collect(),
+        };
+        let sockets = wanted.sockets.clone();
+        let openers = self.openers(
+            found.iter().filter_map(scan::Holder::inode).collect(),
+            asked,
+            move |socket| let_in(socket, sockets.as_ref()?),
         );
         let let_in = |found: &scan::Holder| {
             let passed = match found.guarded() {
                 Some(state) => state.passed,
-                None => asked(openers.get(&found.inode()?)?, found, wanted.sockets.as_ref()?),
+                None => openers.get(&found.inode()?)?.answer,
             };
             Some((found.protocol, found.port(), passed?))
         };
@@ -95,21 +102,21 @@ impl Holders {
 
     /// Adds process, unit and the name of the user.
     pub(super) fn name(&self, holder: &mut Holder) {
-        let openers = self.openers(inode(holder).into_iter(), [].into_iter());
+        let openers = self.openers(inode(holder).into_iter().collect(), HashSet::new(), |_| None);
         name(holder, &openers, &mut Names::default());
     }
 
     fn openers(
         &self,
-        inodes: impl Iterator<Item = u32>,
-        copied: impl Iterator<Item = u32>,
-    ) -> HashMap<u32, Opener> {
-        let inodes: HashSet<u32> = inodes.collect();
+        inodes: HashSet<u32>,
+        asked: HashSet<u32>,
+        question: impl Fn(BorrowedFd<'_>) -> Option<Id> + Send + 'static,
+    ) -> Openers {
         match &self.processes {
             Some(processes) if !inodes.is_empty() => {
-                processes.of_sockets(inodes, copied.collect()).blocking_recv().unwrap_or_default()
+                processes.of_sockets(inodes, asked, question).blocking_recv().unwrap_or_default()
             }
-            _ => HashMap::new(),
+            _ => Openers::new(),
         }
     }
 
@@ -143,22 +150,19 @@ impl Wanted {
 }
 
 /// The reservation that let a socket in, by the socket itself.
-fn asked(opener: &Opener, found: &scan::Holder, sockets: &Sockets) -> Option<Id> {
-    let socket = opener.socket.as_ref()?;
-    // The descriptor may have become another's since it was found.
-    if fstat(socket).ok()?.st_ino != u64::from(found.socket.inode) {
-        return None;
-    }
-    let state = sockets.state(socket.as_fd()).ok()?;
+fn let_in(socket: BorrowedFd<'_>, sockets: &Sockets) -> Option<Id> {
+    let state = sockets.state(socket).ok()?;
     // What is bound for a socket of MPTCP is a subflow, which no program has a descriptor of.
     let is_mptcp = sys::inet::describe(socket).ok()?.protocol == sys::inet::IPPROTO_MPTCP;
     if is_mptcp { state.granted } else { state.passed }
 }
 
+/// Who has which sockets open, and what let those in that were asked.
+type Openers = HashMap<u32, Opener<Id>>;
 /// Names of users, as far as they were looked up.
 type Names = HashMap<u32, Option<String>>;
 
-fn name(holder: &mut Holder, openers: &HashMap<u32, Opener>, names: &mut Names) {
+fn name(holder: &mut Holder, openers: &Openers, names: &mut Names) {
     let opener = inode(holder).and_then(|inode| openers.get(&inode));
     let Some(who) = &mut holder.who else { return };
     let look_up = || sys::credentials::user_name(who.uid).ok().flatten();

@@ -2,19 +2,19 @@
 //!
 //! That is only to be seen by whoever may look into other processes. One thread keeps the
 //! capabilities for it, which the rest of the daemon gives up: it is started before that, reads
-//! `/proc`, and does nothing else. Whoever asks waits on a channel; nothing is read on the thread of
+//! `/proc`, copies sockets that are to be asked something, and does nothing else. Whoever asks waits on a channel; nothing is read on the thread of
 //! the event loop, where a host with many processes would be felt.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat_raw};
 use sys::capability::{self, Capability};
 use sys::process::PidFd;
 use tokio::sync::oneshot;
@@ -25,8 +25,6 @@ use crate::supervise::Watched;
 const KEPT: [Capability; 2] = [Capability::SysPtrace, Capability::DacReadSearch];
 /// How long one search may take; what it has found by then is the answer.
 const SEARCH_WITHIN: Duration = Duration::from_secs(2);
-/// Descriptors handed out in one answer.
-const MOST_COPIED: usize = 1_024;
 /// Room for the entries of a folder: some 600 at a time.
 const ENTRIES: usize = 16 * 1024;
 
@@ -53,11 +51,11 @@ pub struct Process {
 
 /// Who has a socket open.
 #[derive(Debug)]
-pub struct Opener {
+pub struct Opener<T> {
     /// Of several the one with the lowest number.
     pub process: Process,
-    /// The socket itself, where it was asked for and could be had.
-    pub socket: Option<OwnedFd>,
+    /// What came of asking the socket itself.
+    pub answer: Option<T>,
 }
 
 impl Processes {
@@ -85,15 +83,24 @@ impl Processes {
         self.sees_all
     }
 
-    /// Finds the processes that have sockets with these inodes open. Those that are also among
-    /// `copied` are handed out themselves, as far as descriptors go: what can be asked of a socket
-    /// alone is not in the kernel's lists.
-    pub fn of_sockets(
+    /// Finds the processes that have sockets with these inodes open.
+    ///
+    /// Of those among `asked` it takes a copy for a moment, and calls `question` with it: not all
+    /// that a socket knows is in the kernel's lists.
+    pub fn of_sockets<T: Send + 'static>(
         &self,
         inodes: HashSet<u32>,
-        copied: HashSet<u32>,
-    ) -> oneshot::Receiver<HashMap<u32, Opener>> {
-        self.ask(move |proc| proc.of_sockets(inodes, &copied, Instant::now() + SEARCH_WITHIN))
+        asked: HashSet<u32>,
+        question: impl Fn(BorrowedFd<'_>) -> Option<T> + Send + 'static,
+    ) -> oneshot::Receiver<HashMap<u32, Opener<T>>> {
+        self.ask(move |proc| {
+            let question = |inode: u32, socket: &OwnedFd| {
+                // The descriptor may have become another's since it was found.
+                let is_it = fstat(socket).is_ok_and(|it| it.st_ino == u64::from(inode));
+                is_it.then(|| question(socket.as_fd())).flatten()
+            };
+            proc.of_sockets(inodes, &asked, question, Instant::now() + SEARCH_WITHIN)
+        })
     }
 
     /// Looks a process up by its number. `None` if there is none.
@@ -141,13 +148,13 @@ impl Proc {
         )?))
     }
 
-    fn of_sockets(
+    fn of_sockets<T>(
         &self,
         mut wanted: HashSet<u32>,
-        copied: &HashSet<u32>,
+        asked: &HashSet<u32>,
+        question: impl Fn(u32, &OwnedFd) -> Option<T>,
         until: Instant,
-    ) -> HashMap<u32, Opener> {
-        let mut left = MOST_COPIED;
+    ) -> HashMap<u32, Opener<T>> {
         let mut found = HashMap::with_capacity(wanted.len());
         let mut entries = Vec::with_capacity(ENTRIES);
         for pid in self.numbers() {
@@ -170,10 +177,10 @@ impl Proc {
                     process = self.process(pid);
                 }
                 let Some(process) = process.clone() else { continue };
-                let is_copied = left > 0 && copied.contains(&inode);
-                let socket = is_copied.then(|| copy(pid, entry.file_name())).flatten();
-                left -= usize::from(socket.is_some());
-                found.insert(inode, Opener { process, socket });
+                let is_asked = asked.contains(&inode);
+                let socket = is_asked.then(|| copy(pid, entry.file_name())).flatten();
+                let answer = socket.and_then(|socket| question(inode, &socket));
+                found.insert(inode, Opener { process, answer });
             }
         }
         found
@@ -242,7 +249,7 @@ impl Proc {
     }
 }
 
-/// A copy of another process's descriptor. It may be of something else by now.
+/// A copy of another process's descriptor (`pidfd_getfd(2)`).
 fn copy(pid: u32, name: &CStr) -> Option<OwnedFd> {
     let number = name.to_str().ok()?.parse().ok()?;
     PidFd::open(pid).ok()?.descriptor(number).ok()
@@ -298,7 +305,11 @@ mod tests {
         let processes = Processes::start(&Watched::alone()).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let ours = inode(&socket);
-        let found = processes.of_sockets([ours, 1].into(), HashSet::new()).blocking_recv().unwrap();
+        let find = |inodes| {
+            let nothing = |_: BorrowedFd<'_>| None::<()>;
+            processes.of_sockets(inodes, HashSet::new(), nothing).blocking_recv().unwrap()
+        };
+        let found = find([ours, 1].into());
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[&ours].process.pid, std::process::id());
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
@@ -308,9 +319,7 @@ mod tests {
         assert_eq!(found[&ours].process.cgroup.as_deref(), cgroup);
         drop(socket);
         // Children of other tests have it open until they run their program.
-        wait_until("nobody has it open", || {
-            processes.of_sockets([ours].into(), HashSet::new()).blocking_recv().unwrap().is_empty()
-        });
+        wait_until("nobody has it open", || find([ours].into()).is_empty());
     }
 
     #[test]
@@ -324,6 +333,7 @@ mod tests {
         use std::os::unix::process::CommandExt as _;
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let wanted = inode(&socket);
+        let expected = sys::inet::describe(&socket).unwrap().cookie;
         let mut command = Command::new("/bin/cat");
         let child = Running::start(command.uid(65_534).stderr(Stdio::from(OwnedFd::from(socket))));
         // The command has a descriptor of it as well.
@@ -336,10 +346,12 @@ mod tests {
         });
         let processes = processes.join().unwrap();
         assert!(processes.sees_all());
-        let found = processes.of_sockets([wanted].into(), [wanted].into()).blocking_recv().unwrap();
+        let cookie = |socket: BorrowedFd<'_>| Some(sys::inet::describe(socket).unwrap().cookie);
+        let asked = processes.of_sockets([wanted].into(), [wanted].into(), cookie);
+        let found = asked.blocking_recv().unwrap();
         assert_eq!(found[&wanted].process.pid, child.0.id());
-        match &found[&wanted].socket {
-            Some(socket) => assert_eq!(inode(socket), wanted),
+        match found[&wanted].answer {
+            Some(answer) => assert_eq!(answer, expected),
             // Yama, or a filter of system calls.
             None => eprintln!("SKIPPED: {TEST}: descriptors of others cannot be copied"),
         }
