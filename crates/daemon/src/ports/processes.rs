@@ -2,8 +2,9 @@
 //!
 //! That is only to be seen by whoever may look into other processes. One thread keeps the
 //! capabilities for it, which the rest of the daemon gives up: it is started before that, reads
-//! `/proc`, copies sockets that are to be asked something, and does nothing else. Whoever asks waits on a channel; nothing is read on the thread of
-//! the event loop, where a host with many processes would be felt.
+//! `/proc`, copies sockets that are to be asked something, and does nothing else. Whoever asks waits
+//! on a channel; nothing is read on the thread of the event loop, where a host with many processes
+//! would be felt.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
