@@ -1,5 +1,6 @@
 //! What the ledger wants done, and what came of it.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use ::ports::guard::{Event as Sight, What};
@@ -7,6 +8,7 @@ use ::ports::{Effect, Event, Input, Kind, Output, Reservation};
 use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
 use engine::Engine as _;
 
+use super::guard::Events;
 use super::sysctl::Watch;
 use super::worker::{Job, Told};
 use super::{Ports, view};
@@ -51,8 +53,8 @@ impl Ports {
     }
 
     fn learn_name(&mut self, uid: u32) {
-        if !self.names.contains_key(&uid) {
-            self.names.insert(uid, None);
+        if let Entry::Vacant(unknown) = self.names.entry(uid) {
+            unknown.insert(None);
             self.ask(Job::Name(uid));
         }
     }
@@ -96,6 +98,7 @@ impl Ports {
     pub(super) fn on_sights(&mut self) {
         let Some(sights) = &mut self.sights else { return };
         let seen = sights.source_mut().drain();
+        let is_complete = seen.len() < Events::FULL;
         let clock = Clock::read();
         let mut denials = Vec::new();
         for sight in seen {
@@ -114,6 +117,10 @@ impl Ports {
         }
         if !denials.is_empty() {
             self.ask(Job::Describe(denials));
+        }
+        if !is_complete {
+            // Anybody can fill the buffer: with a network namespace and its list of reserved ports.
+            self.notice_closed();
         }
     }
 

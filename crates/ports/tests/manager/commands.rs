@@ -13,6 +13,16 @@ use iphelper_ports::{
 const ROOT: Caller = Caller { uid: 0, is_privileged: true };
 const USER: Caller = Caller { uid: 1_000, is_privileged: false };
 
+impl World {
+    /// Gives a command that is carried out at once.
+    fn ask(&mut self, command: Command) -> Result<Outcome, Failure> {
+        let id = self.command(command);
+        let (answered, result) = self.replies.pop_back().expect("an answer");
+        assert_eq!(answered, id);
+        result
+    }
+}
+
 fn world() -> World {
     World::new(Config::default())
 }

@@ -135,14 +135,6 @@ impl World {
         id
     }
 
-    /// Gives a command that is carried out at once.
-    pub(crate) fn ask(&mut self, command: Command) -> Result<Outcome, Failure> {
-        let id = self.command(command);
-        let (answered, result) = self.replies.pop_back().expect("an answer");
-        assert_eq!(answered, id);
-        result
-    }
-
     pub(crate) fn input(&mut self, input: Input) {
         self.manager.handle(input, self.now);
         self.run();

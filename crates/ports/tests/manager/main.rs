@@ -3,4 +3,5 @@
 
 mod commands;
 mod host;
+mod life;
 mod model;
