@@ -73,7 +73,7 @@ fn not_a_moment_without_a_guard() {
     for end in [kill as fn(&mut Site), stop, kill] {
         std::thread::scope(|scope| {
             let tries = strangers.each_mut().map(|(kind, stranger)| {
-                scope.spawn(move || stranger.ok(&format!("insist {kind} {START} 400")))
+                scope.spawn(move || stranger.ok(&format!("insist {kind} {START} 0 400")))
             });
             end(&mut site);
             site.start();

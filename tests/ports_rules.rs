@@ -1,6 +1,7 @@
 //! What can be reserved, and what the answer is to what cannot.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use iphelper_tests::eventually;
 use iphelper_tests::ports::{Protocol, Site, block};
@@ -279,21 +280,22 @@ fn at_the_same_time() {
 /// Somebody binds a port in the very moment it is reserved: the port is the one's or the other's.
 #[test]
 fn a_bind_at_the_same_time() {
+    const ROUNDS: u32 = 150;
     let site = or_skip!(Site::started());
     site.create(Protocol::Udp, 6000, 1);
+    let begin = Instant::now();
+    for _ in 0..5 {
+        site.create(Protocol::Tcp, 5000, 20);
+        site.delete(Protocol::Tcp, 5000, 20);
+    }
+    let change = begin.elapsed() / 10;
     let mut stranger = site.stranger();
     let mut won = 0;
-    for round in 0..60_u32 {
+    for round in 0..ROUNDS {
+        // Somewhere in the middle of it: a moment later each time.
+        let after = (change * round / ROUNDS).as_micros();
         let (created, got) = std::thread::scope(|scope| {
-            let binder = scope.spawn(|| {
-                let mut turns = 0;
-                // Somewhere in the middle of it: a moment later each time.
-                while turns < round * 40 {
-                    std::hint::black_box(&mut turns);
-                    turns += 1;
-                }
-                stranger.ok("insist tcp4 5003 3")
-            });
+            let binder = scope.spawn(|| stranger.ok(&format!("insist tcp4 5003 {after} 2")));
             let created = site.try_create(Protocol::Tcp, 5000, 20, json!({}));
             (created, binder.join().unwrap())
         });
@@ -313,7 +315,7 @@ fn a_bind_at_the_same_time() {
             stranger.ok("close got");
         }
     }
-    assert!(won > 0, "the stranger was always later");
+    assert!((1..ROUNDS).contains(&won), "always the same was first: {won}");
 }
 
 #[test]

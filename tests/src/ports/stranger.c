@@ -9,8 +9,9 @@
  *                                late (IP_BIND_ADDRESS_NO_PORT)
  *   range NAME LOW HIGH          IP_LOCAL_PORT_RANGE
  *   bind NAME ADDRESS PORT       -> the port it got; so do listen, connect, send and port
- *   insist KIND PORT MOMENTS     binds new sockets to the port of any address until one gets it, or for
- *                                as many milliseconds -> how many were refused; keeps the one that got it
+ *   insist KIND PORT AFTER FOR   after so many microseconds binds new sockets to the port of any address
+ *                                until one gets it, or for so many milliseconds -> "got" or "never",
+ *                                and how many were refused; keeps the one that got it as "got"
  *   listen NAME
  *   connect NAME ADDRESS PORT
  *   send NAME ADDRESS PORT
@@ -176,15 +177,23 @@ static void make(const char *name, const char *kind)
 	printf("no such kind\n");
 }
 
+static uint64_t microseconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000ull + now.tv_nsec / 1000;
+}
+
 /* Again and again, each time with a new socket. */
-static void insist(const char *kind, int port, int moments)
+static void insist(const char *kind, int port, int after, int moments)
 {
 	int domain = kind[strlen(kind) - 1] == '6' ? AF_INET6 : AF_INET;
 	int type = kind[0] == 'u' ? SOCK_DGRAM : SOCK_STREAM;
 	struct sockaddr_storage address;
 	socklen_t length = parse(domain, domain == AF_INET ? "0.0.0.0" : "::", port, &address);
-	struct timespec begin, now;
-	clock_gettime(CLOCK_MONOTONIC, &begin);
+	uint64_t begin = microseconds() + after;
+	while (microseconds() < begin)
+		;
 	for (long refused = 0;; refused++) {
 		int fd = socket(domain, type | SOCK_CLOEXEC, 0);
 		if (!bind(fd, (void *)&address, length)) {
@@ -193,9 +202,7 @@ static void insist(const char *kind, int port, int moments)
 			return;
 		}
 		close(fd);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		long passed = (now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000;
-		if (passed >= moments) {
+		if (microseconds() >= begin + moments * 1000ull) {
 			printf("ok never %ld\n", refused + 1);
 			return;
 		}
@@ -424,7 +431,7 @@ static void carry_out(char *line)
 	if (!strcmp(verb, "socket"))
 		return make(name, third);
 	if (!strcmp(verb, "insist"))
-		return insist(name, atoi(third), atoi(fourth));
+		return insist(name, atoi(third), atoi(fourth), atoi(word[4] ? word[4] : "0"));
 	if (!strcmp(verb, "fork")) {
 		fflush(stdout);
 		pid_t parent = getpid(), child = fork();
