@@ -334,3 +334,33 @@ fn its_token_is_its_owners() {
     assert!(["AccessDenied", "InvalidToken"].contains(&release.unwrap_err().name.as_str()));
     assert_eq!(other.bind("s", "tcp4", START), "EACCES");
 }
+
+/// The end of one finds no room among what the daemon has not read yet.
+#[test]
+fn an_end_that_could_not_be_told() {
+    const SIGCONT: i32 = 18;
+    const SIGSTOP: i32 = 19;
+    let (mut site, mut owner, _) = or_skip!(acquired("tcp4"));
+    site.host.signal(SIGSTOP);
+    for _ in 0..2_000 {
+        site.leave_out("9");
+    }
+    owner.ok("close owner");
+    assert!(is_free(&site));
+    site.host.signal(SIGCONT);
+    eventually("the end in the books", || site.reservations().is_empty());
+    eventually("the end of what is left out", || site.left_out() == [9].into());
+}
+
+#[test]
+fn one_socket_owns_one_reservation() {
+    let (site, mut owner, reservation) = or_skip!(acquired("tcp4"));
+    let daemon = site.socket();
+    let error = acquire(&mut owner, &daemon, "owner", 0, 1).unwrap_err();
+    assert_eq!(error.name, "SocketNotSupported", "{error:?}");
+    assert_eq!(site.reservations().len(), 1);
+    owner.call(&daemon, "owner", "Release", json!({"token": reservation["token"]})).unwrap();
+    acquire(&mut owner, &daemon, "owner", 0, 1).unwrap();
+    owner.ok("close owner");
+    wait_free(&site);
+}

@@ -131,6 +131,12 @@ impl Host {
         self.daemon.take().expect("a running daemon").kill();
     }
 
+    /// Sends the daemon a signal.
+    #[track_caller]
+    pub fn signal(&mut self, signal: i32) {
+        self.daemon().process().signal(signal).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Writes other sections and has the daemon read them (SIGHUP).
     #[track_caller]
     pub fn reload(&mut self, sections: &str) {

@@ -71,6 +71,13 @@ impl Ports {
         }
     }
 
+    /// The runtime reservation in force that ends with a socket.
+    pub(super) fn owned_by(&self, socket: &Descriptor) -> Option<Id> {
+        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref())?;
+        let owned = guard.state(socket.as_fd()).ok()?.owned?;
+        guard.row(owned).ok()?.map(|_| owned)
+    }
+
     /// Makes the socket of a command the owner of a reservation.
     pub(super) fn own(&self, command: CommandId, id: Id) -> EffectResult {
         let socket = self.pending.get(&command).and_then(|pending| pending.socket.as_ref());

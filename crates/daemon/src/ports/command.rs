@@ -221,6 +221,10 @@ impl Ports {
         if call.protocol.is_some_and(|wanted| view::asked_protocol(wanted) != protocol) {
             return Err(super::associate::unsupported(format!("it is a {protocol} socket")));
         }
+        if let Some(id) = self.owned_by(socket) {
+            let reason = format!("reservation {id} ends with it already");
+            return Err(super::associate::unsupported(reason));
+        }
         let wanted = match call.start_port.unwrap_or(0) {
             0 => match call.number_of_ports.try_into() {
                 Ok(count) => Wanted::Any(count),

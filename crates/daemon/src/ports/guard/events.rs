@@ -1,7 +1,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use ports::guard::Event;
+use ports::guard::{Event, Map as Name};
 use sys::ebpf::{Map, RingBuffer};
 
 /// What the programs saw. Readable while there is something; what was seen while no daemon ran comes
@@ -9,7 +9,13 @@ use sys::ebpf::{Map, RingBuffer};
 #[derive(Debug)]
 pub struct Events(RingBuffer);
 
+/// What the kernel puts before each: `BPF_RINGBUF_HDR_SZ`.
+const HEADER: usize = 8;
+
 impl Events {
+    /// With so many at once there may have been others that found no room.
+    pub const FULL: usize = Name::Events.spec().entries as usize / (Event::LENGTH + HEADER) / 2;
+
     pub(super) fn new(map: Map) -> io::Result<Self> {
         Ok(Self(RingBuffer::new(map)?))
     }
