@@ -7,7 +7,7 @@ use ::ports::{
     Admitted, Block, Command, CommandId, Failure, Input, InvalidBlock, Outcome, Owner, Reservation,
     Terms, Token, Wanted,
 };
-use api::ports::{self as asked, Error, EventKind, GuardLevel};
+use api::ports::{self as asked, Error, EventKind};
 use api::server::{Descriptor, Subscription};
 use tokio::sync::oneshot;
 
@@ -205,8 +205,11 @@ impl Ports {
             low_ports: call.low_ports.unwrap_or(false),
             admitted: admitted(call.users, call.cgroups)?,
         };
-        if self.level() == GuardLevel::Placeholders && terms.refusal.is_none() {
-            terms.refusal = Some(::ports::Refusal::AddressInUse);
+        if let Some(only) = self.enforcing.as_ref().and_then(|enforcing| enforcing.refusal)
+            && *terms.refusal.get_or_insert(only) != only
+        {
+            let reason = "strangers cannot be refused in that way".to_owned();
+            return Err(Error::GuardTooWeak { level: self.level(), reason });
         }
         Ok(terms)
     }
@@ -237,7 +240,7 @@ impl Ports {
             purpose: purpose(call.purpose.clone())?,
             created_at: SystemTime::now(),
             expires_at: None,
-            refusal: None,
+            refusal: self.enforcing.as_ref().and_then(|enforcing| enforcing.refusal),
             dry_run: false,
             low_ports: false,
             admitted: Admitted::default(),

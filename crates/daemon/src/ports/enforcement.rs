@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::ports::GuardLevel;
 use ports::guard::{Features, Row};
-use ports::{Block, Done, Effect, EffectResult, Id, Kind, Protocol, Refused, Reservation};
+use ports::{Block, Done, Effect, EffectResult, Id, Kind, Protocol, Refusal, Refused, Reservation};
 
 use super::cgroups::{Cgroups, Comings};
 use super::guard::{Events, Guard, Places, Unavailable};
@@ -27,6 +27,8 @@ pub(super) struct Enforcing {
     pub(super) pinned: Option<String>,
     /// What cannot be done, a sentence each.
     pub(super) limits: Vec<String>,
+    /// The only way strangers can be refused; `None` where each reservation has its own.
+    pub(super) refusal: Option<Refusal>,
     /// Gives sockets their grants, from whichever thread.
     pub(super) guard: Option<Arc<Guard>>,
 }
@@ -286,9 +288,7 @@ impl Hands {
         let runtime = reservations.iter().filter(|one| one.kind == Kind::Runtime);
         let all_ended = || Ok(Done::Ended(runtime.map(|one| one.id).collect()));
         match &mut self.means {
-            Means::Guard(guard) => enforce(guard, &mut self.cgroups, reservations)
-                .map_err(weak_or_host)
-                .map(Done::Ended),
+            Means::Guard(guard) => enforce(guard, &mut self.cgroups, reservations).map(Done::Ended),
             Means::Placeholders(placeholders) => {
                 placeholders.enforce(reservations);
                 all_ended()
@@ -320,38 +320,51 @@ impl Enforcing {
             covers_all: Some(places.covers_all()),
             pinned: Some(guard.folder().display().to_string()),
             limits: guard.limits().to_vec(),
+            // What a program of control groups that says no and nothing else comes to.
+            refusal: (!guard.features().contains(Features::REFUSAL))
+                .then_some(Refusal::NotPermitted),
             guard: Some(guard.clone()),
         }
     }
 
     fn weakly(level: GuardLevel, limits: Vec<String>) -> Self {
-        Self { level, cgroup: None, covers_all: None, pinned: None, limits, guard: None }
+        let refusal = (level == GuardLevel::Placeholders).then_some(Refusal::AddressInUse);
+        Self { level, cgroup: None, covers_all: None, pinned: None, limits, refusal, guard: None }
     }
 }
 
-/// Has the guard enforce exactly these. Returns the runtime reservations that are over.
+/// Has the guard enforce exactly these. Returns the runtime reservations that are over; one that
+/// cannot be enforced stands in no other's way, and is told afterwards.
 fn enforce(
     guard: &Guard,
     cgroups: &mut Option<Cgroups>,
     reservations: &[Reservation],
-) -> io::Result<Vec<Id>> {
-    let mut rows: BTreeMap<Id, Row> = guard.reservations()?.into_iter().collect();
-    let mut ended = Vec::new();
+) -> Result<Vec<Id>, Refused> {
+    let rows = guard.reservations().map_err(|error| host("the guard", &error))?;
+    let mut rows: BTreeMap<Id, Row> = rows.into_iter().collect();
+    let (mut ended, mut failed) = (Vec::new(), Vec::new());
     let wanted: BTreeSet<Id> = reservations.iter().map(|reservation| reservation.id).collect();
     let unwanted: Vec<Id> = rows.keys().filter(|id| !wanted.contains(id)).copied().collect();
     for id in unwanted {
-        if let Some(row) = rows.remove(&id) {
-            guard.remove(id, row.protocol, row.block)?;
+        if let Some(row) = rows.remove(&id)
+            && let Err(error) = guard.remove(id, row.protocol, row.block)
+        {
+            failed.push(format!("reservation {id} cannot be removed: {error}"));
         }
     }
     for reservation in reservations {
-        let present = rows.get(&reservation.id);
-        match (present, reservation.kind) {
-            (None, Kind::Runtime) => ended.push(reservation.id),
-            _ => put(guard, cgroups, reservation, present)?,
+        let id = reservation.id;
+        let present = rows.get(&id);
+        if present.is_none() && reservation.kind == Kind::Runtime {
+            ended.push(id);
+        } else if let Err(error) = put(guard, cgroups, reservation, present) {
+            failed.push(format!("reservation {id} cannot be enforced as it should be: {error}"));
         }
     }
-    Ok(ended)
+    match failed.is_empty() {
+        true => Ok(ended),
+        false => Err(Refused::Host(failed.join("; "))),
+    }
 }
 
 /// Puts a reservation in force, with those who need no token.
