@@ -64,10 +64,6 @@ impl Ports {
         match told {
             Told::Enforcing(enforcing, events) => {
                 self.sights = events.map(Readable::new).transpose()?;
-                if self.sights.is_some() {
-                    // It sees writes from other mounts of /proc as well.
-                    self.writes = None;
-                }
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
                 self.is_opening = false;
@@ -143,8 +139,10 @@ impl Ports {
         }
     }
 
+    /// Has writes of the kernel's list told after they are made, by whoever uses this mount of
+    /// `/proc`. The guard tells of all, but before, and a writer may be stopped in between.
     fn watch_writes(&mut self) {
-        if self.sights.is_some() || self.writes.is_some() {
+        if self.writes.is_some() {
             return;
         }
         match Watch::open().and_then(Readable::new) {
