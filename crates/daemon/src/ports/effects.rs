@@ -1,6 +1,7 @@
 //! What the ledger wants done, and what came of it.
 
 use std::collections::hash_map::Entry;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use ::ports::guard::{Event as Sight, What};
@@ -60,10 +61,10 @@ impl Ports {
     }
 
     /// The thread has something to tell.
-    pub(super) fn on_told(&mut self, told: Told) -> std::io::Result<()> {
+    pub(super) fn on_told(&mut self, told: Told) {
         match told {
             Told::Enforcing(enforcing, events) => {
-                self.sights = events.map(Readable::new).transpose()?;
+                self.sights = events.and_then(|events| self.watch(events));
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
                 self.is_opening = false;
@@ -83,11 +84,20 @@ impl Ports {
             }
             Told::Merged(Err(reason)) => self.problems.raise("ports", "merge", reason),
             Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
-            Told::Watching(comings) => self.comings = Some(Readable::new(comings)?),
+            Told::Watching(comings) => self.comings = self.watch(comings),
             Told::Name(uid, name) => _ = self.names.insert(uid, name),
             Told::Detached(_) => {}
         }
-        Ok(())
+    }
+
+    /// Watches something that can be done without.
+    fn watch<T: AsFd>(&mut self, source: T) -> Option<Readable<T>> {
+        let watched = Readable::new(source);
+        if let Err(error) = &watched {
+            let text = format!("what happens to reservations is noticed late or never: {error}");
+            self.problems.raise("ports", "watch", text);
+        }
+        watched.ok()
     }
 
     /// The guard has seen something.

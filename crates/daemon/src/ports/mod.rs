@@ -115,6 +115,7 @@ pub struct Ports {
     rechecks: Rechecks,
     /// Control groups that came or went where a reservation names one.
     comings: Option<Readable<Arc<Comings>>>,
+    /// `None` until it runs.
     timer: Option<Readable<BootTimer>>,
     /// What the timer is set to.
     armed: Option<Instant>,
@@ -138,6 +139,8 @@ enum Woken {
 impl Ports {
     /// Serves until [`Handle::stop`], or until nobody is left to ask.
     pub async fn run(&mut self) -> io::Result<()> {
+        // Now, while there are descriptors: whoever uses them up later must not end this.
+        self.timer = Some(Readable::new(BootTimer::new()?)?);
         self.drain();
         self.arm()?;
         loop {
@@ -154,7 +157,7 @@ impl Ports {
                 request = self.requests.recv() => Woken::Request(request),
             };
             match woken {
-                Woken::Told(told) => self.on_told(told)?,
+                Woken::Told(told) => self.on_told(told),
                 // Without a handle nobody could ask for the end either.
                 Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
                 Woken::Configured => self.configure(),
@@ -243,16 +246,12 @@ impl Ports {
     /// Sets the timer to the next deadline.
     fn arm(&mut self) -> io::Result<()> {
         let next = self.manager.poll_timeout();
-        if next == self.armed {
-            return Ok(());
+        if next != self.armed
+            && let Some(timer) = &self.timer
+        {
+            timer.source().arm(next.map(Instant::as_nanos))?;
+            self.armed = next;
         }
-        let timer = match self.timer.take() {
-            Some(timer) => timer,
-            None => Readable::new(BootTimer::new()?)?,
-        };
-        timer.source().arm(next.map(Instant::as_nanos))?;
-        self.timer = Some(timer);
-        self.armed = next;
         Ok(())
     }
 }
