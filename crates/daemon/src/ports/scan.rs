@@ -51,10 +51,14 @@ enum Hidden {
     All,
 }
 
+/// Ports that are tried to find out what the kernel shows.
+const FIRST_PROBED: u16 = 1_024;
+const APART: usize = 97;
+
 impl Scanner {
     /// Looks at the network namespace of the calling thread, from whichever thread later.
     ///
-    /// Binds a socket to any port for a moment, to find out what the kernel shows.
+    /// Binds a socket to some port for a moment, to find out what the kernel shows.
     pub fn open() -> io::Result<Self> {
         let mut this = Self { connection: Connection::open_sock_diag()?, hidden: Hidden::None };
         this.hidden = this.probe();
@@ -177,11 +181,15 @@ impl Scanner {
 
     /// Finds out what the kernel shows: a socket that is bound and nothing else, or nothing.
     fn probe(&mut self) -> Hidden {
-        let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        let bound = bind(Protocol::Tcp, any, false)
-            .and_then(|socket| Ok((sys::inet::describe(&socket)?.port, socket)));
+        // The kernel has no port to give where all of its range is reserved; some other may be free.
+        let mut ports = [0].into_iter().chain((FIRST_PROBED..=u16::MAX).rev().step_by(APART));
+        let bound = ports.find_map(|port| {
+            let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+            let socket = bind(Protocol::Tcp, any, false).ok()?;
+            Some((sys::inet::describe(&socket).ok()?.port?, socket))
+        });
         // Without one, which takes a host without a free port, what is hidden has to be assumed.
-        let port = bound.as_ref().ok().and_then(|(port, _)| *port).unwrap_or(0);
+        let port = bound.as_ref().map_or(0, |(port, _)| *port);
         let mut found = Vec::new();
         match self.list(Protocol::Tcp, States::BOUND, &(port..=port), None, &mut found) {
             Err(error) => {

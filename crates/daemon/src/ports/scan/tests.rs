@@ -165,3 +165,16 @@ fn what_is_killed_is_in_use_no_more() {
         TcpStream::connect("127.0.0.1:5100").unwrap();
     });
 }
+
+/// The slow way, port by port, is not taken for want of a port to find out with.
+#[test]
+fn what_the_kernel_shows_is_found_out_without_a_port_of_its_choice() {
+    in_namespace("what_the_kernel_shows_is_found_out_without_a_port_of_its_choice", |scanner| {
+        std::fs::write(crate::ports::sysctl::FILE, "1024-65535").unwrap();
+        let any = "0.0.0.0:0".parse().unwrap();
+        assert!(bind(Protocol::Tcp, any, false).is_err());
+        assert_eq!(Scanner::open().unwrap().hidden, scanner.hidden);
+        let _other = bound(Protocol::Tcp, "0.0.0.0:65535");
+        assert_eq!(Scanner::open().unwrap().hidden, scanner.hidden);
+    });
+}
