@@ -1,6 +1,6 @@
 //! Port 0 on a granted socket: a free port of the block, until none is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iphelper_tests::ports::{Protocol, Site, Stranger};
 use lab::or_skip;
@@ -114,6 +114,23 @@ fn udp() {
 #[test]
 fn udp_over_ipv6() {
     hands_out_every_port("udp6", Protocol::Udp, false);
+}
+
+/// Most of a long block is taken: the free ones are found all the same.
+#[test]
+fn a_long_block() {
+    const PORTS: u16 = 3000;
+    let site = or_skip!(Site::started());
+    let reservation = site.create(Protocol::Udp, 10_000, PORTS);
+    let mut taker = Taker::new(&site, "udp4", &reservation);
+    let taken: BTreeMap<u16, String> =
+        (0..PORTS).map(|_| taker.take().unwrap()).map(|(name, port)| (port, name)).collect();
+    assert_eq!(taken.len(), usize::from(PORTS), "each once");
+    assert_eq!(taker.take().unwrap_err(), "EADDRINUSE");
+    for port in [10_000, 11_500, 12_999] {
+        taker.stranger.ok(&format!("close {}", taken[&port]));
+        assert_eq!(taker.take().unwrap().1, port);
+    }
 }
 
 /// Who chose a port by itself has it, and what is bound elsewhere takes nothing away.

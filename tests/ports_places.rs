@@ -1,5 +1,6 @@
 //! Where the guard is attached and pinned, on hosts that do not show it.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use iphelper_tests::PATIENCE;
@@ -42,6 +43,31 @@ fn hidden() {
             assert_eq!(error.name, "GuardTooWeak", "{error:?}");
             assert!(!site.guard()["limits"].as_array().unwrap().is_empty());
             assert_eq!(site.stranger().try_bind("tcp4", 5000), "ok 5000");
+        }
+    }
+}
+
+/// Containers often have kernel parameters that cannot be written. Automatic assignment would hand
+/// out reserved ports: that is refused, or said, and nothing is left half done.
+#[test]
+fn parameters_that_cannot_be_written() {
+    let mounts = or_skip!(Mounts::new());
+    let read_only = || {
+        for options in
+            [&["--bind", "/proc/sys", "/proc/sys"][..], &["-o", "remount,bind,ro", "/proc/sys"]]
+        {
+            assert!(Command::new("mount").args(options).status().expect("mount(8)").success());
+        }
+    };
+    mounts.run(read_only).unwrap();
+    let mut site = or_skip!(Site::with(Arc::new(mounts)));
+    site.start();
+    match site.try_create(Protocol::Tcp, 5000, 20, serde_json::json!({})) {
+        Ok(_) => assert_ne!(site.guard()["level"], "full"),
+        Err(error) => {
+            assert_eq!(error.name, "Host", "{error:?}");
+            assert_eq!(site.stranger().try_bind("tcp4", 5000), "ok 5000");
+            assert!(site.reservations().is_empty());
         }
     }
 }

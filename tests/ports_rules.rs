@@ -37,6 +37,11 @@ fn a_reservation_as_it_was_asked_for() {
     assert_eq!(looked_up["reservation"], made);
     assert_eq!(site.reservations(), [made]);
 
+    let status = site.call("Status", json!({})).unwrap();
+    let count = |name: &str| status[name].clone();
+    assert_eq!((count("reservations"), count("runtime_reservations")), (json!(1), json!(0)));
+    assert_eq!(count("ports"), 20);
+
     let plain = site.create(Protocol::Udp, 5000, 1);
     assert_eq!((&plain["owner"]["uid"], &plain["refusal"]), (&json!(0), &json!("access_denied")));
     assert_eq!((&plain["expires_at"], &plain["purpose"]), (&Value::Null, &Value::Null));

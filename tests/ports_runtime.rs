@@ -187,6 +187,47 @@ fn released_by_its_token() {
     assert_eq!(owner.bind("owner", "tcp4", 0), "EACCES", "no port outside the block instead");
 }
 
+/// The socket of a reservation that was released may be closed any time later: what has its ports
+/// by then is another's.
+#[test]
+fn closing_late_ends_nothing_else() {
+    let (site, mut owner, reservation) = or_skip!(acquired("tcp4"));
+    let token = json!({"token": reservation["token"]});
+    owner.call(&site.socket(), "-", "Release", token).unwrap();
+    site.create(Protocol::Tcp, START, COUNT);
+    owner.ok("close owner");
+    assert!(!is_free(&site));
+    owner.socket("next", "tcp4");
+    acquire(&mut owner, &site.socket(), "next", 6000, COUNT).unwrap();
+    owner.ok("close next");
+    eventually("the end of the second", || site.reservations().len() == 1);
+    assert!(!is_free(&site));
+    assert_eq!(site.left_out(), (START..START + COUNT).collect());
+}
+
+/// Read again, the configuration counts from then on.
+#[test]
+fn another_quota() {
+    let mut site = or_skip!(Site::started());
+    let mut owner = site.stranger();
+    owner.become_user(SOMEBODY);
+    for name in ["a", "b"] {
+        owner.socket(name, "tcp4");
+    }
+    acquire(&mut owner, &site.socket(), "a", 5000, 6).unwrap();
+    site.host.reload("[ports]\nruntime_ports = 10\n");
+    // Whether it was read by then is seen by what it does.
+    eventually("the quota", || match acquire(&mut owner, &site.socket(), "b", 6000, 5) {
+        Err(error) => error.name == "QuotaExceeded",
+        Ok(reservation) => {
+            let token = json!({"token": reservation["token"]});
+            owner.call(&site.socket(), "-", "Release", token).unwrap();
+            false
+        }
+    });
+    assert_eq!(site.reservations().len(), 1, "what there is stays");
+}
+
 #[test]
 fn udp() {
     let site = or_skip!(Site::started());

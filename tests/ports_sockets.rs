@@ -1,6 +1,6 @@
 //! Which sockets can be let into a reservation.
 
-use iphelper_tests::ports::{Protocol, SOMEBODY, Site, Stranger};
+use iphelper_tests::ports::{Protocol, SOMEBODY, Site, Stranger, block};
 use lab::{Namespace, or_skip};
 use serde_json::json;
 
@@ -65,6 +65,72 @@ fn a_socket_of_another_network() {
     far.socket("s", "tcp4");
     let error = far.associate(&site.socket(), "s", token).unwrap_err();
     assert_eq!(error.name, "SocketNotSupported", "{error:?}");
+}
+
+#[test]
+fn a_socket_of_another_network_acquires_nothing() {
+    let site = or_skip!(Site::started());
+    let elsewhere = or_skip!(Namespace::new());
+    let mut far = Stranger::start(&elsewhere);
+    far.socket("s", "tcp4");
+    let wanted = json!({"socket": 0, "start_port": 5000, "number_of_ports": 4});
+    let error = far.call(&site.socket(), "s", "Acquire", wanted).unwrap_err();
+    assert_eq!(error.name, "SocketNotSupported", "{error:?}");
+    assert!(site.reservations().is_empty());
+    assert_eq!(site.stranger().try_bind("tcp4", 5000), "ok 5000");
+}
+
+/// Sockets are let in while what lets them in comes and goes: each bind works or is refused, and
+/// the daemon lives.
+#[test]
+fn while_reservations_come_and_go() {
+    let site = or_skip!(Site::started());
+    site.create(Protocol::Udp, 6000, 1);
+    let daemon = site.socket();
+    let strangers = [site.stranger(), site.stranger()];
+    std::thread::scope(|scope| {
+        let users = strangers.map(|mut stranger| {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                let mut let_in = 0;
+                for number in 0..150 {
+                    stranger.socket("s", "tcp4");
+                    let found =
+                        stranger.call(daemon, "-", "Lookup", block(Protocol::Tcp, 5000, 20));
+                    let found = match found {
+                        Ok(reply) => reply["reservation"]["token"].as_str().unwrap().to_owned(),
+                        Err(error) => {
+                            assert_eq!(error.name, "NotFound");
+                            stranger.ok("close s");
+                            continue;
+                        }
+                    };
+                    match stranger.associate(daemon, "s", &found) {
+                        Ok(_) => {
+                            let answer = stranger.bind("s", "tcp4", 5000 + number % 20);
+                            let names = ["ok", "EACCES", "EADDRINUSE"];
+                            assert!(names.contains(&answer.split(' ').next().unwrap()), "{answer}");
+                            let_in += u32::from(answer.starts_with("ok"));
+                        }
+                        Err(error) => assert_eq!(error.name, "InvalidToken"),
+                    }
+                    stranger.ok("close s");
+                }
+                let_in
+            })
+        });
+        while users.iter().any(|user| !user.is_finished()) {
+            let made = site.try_create(Protocol::Tcp, 5000, 20, json!({}));
+            match made {
+                Ok(_) => site.delete(Protocol::Tcp, 5000, 20),
+                // A socket that was let in still has its port.
+                Err(error) => assert_eq!(error.name, "SharingViolation", "{error:?}"),
+            }
+        }
+        let let_in: u32 = users.map(|user| user.join().unwrap()).iter().sum();
+        assert!(let_in > 0, "never in time");
+    });
+    assert_eq!(site.reservations().len(), 1);
 }
 
 /// The daemon keeps none of what it is sent.

@@ -159,6 +159,21 @@ fn full_disk() {
     assert_eq!(site.reservations().len(), 1);
 }
 
+/// Something else is where the folder should be: nothing is promised, and all else goes on.
+#[test]
+fn no_folder_to_be_had() {
+    let mut site = or_skip!(Site::new());
+    fs::write(folder(&site), "in the way").unwrap();
+    site.start();
+    let error = site.try_create(Protocol::Tcp, START, COUNT, json!({})).unwrap_err();
+    assert_eq!(error.name, "Host", "{error:?}");
+    assert_eq!(site.reservations(), [] as [Value; 0]);
+    assert_eq!(site.stranger().try_bind("tcp4", START), format!("ok {START}"));
+    assert!(site.left_out().is_empty());
+    fs::remove_file(folder(&site)).unwrap();
+    site.create(Protocol::Tcp, START, COUNT);
+}
+
 /// The record cannot be removed: the reservation is still there, whatever was asked.
 #[test]
 fn a_delete_that_cannot_be_recorded() {
