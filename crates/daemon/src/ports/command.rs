@@ -24,6 +24,8 @@ const LONGEST_PURPOSE: usize = 1_024;
 const LONGEST_PATH: usize = 4_096;
 /// The most users, and the most control groups, that need no token.
 const MOST_ADMITTED: usize = 256;
+/// The number that system calls take for "as it is" (`chown(2)`).
+const NOBODY: u32 = u32::MAX;
 
 /// A command on its way through the ledger.
 #[derive(Debug)]
@@ -194,6 +196,7 @@ impl Ports {
         };
         let mut terms = Terms {
             owner: match call.owner {
+                Some(NOBODY) => return Err(no_user("owner")),
                 Some(uid) if uid != caller.user() => Owner { uid, ..Owner::default() },
                 _ => self.owner(caller),
             },
@@ -374,11 +377,18 @@ fn admitted(users: Option<Vec<u32>>, cgroups: Option<Vec<String>>) -> Result<Adm
     if users.len() > MOST_ADMITTED {
         return Err(invalid("users", format!("there are more than {MOST_ADMITTED}")));
     }
+    if users.contains(&NOBODY) {
+        return Err(no_user("users"));
+    }
     if cgroups.len() > MOST_ADMITTED {
         return Err(invalid("cgroups", format!("there are more than {MOST_ADMITTED}")));
     }
     let cgroups: Result<_, _> = cgroups.iter().map(|name| cgroup(name)).collect();
     Ok(Admitted { users: users.into_iter().collect(), cgroups: cgroups? })
+}
+
+fn no_user(parameter: &str) -> Error {
+    invalid(parameter, format!("{NOBODY} is the number of no user"))
 }
 
 /// The name of a control group in one form: a unit's name, or a path that starts with `/`.
