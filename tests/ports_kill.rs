@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// Blocks that are created and deleted: their first ports.
 const STARTS: [u16; 6] = [5000, 5100, 5200, 5300, 5400, 5500];
 const COUNT: u16 = 40;
-const ROUNDS: u32 = 25;
+const ROUNDS: u32 = 60;
 
 /// What is known of a block from outside.
 #[derive(Debug, Clone, PartialEq)]

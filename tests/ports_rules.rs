@@ -69,7 +69,16 @@ fn blocks_that_are_none() {
         }
     }
     assert_eq!(site.reservations(), [] as [Value; 0]);
-    for more in [json!({"lifetime": -1}), json!({"lifetime": 0}), json!({"owner": -1})] {
+    for more in [
+        json!({"lifetime": -1}),
+        json!({"lifetime": 0}),
+        json!({"owner": -1}),
+        json!({"owner": u32::MAX}),
+        json!({"users": [u32::MAX]}),
+        json!({"cgroups": ["/a/../b"]}),
+        json!({"cgroups": [""]}),
+        json!({"purpose": "x".repeat(100_000)}),
+    ] {
         let error = site.try_create(Protocol::Tcp, 5000, 20, more).unwrap_err();
         assert_eq!(error.name, "InvalidParameter", "{error:?}");
     }
