@@ -230,11 +230,13 @@ class Connection:
     def messages(self, method, **parameters):
         """The bytes of a list's replies, not decoded: how long the daemon takes is asked."""
         self.send(method, parameters, more=True)
-        received = b""
+        # Little is done here meanwhile, because it would count.
+        received, last = [], b""
         while True:
-            received += self.stream.recv(1 << 20)
-            if received.endswith(b"\0") and b'"continues":true' not in received[received.rfind(b"\0", 0, -1) + 1 :]:
-                return received
+            received.append(self.stream.recv(1 << 20))
+            last = (last + received[-1])[-(1 << 14) :]
+            if last.endswith(b"\0") and b'"continues":true' not in last[last.rfind(b"\0", 0, -1) + 1 :]:
+                return b"".join(received)
 
     def list(self, method, row, **parameters):
         replies = [json.loads(reply) for reply in self.messages(method, **parameters).split(b"\0")[:-1]]
