@@ -3,10 +3,11 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use iphelper_tests::PATIENCE;
-use iphelper_tests::ports::{Protocol, Site, block};
+use iphelper_tests::ports::{Protocol, SOMEBODY, Site, block};
 use iphelper_tests::varlink::Connection;
+use iphelper_tests::{PATIENCE, eventually};
 use lab::{Daemon, Mounts, StateDir, or_skip};
+use serde_json::json;
 
 #[test]
 fn told_by_the_status() {
@@ -20,13 +21,44 @@ fn told_by_the_status() {
     assert!(!pins.is_empty() && pins.iter().all(|(path, _)| path.starts_with(pinned)), "{pins:?}");
 }
 
+/// Whoever removes the pins takes the guard off. A daemon that runs makes it anew.
+#[test]
+fn removed_while_the_daemon_runs() {
+    const SIGCONT: i32 = 18;
+    const SIGSTOP: i32 = 19;
+    let mut site = or_skip!(Site::started());
+    site.create_with(Protocol::Tcp, 5000, 20, json!({"users": [SOMEBODY]}));
+    let mut owner = site.stranger();
+    owner.socket("owner", "udp4");
+    let wanted = json!({"socket": 0, "number_of_ports": 4, "start_port": 6000});
+    owner.call(&site.socket(), "owner", "Acquire", wanted).unwrap();
+    for _ in 0..3 {
+        // So that nothing comes between.
+        site.host.signal(SIGSTOP);
+        site.unpin();
+        site.host.signal(SIGCONT);
+        eventually("a new guard", || !site.pins().is_empty());
+        eventually("the end of what a socket owned", || site.reservations().len() == 1);
+        eventually("the end of what is left out", || site.left_out() == (5000..5020).collect());
+        eventually("what was before", || {
+            let mut user = site.stranger();
+            user.become_user(SOMEBODY);
+            site.stranger().try_bind("tcp4", 5000) == "EACCES"
+                && user.try_bind("tcp4", 5019) == "ok 5019"
+        });
+        assert_eq!(site.guard()["level"], "full");
+    }
+    site.create(Protocol::Tcp, 7000, 1);
+    assert_eq!(site.stranger().try_bind("tcp4", 7000), "EACCES");
+}
+
 /// A shell in a network namespace (`ip netns exec`) hides both. The daemon mounts them for itself,
 /// or says what is missing; it never takes a reservation and leaves the ports open.
 #[test]
 fn hidden() {
     let mut site = or_skip!(Mounts::hidden().and_then(|mounts| Site::with(Arc::new(mounts))));
     site.start();
-    match site.try_create(Protocol::Tcp, 5000, 20, serde_json::json!({})) {
+    match site.try_create(Protocol::Tcp, 5000, 20, json!({})) {
         Ok(_) => {
             assert_ne!(site.stranger().try_bind("tcp4", 5000), "ok 5000");
             let guard = site.guard();
@@ -62,7 +94,7 @@ fn parameters_that_cannot_be_written() {
     mounts.run(read_only).unwrap();
     let mut site = or_skip!(Site::with(Arc::new(mounts)));
     site.start();
-    match site.try_create(Protocol::Tcp, 5000, 20, serde_json::json!({})) {
+    match site.try_create(Protocol::Tcp, 5000, 20, json!({})) {
         Ok(_) => assert_ne!(site.guard()["level"], "full"),
         Err(error) => {
             assert_eq!(error.name, "Host", "{error:?}");
@@ -98,7 +130,7 @@ fn one_daemon_a_network() {
         }
         Err(error) => assert!(["GuardTooWeak", "Host"].contains(&error.name.as_str()), "{error:?}"),
     }
-    let status = connection.call("PortReservation.Status", serde_json::json!({})).unwrap();
+    let status = connection.call("PortReservation.Status", json!({})).unwrap();
     let level = status["guard"]["level"].as_str().unwrap();
     assert!(!["full", "reduced"].contains(&level), "{status}");
     assert!(second.stop().unwrap().success());

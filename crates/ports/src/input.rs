@@ -30,6 +30,8 @@ pub enum Input {
     },
     /// The guard has ended a runtime reservation: its socket is gone.
     Closed(Id),
+    /// Nothing is enforced any more: somebody removed what did. It is enforced anew.
+    Lost,
     /// The daemon ends. Commands that wait for their turn are cancelled, and so are later ones.
     Stop,
 }

@@ -116,6 +116,7 @@ impl Engine for Manager {
             Input::Command { id, command } => self.waiting.push_back(Waiting { id, command }),
             Input::Effect { id, result } => self.on_effect(id, result, now),
             Input::Closed(id) => self.on_closed(id),
+            Input::Lost => self.is_unenforced = true,
             Input::Stop => {
                 self.is_stopping = true;
                 for Waiting { id, .. } in std::mem::take(&mut self.waiting) {

@@ -65,6 +65,10 @@ impl Ports {
         match told {
             Told::Enforcing(enforcing, events) => {
                 self.sights = events.and_then(|events| self.watch(events));
+                self.losses = enforcing.guard.as_ref().and_then(|guard| {
+                    let losses = guard.losses().and_then(Readable::new);
+                    losses.inspect_err(|error| tracing::warn!("the guard's folder: {error}")).ok()
+                });
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
                 self.is_opening = false;
@@ -128,6 +132,23 @@ impl Ports {
             // Anybody can fill the buffer: with a network namespace and its list of reserved ports.
             self.notice_closed();
         }
+    }
+
+    /// Somebody may have removed the guard: then it is made anew.
+    ///
+    /// Grants by token went with it, and so did runtime reservations.
+    pub(super) fn on_losses(&mut self) {
+        let Some(losses) = &self.losses else { return };
+        losses.source().drain();
+        let Some(enforcing) = &mut self.enforcing else { return };
+        let Some(guard) = enforcing.guard.take_if(|guard| !guard.is_whole()) else { return };
+        tracing::warn!("somebody removed the guard from {}", guard.folder().display());
+        self.counters.count("ports.guard-lost");
+        // Nobody else may have its lock when the next one is made.
+        drop(guard);
+        self.losses = None;
+        self.sights = None;
+        self.tell(Input::Lost);
     }
 
     /// Control groups came or went: those of our reservations may be among them.

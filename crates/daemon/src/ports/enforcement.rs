@@ -82,6 +82,13 @@ impl Hands {
         !matches!(self.means, Means::Unknown)
     }
 
+    /// Lets go of a guard that somebody removed.
+    pub(super) fn let_go_of_what_is_lost(&mut self) {
+        if matches!(&self.means, Means::Guard(guard) if !guard.is_whole()) {
+            self.means = Means::Unknown;
+        }
+    }
+
     /// Finds out how reservations can be enforced, and gets ready to.
     pub(super) fn open(&mut self) -> (Enforcing, Option<Events>) {
         let mut reasons = match (&self.places, self.choice) {

@@ -59,7 +59,7 @@ use crate::supervise::Watched;
 use cgroups::Comings;
 use command::Pending;
 use enforcement::{Enforcing, Hands};
-use guard::Events;
+use guard::{Events, Losses};
 use handle::Request;
 use holders::Holders;
 use sysctl::{Rechecks, Watch};
@@ -110,6 +110,8 @@ pub struct Ports {
     tell: mpsc::UnboundedSender<Told>,
     /// What the guard sees.
     sights: Option<Readable<Events>>,
+    /// Whether somebody removes the guard.
+    losses: Option<Readable<Losses>>,
     /// Writes to the kernel's list of reserved ports, where the guard does not see them.
     writes: Option<Readable<Watch>>,
     rechecks: Rechecks,
@@ -129,6 +131,7 @@ enum Woken {
     Told(Told),
     Request(Option<Request>),
     Sights,
+    Losses,
     Comings,
     Writes,
     Timer,
@@ -150,6 +153,7 @@ impl Ports {
                 Some(told) = self.told.recv() => Woken::Told(told),
                 () = readable(self.timer.as_ref()) => Woken::Timer,
                 () = readable(self.sights.as_ref()) => Woken::Sights,
+                () = readable(self.losses.as_ref()) => Woken::Losses,
                 () = readable(self.comings.as_ref()) => Woken::Comings,
                 () = readable(self.writes.as_ref()) => Woken::Writes,
                 () = sleep_until(recheck_at) => Woken::Recheck,
@@ -162,6 +166,7 @@ impl Ports {
                 Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
                 Woken::Configured => self.configure(),
                 Woken::Sights => self.on_sights(),
+                Woken::Losses => self.on_losses(),
                 Woken::Comings => self.on_comings(),
                 Woken::Writes => self.on_writes(),
                 Woken::Timer => {
@@ -196,6 +201,7 @@ impl Ports {
             return Ok(());
         }
         self.sights = None;
+        self.losses = None;
         // The thread takes the guard apart, and nobody else may hold on to it.
         if let Some(enforcing) = &mut self.enforcing {
             enforcing.guard = None;

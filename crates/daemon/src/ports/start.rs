@@ -134,6 +134,7 @@ impl Prepared {
             told,
             tell,
             sights: None,
+            losses: None,
             writes: None,
             rechecks: Rechecks::default(),
             comings: None,

@@ -103,6 +103,9 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
             Job::Open if hands.is_open() => {}
             Job::Open => open(&mut hands, &tell),
             Job::Effect(id, effect) => {
+                if matches!(effect, Effect::Enforce(_)) {
+                    hands.let_go_of_what_is_lost();
+                }
                 if !hands.is_open() && needs_enforcement(&effect) {
                     open(&mut hands, &tell);
                 }

@@ -11,8 +11,8 @@
 //!     v1/bind4 v1/bind6 …           links; removing one takes its program off
 //! ```
 //!
-//! Removing the folder with `rm -r` removes the guard, also while a daemon runs: nothing else keeps
-//! the programs attached. Everything is built under another name and renamed, so the folder `v1` is
+//! Removing the folder with `rm -r` removes the guard: nothing else keeps the programs attached. A
+//! daemon that runs [notices](Guard::losses), and puts them back. Everything is built under another name and renamed, so the folder `v1` is
 //! complete or absent.
 //!
 //! All calls block, for less than a millisecond but for [`Guard::open`], which has the kernel check
@@ -22,6 +22,7 @@ mod dead;
 mod events;
 mod latecomers;
 mod load;
+mod losses;
 mod mounts;
 mod pins;
 mod places;
@@ -31,13 +32,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use ports::guard::{Features, Hook, Row, Socket, cgroup_key, granted_in, index, user_key};
+use ports::guard::{
+    Features, Hook, Presence, Row, Socket, cgroup_key, granted_in, index, user_key,
+};
 use ports::{Block, Id, Protocol};
 use sys::ebpf::{Map, Table};
 use sys::inet;
 
 pub use dead::remove_dead;
 pub use events::Events;
+pub use losses::Losses;
 pub use places::Places;
 
 use latecomers::Latecomers;
@@ -128,6 +132,19 @@ impl Guard {
         Ok(guard)
     }
 
+    /// Whether its programs are pinned, as they were. Unpinned ones are off.
+    pub fn is_whole(&self) -> bool {
+        let lasting = Hook::all(self.features).filter(|hook| hook.presence() == Presence::Reserved);
+        let folder = self.pins.current();
+        lasting.map(|hook| folder.join(hook.name())).all(|pin| pin.exists())
+            && self.release.is_whole()
+    }
+
+    /// Tells when it may not be [whole](Self::is_whole) any more.
+    pub fn losses(&self) -> io::Result<Losses> {
+        Losses::new(&self.pins.current())
+    }
+
     /// Whether a guard is pinned for the network namespace with this cookie.
     pub fn is_pinned(places: &Places, cookie: u64) -> bool {
         places.pins().join(cookie.to_string()).exists()
@@ -181,6 +198,10 @@ impl Guard {
     /// The caller makes sure that no other has a port of it, and looks for sockets on its ports
     /// afterwards: from now on no other gets there.
     pub fn insert(&self, id: Id, row: &Row) -> io::Result<()> {
+        if !self.is_whole() {
+            let reason = format!("somebody removed it from {}", self.folder().display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+        }
         let mut row = *row;
         match self.row(id)? {
             Some(present) => row.denials = present.denials,

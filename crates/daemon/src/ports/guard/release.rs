@@ -23,6 +23,12 @@ impl Release {
         Self { waiting: Mutex::new(waiting), cgroup, pin }
     }
 
+    /// Whether it is pinned, or not attached yet.
+    pub(super) fn is_whole(&self) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.is_some() || self.pin.exists()
+    }
+
     /// Sees to it that it is attached.
     pub(super) fn attach(&self) -> io::Result<()> {
         // Taken out only when it is no more needed: nothing is half done after a panic.
