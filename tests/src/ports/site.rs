@@ -60,7 +60,9 @@ pub struct Site {
 impl Site {
     /// A host without a daemon.
     pub fn new() -> Result<Self> {
-        Self::with(Arc::new(Mounts::new()?))
+        let this = Self::with(Arc::new(Mounts::new()?))?;
+        this.programs_attach()?;
+        Ok(this)
     }
 
     /// Another host with the same mounts.
@@ -77,9 +79,7 @@ impl Site {
         let port = lan.plug(&namespace, "eth0")?;
         let host = Host::with(namespace, port)?;
         let sections = String::new();
-        let this = Self { host, sections, links: BTreeSet::new(), abandoned: false, _lan: lan };
-        this.programs_attach()?;
-        Ok(this)
+        Ok(Self { host, sections, links: BTreeSet::new(), abandoned: false, _lan: lan })
     }
 
     /// One with a running daemon.
@@ -258,7 +258,9 @@ impl Site {
     #[track_caller]
     pub fn wait_detached(&mut self) {
         let root = Cgroup::hierarchy().expect("control groups").display().to_string();
-        let mut stranger = self.stranger();
+        // One with the machine's mounts: those of the host may hide the control groups.
+        let elsewhere = Namespace::new().expect("a network namespace");
+        let mut stranger = Stranger::start(&elsewhere);
         for (link, program) in std::mem::take(&mut self.links) {
             eventually(&format!("the end of link {link}"), || {
                 stranger.tell(&format!("link {link}")) == "ENOENT"
