@@ -23,6 +23,20 @@ pub(crate) use self::shown::table;
 pub(crate) use self::status::{counts, enforcement, weakness};
 
 pub(crate) fn run(session: &mut Session, command: Port) -> Result<Exit, Failure> {
+    carry_out(session, command).map_err(|failure| match failure {
+        Failure::Told(told)
+            if told.exit == Exit::Unreachable && status::is_daemon_gone(session) =>
+        {
+            Failure::Told(told).hint(
+                "What was reserved stays so without the daemon; `iph port purge` takes it out of \
+                 the kernel.",
+            )
+        }
+        failure => failure,
+    })
+}
+
+fn carry_out(session: &mut Session, command: Port) -> Result<Exit, Failure> {
     match command {
         Port::List { watch: true, .. } | Port::Watch => watch::events(session)?,
         Port::List { protocol, watch: false } => list(session, &List { protocol })?,

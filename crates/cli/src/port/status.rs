@@ -31,7 +31,7 @@ pub(super) fn show(session: &mut Session) -> Result<(), Failure> {
 
 /// Takes everything out of the kernel that enforces reservations.
 pub(super) fn purge(session: &mut Session, state_dir: Option<PathBuf>) -> Result<(), Failure> {
-    if !matches!(session.status(), Err(CallError::Client(client::Error::Unreachable { .. }))) {
+    if !is_daemon_gone(session) {
         return Err(daemon_runs());
     }
     let state_dir = state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
@@ -62,6 +62,11 @@ pub(super) fn purge(session: &mut Session, state_dir: Option<PathBuf>) -> Result
     let records = escaped(&records.to_string_lossy()).into_owned();
     session.printer.note(&format!("What is on record in {records} stays there."));
     Ok(())
+}
+
+/// Whether nobody listens.
+pub(super) fn is_daemon_gone(session: &Session) -> bool {
+    matches!(session.status(), Err(CallError::Client(client::Error::Unreachable { .. })))
 }
 
 /// What was removed, as JSON.
@@ -154,9 +159,13 @@ fn by_hand(guard: &Guard, state_dir: &str) -> String {
     let pinned = guard.pinned.as_deref().map(from_outside);
     let pinned = pinned.as_deref().map(escaped);
     let pinned = pinned.map(|path| format!("# rm -r {path}\n")).unwrap_or_default();
+    let where_else = match state_dir {
+        DEFAULT_STATE_DIR => String::new(),
+        other => format!(" --state-dir '{}'", escaped(other)),
+    };
     format!(
         "\nTo remove everything without the daemon, having stopped it:\n\
-         # iph port purge\n\
+         # iph port purge{where_else}\n\
          or by hand: the programs go with their pins, the list that keeps ports out of automatic\n\
          assignment is the kernel's (others may have entries there), the rest is files:\n\
          {pinned}# sysctl net.ipv4.ip_local_reserved_ports\n\
@@ -201,6 +210,11 @@ assignment is the kernel's (others may have entries there), the rest is files:
 ";
         let status = crate::port::tests::status();
         assert_eq!(render(&status, "/var/lib/iphelper", Style::PLAIN), expected);
+        let elsewhere = render(&status, "/var/lib/a b", Style::PLAIN);
+        assert!(
+            elsewhere.contains("\n# iph port purge --state-dir '/var/lib/a b'\n"),
+            "{elsewhere}"
+        );
     }
 
     #[test]

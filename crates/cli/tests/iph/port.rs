@@ -398,5 +398,9 @@ fn purging_is_refused_while_the_daemon_runs() {
     let said = fake.run("port purge").failure(1);
     assert!(said.contains("systemctl stop iphelperd"), "{said}");
     let nobody = Said::from(iph("port list --socket /nonexistent").output().unwrap());
-    nobody.failure(3);
+    let said = nobody.failure(3);
+    assert!(said.contains("`iph port purge` takes it out of the kernel"), "{said}");
+    // A daemon that is there and does not answer has it in its hands.
+    let said = fake.run("port list").failure(3);
+    assert!(!said.contains("purge"), "{said}");
 }
