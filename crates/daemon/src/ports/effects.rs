@@ -71,6 +71,8 @@ impl Ports {
                 });
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
+                // It may have been removed before it was watched.
+                self.on_losses();
                 self.is_opening = false;
                 self.configure();
                 self.serve_early();
@@ -138,8 +140,9 @@ impl Ports {
     ///
     /// Grants by token went with it, and so did runtime reservations.
     pub(super) fn on_losses(&mut self) {
-        let Some(losses) = &self.losses else { return };
-        losses.source().drain();
+        if let Some(losses) = &self.losses {
+            losses.source().drain();
+        }
         let Some(enforcing) = &mut self.enforcing else { return };
         let Some(guard) = enforcing.guard.take_if(|guard| !guard.is_whole()) else { return };
         tracing::warn!("somebody removed the guard from {}", guard.folder().display());

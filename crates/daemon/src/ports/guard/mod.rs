@@ -49,6 +49,9 @@ use load::Loaded;
 use pins::Pins;
 use release::Release;
 
+/// Tries of loading what somebody else removes meanwhile.
+const TRIES: usize = 10;
+
 const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
 const ENOSYS: i32 = rustix::io::Errno::NOSYS.raw_os_error();
 
@@ -94,17 +97,25 @@ impl Guard {
             let reason = "the kernel does not name network namespaces; Linux 5.14 does";
             return Err(Unavailable { reasons: vec![reason.to_owned()] });
         }
-        let pins = Pins::make(places.pins(), cookie)?;
-        match load::load(places, &pins, cookie, wanted) {
-            Ok(loaded) => Self::of(places, pins, loaded)
-                .map_err(|error| Unavailable::because("the guard's maps", &error)),
-            Err(unavailable) => {
-                // What an earlier daemon left would refuse what nobody can let in any more.
-                if let Err(error) = pins.remove() {
-                    tracing::warn!("an earlier guard could not be removed: {error}");
+        let mut tries = 0..TRIES;
+        loop {
+            let pins = Pins::make(places.pins(), cookie)?;
+            let unavailable = match load::load(places, &pins, cookie, wanted) {
+                Ok(loaded) => {
+                    return Self::of(places, pins, loaded)
+                        .map_err(|error| Unavailable::because("the guard's maps", &error));
                 }
-                Err(unavailable)
+                Err(unavailable) => unavailable,
+            };
+            // Whoever removes the guard before this one may not have finished.
+            if pins.is_disturbed() && tries.next().is_some() {
+                continue;
             }
+            // What an earlier daemon left would refuse what nobody can let in any more.
+            if let Err(error) = pins.remove() {
+                tracing::warn!("an earlier guard could not be removed: {error}");
+            }
+            return Err(unavailable);
         }
     }
 

@@ -14,7 +14,7 @@ use super::Unavailable;
 #[derive(Debug)]
 pub(super) struct Pins {
     folder: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 /// Name of the symbolic link that says which network namespace a folder is for.
@@ -34,24 +34,29 @@ impl Pins {
     /// thread, if need be, and locks it.
     pub(super) fn make(pins: &Path, cookie: u64) -> Result<Self, Unavailable> {
         let folder = pins.join(cookie.to_string());
+        let attempt = || -> io::Result<Option<Self>> {
+            make(pins)?;
+            make(&folder)?;
+            let Some(pins) = Self::lock(&folder)? else { return Ok(None) };
+            pins.name_namespace()?;
+            // What was being built when a daemon was killed.
+            pins.dismantle(|name| name == NEW)?;
+            Ok(Some(pins))
+        };
         let prepare = || {
             let mut failed = io::ErrorKind::ResourceBusy.into();
             for _ in 0..TRIES {
-                make(pins)?;
-                make(&folder)?;
-                match Self::lock(&folder) {
-                    Ok(Some(pins)) => {
-                        pins.name_namespace()?;
-                        // What was being built when a daemon was killed.
-                        pins.dismantle(|name| name == NEW)?;
-                        return Ok(pins);
-                    }
+                match attempt() {
+                    Ok(Some(pins)) => return Ok(pins),
                     Ok(None) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        failed = error;
-                        thread::sleep(BETWEEN_TRIES);
-                    }
-                    Err(error) => return Err(error),
+                    // Locked, or being removed.
+                    Err(error) => match error.kind() {
+                        io::ErrorKind::WouldBlock | io::ErrorKind::NotFound => {
+                            failed = error;
+                            thread::sleep(BETWEEN_TRIES);
+                        }
+                        _ => return Err(error),
+                    },
                 }
             }
             Err(failed)
@@ -78,7 +83,7 @@ impl Pins {
             TryLockError::Error(error) => error,
         })?;
         let same = is_same(&lock, folder);
-        Ok(same.then(|| Self { folder: folder.to_owned(), _lock: lock }))
+        Ok(same.then(|| Self { folder: folder.to_owned(), lock }))
     }
 
     /// Where maps and links are, complete or absent.
@@ -92,6 +97,12 @@ impl Pins {
 
     pub(super) fn new_folder(&self) -> PathBuf {
         self.folder.join(NEW)
+    }
+
+    /// Whether somebody has removed the folder, or what was built in it.
+    pub(super) fn is_disturbed(&self) -> bool {
+        !is_same(&self.lock, &self.folder)
+            || !(self.new_folder().exists() || self.current().exists())
     }
 
     /// Makes what was built in the new folder the current one, in place of one of whatever layout.
