@@ -1,5 +1,7 @@
 //! Everybody may look at reservations, few may change them.
 
+use std::path::Path;
+
 use iphelper_tests::ports::{Protocol, SOMEBODY, Site, Stranger, block};
 use lab::or_skip;
 use serde_json::{Value, json};
@@ -63,8 +65,7 @@ fn members_of_the_group_change_reservations() {
     site.create(Protocol::Tcp, 5000, 20);
     let (user, group) = (SOMEBODY.to_string(), GROUP.1.to_string());
     let wrapper = ["setpriv", "--reuid", &user, "--regid", &user, "--groups", &group, "--"];
-    let copy = site.host.state.join("stranger");
-    std::fs::copy(Stranger::program().unwrap(), &copy).unwrap();
+    let copy = site.host.copy_of(Path::new(Stranger::program().unwrap()));
     let mut member = Stranger::start_program(&site.host.namespace, &wrapper, &copy);
     let [create, delete, grant, revoke] = changes();
     for (method, parameters) in [create, grant, revoke, delete] {

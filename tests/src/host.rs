@@ -1,7 +1,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use lab::{Capture, Daemon, Lan, Namespace, Port, Program, StateDir};
@@ -190,8 +190,7 @@ impl Host {
     /// The same, as a member of more groups.
     #[track_caller]
     pub fn iph_in(&self, id: u32, groups: &[u32], arguments: &[&str]) -> Answer {
-        let program = self.state.join("iph");
-        fs::copy(iph::program(), &program).expect("a copy of iph");
+        let program = self.copy_of(&iph::program());
         let mut command = Command::new("setpriv");
         let id = id.to_string();
         command.args(["--reuid", &id, "--regid", &id]);
@@ -205,6 +204,19 @@ impl Host {
         command.arg("--");
         command.arg(program).arg("--socket").arg(self.socket()).args(arguments);
         iph::run(&self.namespace, command)
+    }
+
+    /// A copy of a program among the daemon's files, where everybody may run it.
+    #[track_caller]
+    pub fn copy_of(&self, program: &Path) -> PathBuf {
+        let copy = self.state.join(program.file_name().expect("a program"));
+        if !copy.exists() {
+            // Not by this process: a child that another test starts meanwhile would have the file
+            // open for writing, and what is written cannot be run (ETXTBSY).
+            let status = Command::new("cp").arg(program).arg(&copy).status().expect("cp(1)");
+            assert!(status.success(), "{status}");
+        }
+        copy
     }
 
     /// The client of an interface, as the daemon tells it; `None` if it has none.
