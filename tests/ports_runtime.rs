@@ -392,6 +392,16 @@ fn an_end_that_could_not_be_told() {
     const SIGCONT: i32 = 18;
     const SIGSTOP: i32 = 19;
     let (mut site, mut owner, _) = or_skip!(acquired("tcp4"));
+    // The daemon must not have the last descriptor while it is stopped.
+    owner.bind("owner", "tcp4", START);
+    let holders = site.holders(json!({"protocol": "tcp", "start_port": START}));
+    let socket = format!("socket:[{}]", holders[0]["inode"]);
+    let folder = format!("/proc/{}/fd", site.host.daemon().process().id());
+    let links = || std::fs::read_dir(&folder).unwrap().flatten();
+    eventually("no copy in the daemon", || {
+        let mut files = links().filter_map(|link| std::fs::read_link(link.path()).ok());
+        !files.any(|file| file.as_os_str() == socket.as_str())
+    });
     site.host.signal(SIGSTOP);
     for _ in 0..2_000 {
         site.leave_out("9");
