@@ -30,8 +30,11 @@ fn on_eth0(host: &Host, address: Ipv4Addr) -> bool {
 fn found_in_the_background() {
     let (lan, server, owner) = or_skip!(lan_with_a_taken_address());
     let mut host = or_skip!(Host::on(&lan));
+    // So that nothing happens before somebody watches.
+    lan.set_carrier(&host.port, false).unwrap();
     host.start("[[interface]]\nname = \"eth0\"\nconflict_detection = \"background\"");
     let mut events = host.monitor();
+    lan.set_carrier(&host.port, true).unwrap();
     let conflict = events.event("the conflict", |event| event["kind"] == "conflict");
     let hardware = owner.link("eth0").unwrap().hardware_address.to_string();
     assert!(conflict["text"].as_str().unwrap().contains(&hardware), "{conflict:#?}");
