@@ -1,5 +1,8 @@
 //! Which sockets can be let into a reservation.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use iphelper_tests::eventually;
 use iphelper_tests::ports::{Protocol, SOMEBODY, Site, Stranger, block};
 use lab::{Namespace, or_skip};
 use serde_json::json;
@@ -88,11 +91,12 @@ fn while_reservations_come_and_go() {
     site.create(Protocol::Udp, 6000, 1);
     let daemon = site.socket();
     let strangers = [site.stranger(), site.stranger()];
+    let let_in = AtomicU32::new(0);
+    site.create(Protocol::Tcp, 5000, 20);
     std::thread::scope(|scope| {
         let users = strangers.map(|mut stranger| {
-            let daemon = &daemon;
+            let (daemon, let_in) = (&daemon, &let_in);
             scope.spawn(move || {
-                let mut let_in = 0;
                 for number in 0..150 {
                     stranger.socket("s", "tcp4");
                     let found =
@@ -110,15 +114,17 @@ fn while_reservations_come_and_go() {
                             let answer = stranger.bind("s", "tcp4", 5000 + number % 20);
                             let names = ["ok", "EACCES", "EADDRINUSE"];
                             assert!(names.contains(&answer.split(' ').next().unwrap()), "{answer}");
-                            let_in += u32::from(answer.starts_with("ok"));
+                            let_in.fetch_add(answer.starts_with("ok").into(), Ordering::Relaxed);
                         }
                         Err(error) => assert_eq!(error.name, "InvalidToken"),
                     }
                     stranger.ok("close s");
                 }
-                let_in
             })
         });
+        // The first stays until somebody was in time.
+        eventually("a socket let in", || let_in.load(Ordering::Relaxed) > 0);
+        site.delete(Protocol::Tcp, 5000, 20);
         while users.iter().any(|user| !user.is_finished()) {
             let made = site.try_create(Protocol::Tcp, 5000, 20, json!({}));
             match made {
@@ -127,8 +133,9 @@ fn while_reservations_come_and_go() {
                 Err(error) => assert_eq!(error.name, "SharingViolation", "{error:?}"),
             }
         }
-        let let_in: u32 = users.map(|user| user.join().unwrap()).iter().sum();
-        assert!(let_in > 0, "never in time");
+        for user in users {
+            user.join().unwrap();
+        }
     });
     assert_eq!(site.reservations().len(), 1);
 }
