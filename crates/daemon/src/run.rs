@@ -17,7 +17,7 @@ use crate::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::identity::Identity;
 use crate::leases::{Handle, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
-use crate::ports::{self, Ports, Prepared};
+use crate::ports::{self, Prepared, Starting};
 use crate::problems::Problems;
 use crate::resolver::Choice;
 use crate::server::{Endpoint, Service};
@@ -144,13 +144,13 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let (mut leases, handle, workers) = Leases::start(parts).map_err(kernel("the network"))?;
 
     // The first packets are out; now for the rest, while servers think. Nothing that anybody sends
-    // is read before the privileges are gone.
+    // is read before the privileges are gone, but on threads that see nothing of it.
     let watched = Watched::default();
     let reserved = Prepared::new(reserved, &watched);
     sandbox::drop_capabilities(&capabilities);
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
-    sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.pins());
+    sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.bpf());
     let processes = reserved.processes();
     let reservations = reserved.start(&watched).map_err(kernel("random numbers"))?;
     leases
@@ -172,17 +172,17 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 async fn serve_all(
     mut leases: Leases,
     handle: Handle,
-    reservations: (Ports, ports::Handle, oneshot::Receiver<()>),
+    reservations: (Starting, ports::Handle, oneshot::Receiver<()>),
     endpoint: Endpoint,
     access: Arc<Access>,
     watched: Watched,
 ) -> Result<(), RunError> {
     let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;
     let statistics = Arc::new(Statistics::default());
-    let (mut ports, reservations, restored) = reservations;
+    let (ports, reservations, restored) = reservations;
     // Tasks of their own, so that none of the leases, the reservations and the calls waits for
     // another.
-    let mut ports = tokio::spawn(async move { ports.run().await });
+    let mut ports = tokio::spawn(ports.run());
     let service =
         Arc::new(Service::new(handle.clone(), reservations.clone(), access, statistics.clone()));
     let (ending, mut end) = watch::channel(());

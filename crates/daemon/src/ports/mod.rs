@@ -47,7 +47,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use handle::{Handle, Health};
 pub use purge::{Purged, purge};
-pub use start::{Parts, Prepared};
+pub use start::{Parts, Prepared, Starting};
 
 use crate::access::Access;
 use crate::clock;

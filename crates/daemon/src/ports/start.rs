@@ -4,14 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use ::ports::{Input, Manager};
 use engine::Rng;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::enforcement::Hands;
-use super::guard::{self, Guard, Places};
-use super::handle::Handle;
+use super::guard::{self, Guard, Places, Search};
+use super::handle::{Handle, Request};
 use super::holders::Holders;
 use super::processes::Processes;
 use super::store::Records;
@@ -42,9 +43,20 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Prepared {
     parts: Parts,
-    places: Result<Places, guard::Unavailable>,
+    bpf: Option<PathBuf>,
+    places: oneshot::Receiver<Result<Places, guard::Unavailable>>,
     network: u64,
     processes: Option<Processes>,
+}
+
+/// The task of all reservations, before it knows where a guard can be.
+#[derive(Debug)]
+pub struct Starting {
+    prepared: Prepared,
+    watched: Watched,
+    rng: Rng,
+    requests: mpsc::UnboundedReceiver<Request>,
+    restored: oneshot::Sender<()>,
 }
 
 impl Prepared {
@@ -54,15 +66,12 @@ impl Prepared {
             tracing::debug!("the network namespace has no cookie: {error}");
             0
         });
-        let places = Places::find();
-        if let Ok(places) = &places
-            && let Err(error) = guard::remove_dead(places, network)
-        {
-            tracing::debug!("guards of dead namespaces stay: {error}");
-        }
+        let search = Search::begin();
+        let bpf = search.as_ref().ok().and_then(Search::bpf).map(Path::to_owned);
+        let places = finish(search, network);
         let processes = Processes::start(watched)
             .inspect_err(|error| tracing::warn!("processes are not looked up: {error}"));
-        Self { parts, places, network, processes: processes.ok() }
+        Self { parts, bpf, places, network, processes: processes.ok() }
     }
 
     /// Looks into other processes.
@@ -70,15 +79,66 @@ impl Prepared {
         self.processes.clone()
     }
 
-    /// The folder that the guard's pins are in.
-    pub fn pins(&self) -> Option<&Path> {
-        self.places.as_ref().ok().map(Places::bpf)
+    /// The file system that the guard's pins are in.
+    pub fn bpf(&self) -> Option<&Path> {
+        self.bpf.as_deref()
     }
 
-    /// Reads the records, and has them put in force once the task runs; the receiver is told when
-    /// they are.
-    pub fn start(self, watched: &Watched) -> io::Result<(Ports, Handle, oneshot::Receiver<()>)> {
-        let Self { parts, places, network, processes } = self;
+    /// The task, which puts the reservations on record in force before it serves; the receiver is
+    /// told when they are.
+    pub fn start(self, watched: &Watched) -> io::Result<(Starting, Handle, oneshot::Receiver<()>)> {
+        let mut seed = [0; 32];
+        sys::random::fill(&mut seed)?;
+        let (handle, requests) = Handle::new();
+        let (restored, when_restored) = oneshot::channel();
+        let starting = Starting {
+            prepared: self,
+            watched: watched.clone(),
+            rng: Rng::from_seed(seed),
+            requests,
+            restored,
+        };
+        Ok((starting, handle, when_restored))
+    }
+}
+
+/// Finishes the search on a thread of its own, so that no lease waits for it. The thread has the
+/// privileges of the caller and ends with what it found.
+fn finish(
+    search: Result<Search, guard::Unavailable>,
+    network: u64,
+) -> oneshot::Receiver<Result<Places, guard::Unavailable>> {
+    let (tell, places) = oneshot::channel();
+    let work = move || {
+        let places = search.and_then(Search::finish);
+        if let Ok(places) = &places
+            && let Err(error) = guard::remove_dead(places, network)
+        {
+            tracing::debug!("guards of dead namespaces stay: {error}");
+        }
+        // The daemon may have ended meanwhile.
+        let _ = tell.send(places);
+    };
+    if let Err(error) = thread::Builder::new().name("places".into()).spawn(work) {
+        tracing::warn!("no thread to look for the guard's places: {error}");
+    }
+    places
+}
+
+impl Starting {
+    /// Serves until [`Handle::stop`], or until nobody is left to ask.
+    pub async fn run(mut self) -> io::Result<()> {
+        let places = (&mut self.prepared.places).await.unwrap_or_else(|_| {
+            let reason = "nobody could look for control groups and the BPF file system";
+            Err(guard::Unavailable { reasons: vec![reason.to_owned()] })
+        });
+        self.ports(places).run().await
+    }
+
+    /// Reads the records.
+    fn ports(self, places: Result<Places, guard::Unavailable>) -> Ports {
+        let Self { prepared, watched, rng, requests, restored } = self;
+        let Prepared { parts, network, processes, .. } = prepared;
         let records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
         let mut problems = Problems::default();
@@ -89,12 +149,9 @@ impl Prepared {
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
         let has_written = records.reserved_ports().exists();
 
-        let mut seed = [0; 32];
-        sys::random::fill(&mut seed)?;
         let mut configured = parts.config;
         let config = configured.borrow_and_update().clone();
-        let mut manager = Manager::new(::ports::Config::default(), Rng::from_seed(seed));
-        let (restored, when_restored) = oneshot::channel();
+        let mut manager = Manager::new(::ports::Config::default(), rng);
         let mut restored = Some(restored);
         if found.reservations.is_empty() && !is_pinned && !has_written {
             restored.take().map(|restored| restored.send(()));
@@ -105,12 +162,11 @@ impl Prepared {
                 crate::clock::now(),
             );
         }
-        let (handle, requests) = Handle::new();
         let (tell, told) = mpsc::unbounded_channel();
-        let ports = Ports {
+        Ports {
             manager,
             access: parts.access,
-            watched: watched.clone(),
+            watched,
             network,
             hands: Some(Hands::new(config.guard, places, network, records)),
             worker: None,
@@ -142,8 +198,7 @@ impl Prepared {
             armed: None,
             restored,
             is_stopping: false,
-        };
-        Ok((ports, handle, when_restored))
+        }
     }
 }
 

@@ -42,7 +42,7 @@ use sys::inet;
 pub use dead::remove_dead;
 pub use events::Events;
 pub use losses::Losses;
-pub use places::Places;
+pub use places::{Places, Search};
 
 use latecomers::Latecomers;
 use load::Loaded;

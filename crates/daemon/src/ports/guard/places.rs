@@ -16,9 +16,16 @@ pub struct Places {
     cgroup: OwnedFd,
     cgroup_path: Option<PathBuf>,
     covers_all: bool,
-    bpf: PathBuf,
     pins: PathBuf,
     limits: Vec<String>,
+}
+
+/// [`Places::find`] in two parts, for whoever must not wait for the second.
+#[derive(Debug)]
+pub struct Search {
+    mounts: Vec<Mount>,
+    /// The BPF file system, and the folder of pins in it.
+    bpf: Result<(PathBuf, PathBuf), String>,
 }
 
 /// `statfs(2)` has these in its `f_type` (`linux/magic.h`).
@@ -44,34 +51,12 @@ impl Places {
     /// mounted. A BPF file system is mounted where everybody expects it: what is pinned in it lives
     /// as long as its mount.
     pub fn find() -> Result<Self, Unavailable> {
-        raise_memory_limit();
-        Self::with(mount_bpf)
+        Search::begin()?.finish()
     }
 
     /// [`find`](Self::find) that leaves the mounts as they are: where a guard can be already.
     pub fn present() -> Result<Self, Unavailable> {
-        Self::with(|| Err(io::ErrorKind::NotFound.into()))
-    }
-
-    fn with(mount_bpf: impl FnOnce() -> io::Result<PathBuf>) -> Result<Self, Unavailable> {
-        let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
-        let mounts = mounts::read().map_err(unreadable)?;
-        let mut limits = Vec::new();
-        let mut reasons = Vec::new();
-
-        let cgroup = find_cgroup(&mounts).map_err(|reason| reasons.push(reason));
-        let pins = find_bpf(&mounts, mount_bpf).map_err(|reason| reasons.push(reason));
-        let (Ok((cgroup, cgroup_path, covers_all)), Ok((bpf, pins))) = (cgroup, pins) else {
-            return Err(Unavailable { reasons });
-        };
-        if !covers_all {
-            limits.push(
-                "processes outside the control group the daemon sees as the root are not covered; \
-                 run it outside control group namespaces"
-                    .to_owned(),
-            );
-        }
-        Ok(Self { cgroup, cgroup_path, covers_all, pins, bpf, limits })
+        Search::with(|| Err(io::ErrorKind::NotFound.into()))?.finish()
     }
 
     /// The control group the programs are attached to, as a path; `None` when it has none.
@@ -84,12 +69,7 @@ impl Places {
         self.covers_all
     }
 
-    /// The BPF file system. The daemon writes in it.
-    pub fn bpf(&self) -> &Path {
-        &self.bpf
-    }
-
-    /// The folder of all guards' pins in it.
+    /// The folder of all guards' pins.
     pub fn pins(&self) -> &Path {
         &self.pins
     }
@@ -105,6 +85,46 @@ impl Places {
 
     pub(super) fn limits(&self) -> &[String] {
         &self.limits
+    }
+}
+
+impl Search {
+    /// Finds a BPF file system, or mounts it.
+    pub fn begin() -> Result<Self, Unavailable> {
+        raise_memory_limit();
+        Self::with(mount_bpf)
+    }
+
+    fn with(mount_bpf: impl FnOnce() -> io::Result<PathBuf>) -> Result<Self, Unavailable> {
+        let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
+        let mounts = mounts::read().map_err(unreadable)?;
+        let bpf = find_bpf(&mounts, mount_bpf);
+        Ok(Self { mounts, bpf })
+    }
+
+    /// The BPF file system. The daemon writes in it.
+    pub fn bpf(&self) -> Option<&Path> {
+        self.bpf.as_ref().ok().map(|(bpf, _)| bpf.as_path())
+    }
+
+    /// Finds the control groups. Where they have to be mounted the kernel takes its time: 10 ms and
+    /// more.
+    pub fn finish(self) -> Result<Places, Unavailable> {
+        let mut limits = Vec::new();
+        let mut reasons = Vec::new();
+        let cgroup = find_cgroup(&self.mounts).map_err(|reason| reasons.push(reason));
+        let bpf = self.bpf.map_err(|reason| reasons.push(reason));
+        let (Ok((cgroup, cgroup_path, covers_all)), Ok((_, pins))) = (cgroup, bpf) else {
+            return Err(Unavailable { reasons });
+        };
+        if !covers_all {
+            limits.push(
+                "processes outside the control group the daemon sees as the root are not covered; \
+                 run it outside control group namespaces"
+                    .to_owned(),
+            );
+        }
+        Ok(Places { cgroup, cgroup_path, covers_all, pins, limits })
     }
 }
 
