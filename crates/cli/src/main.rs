@@ -30,10 +30,11 @@ mod terminal;
 mod text;
 
 use std::ffi::{OsStr, OsString};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::arguments::{Arguments, Command};
 use crate::exit::{Exit, Failure};
@@ -42,7 +43,7 @@ use crate::session::Session;
 
 fn main() -> ExitCode {
     let mut printer = Printer::standard();
-    let arguments = match Arguments::try_parse_from(words(std::env::args_os())) {
+    let arguments = match parse(words(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return printer.usage(&error).into(),
     };
@@ -62,6 +63,14 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Reads the command line. Taking the tree of all commands down again would take as long as a call
+/// to the daemon, and the process ends soon.
+fn parse(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
+    let mut tree = ManuallyDrop::new(Arguments::command());
+    let mut matches = tree.try_get_matches_from_mut(words)?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut tree))
 }
 
 fn run(session: &mut Session, command: Option<Command>) -> Result<Exit, Failure> {
@@ -113,7 +122,7 @@ mod tests {
     fn called_as_ipconfig_it_is_ipconfig() {
         assert_eq!(said("/usr/bin/ipconfig /all"), ["/usr/bin/ipconfig", "ipconfig", "/all"]);
         assert_eq!(said("iph lease list"), ["iph", "lease", "list"]);
-        let arguments = Arguments::try_parse_from(said("ipconfig /renew eth*")).unwrap();
+        let arguments = parse(said("ipconfig /renew eth*")).unwrap();
         let Some(Command::Ipconfig { words }) = arguments.command else { panic!() };
         assert_eq!(words, ["/renew", "eth*"]);
     }
