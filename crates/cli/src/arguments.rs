@@ -63,38 +63,55 @@ pub(crate) struct Global {
     pub(crate) timeout: Option<Timeout>,
 }
 
+// The tree of all commands would take longer to make than a call to the daemon: the options of a
+// command are made when it is the one asked for.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Address leases: what DHCP gave this host's interfaces
-    #[command(subcommand)]
-    Lease(Lease),
+    Lease {
+        #[command(subcommand)]
+        command: Lease,
+    },
 
     /// Port reservations: blocks of ports that only those let in may bind
-    #[command(subcommand)]
-    Port(port::Port),
+    Port {
+        #[command(subcommand)]
+        command: port::Port,
+    },
 
     /// Interfaces, and IP on them: needs no daemon
-    #[command(subcommand)]
-    Interface(options::Interface),
+    Interface {
+        #[command(subcommand)]
+        command: options::Interface,
+    },
 
     /// Addresses of interfaces: needs no daemon
-    #[command(subcommand)]
-    Address(options::Address),
+    Address {
+        #[command(subcommand)]
+        command: options::Address,
+    },
 
     /// Routes: needs no daemon
-    #[command(subcommand)]
-    Route(options::Route),
+    Route {
+        #[command(subcommand)]
+        command: options::Route,
+    },
 
     /// Neighbours, and their link addresses: needs no daemon
-    #[command(subcommand)]
-    Neighbor(options::Neighbor),
+    Neighbor {
+        #[command(subcommand)]
+        command: options::Neighbor,
+    },
 
     /// Says how the daemon is doing, how ports are guarded, and what is wrong
     Status,
 
     /// The daemon: runs it, and asks how it is doing
-    #[command(subcommand)]
-    Daemon(Daemon),
+    Daemon {
+        #[command(subcommand)]
+        command: Daemon,
+    },
 
     /// The command Windows has, in its words
     ///

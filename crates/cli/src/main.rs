@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     };
     let Arguments { global, command } = arguments;
     match command {
-        Some(Command::Daemon(arguments::Daemon::Run { config, state_dir, log })) => {
+        Some(Command::Daemon { command: arguments::Daemon::Run { config, state_dir, log } }) => {
             daemon::foreground(config, state_dir, global.socket, log)
         }
         Some(Command::Lab { command }) => {
@@ -76,14 +76,14 @@ fn parse(words: Vec<OsString>) -> Result<Arguments, clap::Error> {
 fn run(session: &mut Session, command: Option<Command>) -> Result<Exit, Failure> {
     let done = match command {
         None => overview::run(session),
-        Some(Command::Lease(command)) => lease::run(session, command),
-        Some(Command::Port(command)) => return port::run(session, command),
-        Some(Command::Interface(command)) => tables::interface(session, command),
-        Some(Command::Address(command)) => tables::address(session, command),
-        Some(Command::Route(command)) => tables::route(session, command),
-        Some(Command::Neighbor(command)) => tables::neighbor(session, command),
+        Some(Command::Lease { command }) => lease::run(session, command),
+        Some(Command::Port { command }) => return port::run(session, command),
+        Some(Command::Interface { command }) => tables::interface(session, command),
+        Some(Command::Address { command }) => tables::address(session, command),
+        Some(Command::Route { command }) => tables::route(session, command),
+        Some(Command::Neighbor { command }) => tables::neighbor(session, command),
         Some(Command::Status) => daemon::status(session),
-        Some(Command::Daemon(command)) => daemon::run(session, command),
+        Some(Command::Daemon { command }) => daemon::run(session, command),
         Some(Command::Ipconfig { words }) => return ipconfig::run(session, &words),
         Some(Command::Completions { shell }) => manual::completions(&mut session.printer, shell),
         Some(Command::Man { directory }) => manual::write(&directory),

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::block::Which;
 
-/// `iph port`.
+// `iph port`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Port {
     /// Lists reservations: whose they are, what for, and whom they let in

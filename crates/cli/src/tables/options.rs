@@ -7,7 +7,7 @@ use api::interface::tables::{
 };
 use clap::{Args, Subcommand};
 
-/// `iph interface`.
+// `iph interface`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Interface {
     /// Lists interfaces; with -4 or -6, IP on them
@@ -44,7 +44,7 @@ pub(crate) enum Interface {
     Watch(Watch),
 }
 
-/// `iph address`.
+// `iph address`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Address {
     /// Lists the addresses of interfaces
@@ -83,7 +83,7 @@ pub(crate) enum Address {
     Watch(Watch),
 }
 
-/// `iph route`.
+// `iph route`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Route {
     /// Lists routes: those of all tables but the local one
@@ -132,7 +132,7 @@ pub(crate) enum Route {
     Watch(Watch),
 }
 
-/// `iph neighbor`.
+// `iph neighbor`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Neighbor {
     /// Lists what is known of neighbours

@@ -103,6 +103,7 @@ fn completions_for_every_shell_know_the_commands() {
 
 #[test]
 fn help_of_every_command() {
+    let overview = Said::from(iph("-h").output().unwrap()).result();
     for name in COMMANDS {
         // Windows' command has Windows' help: see there.
         let line = name.replace('-', " ").replacen("iph", "", 1);
@@ -112,6 +113,11 @@ fn help_of_every_command() {
         let help = Said::from(iph(&format!("{line} --help")).output().unwrap()).result();
         assert!(help.contains(&format!("Usage: {}", name.replace('-', " "))), "{help}");
         assert!(!help.contains('\x1b'));
+        // The same words as in the list of commands.
+        if line.split(' ').count() == 2 {
+            let first = help.lines().next().unwrap();
+            assert!(overview.contains(first), "{first}");
+        }
     }
     let version = Said::from(iph("--version").output().unwrap()).result();
     assert_eq!(version, concat!("iph ", env!("CARGO_PKG_VERSION"), "\n"));
