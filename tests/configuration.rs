@@ -7,6 +7,7 @@ use iphelper_tests::servers::scripted;
 use iphelper_tests::{Host, PATIENCE, eventually};
 use lab::{Daemon, Lan, Process, or_skip};
 use serde_json::json;
+use sys::process::CommandExt as _;
 
 #[test]
 fn a_misspelt_key_is_refused_with_line_and_hint() {
@@ -66,6 +67,8 @@ fn the_service_manager_is_told() {
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let config = host.state.write("iphelper.toml", &host.configuration("")).unwrap();
     let mut command = Command::new(lab::built("iphelperd").unwrap());
+    // What it mounts for itself is no business of the machine's.
+    command.private_mounts(&[]).unwrap();
     command.arg("--config").arg(config).arg("--state-dir").arg(host.state.path());
     command.arg("--socket").arg(host.socket()).env("NOTIFY_SOCKET", host.state.join("notify.sock"));
     let mut daemon = Process::start(&host.namespace, command).unwrap();
