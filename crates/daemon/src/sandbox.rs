@@ -1,7 +1,9 @@
 //! What the daemon gives up before it listens to anybody.
 //!
-//! Everything here is per thread, and so it comes before the first thread is started. None of it is
-//! a condition for running: a kernel or container that lacks it gets a line in the log.
+//! Everything here is per thread, and so it comes before all threads but two, which nothing from
+//! outside reaches: one looks into other processes with the capabilities that takes, one finds the
+//! guard's places and ends. None of it is a condition for running: a kernel or container that lacks
+//! it gets a line in the log.
 
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 //!
 //! # Tasks and owners
 //!
+//! - [`Starting::run`] waits for the thread that finds where a guard can be, which may take long and
+//!   concerns no lease, and reads the records.
 //! - [`Ports::run`] is one task of the event loop. It owns the ledger ([`ports::Manager`]), gives
 //!   sockets their grants, and tells subscribers. An association needs nothing else.
 //! - The thread of `worker` changes the host, in order: the guard's maps, the kernel's list of
