@@ -2,14 +2,17 @@
 """DHCP clients side by side: time, memory and wake-ups, in one run. See ../README.md."""
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import platform
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -80,7 +83,7 @@ def outside(options):
         sys.exit("bench: needs root: it makes network namespaces and starts daemons that want it")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if options.binaries:
-        os.environ["IPHELPER_BINARIES"] = str(options.binaries.resolve())
+        clients.Iphelper.binaries = options.binaries.resolve()
     if "mozim" in chosen(options) and not options.no_mozim:
         build_mozim()
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork",
@@ -88,8 +91,8 @@ def outside(options):
     most = max([0, *options.scale])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with MoreNeighbours(most):
-        child = subprocess.Popen(command, env={**os.environ, INSIDE: "1"}, start_new_session=True)
+    with MoreNeighbours(most), installed() as environment:
+        child = subprocess.Popen(command, env={**os.environ, **environment, INSIDE: "1"}, start_new_session=True)
         try:
             status = child.wait()
         except KeyboardInterrupt:
@@ -99,6 +102,19 @@ def outside(options):
             say("bench: interrupted")
             status = 130
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def installed():
+    """Copies of what was built here, as an installation makes them; gives the environment that
+    names them. What a linker wrote lies in the page cache page by page and is mapped slower than
+    the peers' programs, which came from packages."""
+    ours, mozim = clients.Iphelper, clients.Mozim
+    with tempfile.TemporaryDirectory(prefix="iphelper-bench-") as directory:
+        for program in (ours.binaries / "iphelperd", ours.binaries / "iph", mozim.binary):
+            if program.exists():
+                shutil.copy(program, directory)
+        yield {"IPHELPER_BINARIES": directory, "MOZIM_BENCH": str(Path(directory, mozim.binary.name))}
 
 
 class MoreNeighbours:

@@ -249,13 +249,14 @@ class Watch:
     def until(self, condition, seconds):
         end = time.monotonic() + seconds
         while True:
+            # Sleeps first: right after a start the processor is the client's, not ours.
+            left = end - time.monotonic()
+            self.poll.poll(min(left * 1000, 20) if left > 0 else 0)
             self.drain()
             if condition():
                 return True
-            left = end - time.monotonic()
             if left <= 0:
                 return False
-            self.poll.poll(min(left * 1000, 20) if left > 0 else 0)
 
     def rest(self, seconds):
         self.until(lambda: False, seconds)
