@@ -11,7 +11,7 @@ use wire::HardwareAddress;
 use wire::dhcpv4::Message;
 use wire::udp::emit_ipv4_udp;
 
-use super::interface::Queue;
+use super::interface::{Queue, Unsaved};
 use super::sockets::{CLIENT_PORT, SERVER_PORT, TYPE_OF_SERVICE, client_socket};
 use super::{Done, Leases, STORE_RETRY, Tag};
 use crate::clock;
@@ -220,7 +220,7 @@ impl Leases {
             mtu_before: interface.mtu_before,
             installed: Some(InstalledWith { index: tag.interface, metric: interface.metric }),
         };
-        interface.unsaved = Some(record);
+        interface.unsaved = Some(Unsaved::after(interface.unsaved.take(), record));
         self.early_or(Early::Write(tag, Box::new(entry)));
     }
 
@@ -295,12 +295,12 @@ impl Leases {
     }
 
     fn on_stored(&mut self, tag: Tag, result: &EffectResult) {
+        let interface = self.interfaces.get_mut(&tag.interface);
+        if let Some(interface) = interface.filter(|known| known.number == tag.client) {
+            interface.unsaved.take_if(|unsaved| unsaved.on_answer(result.is_ok()));
+        }
         match result {
             Ok(()) => {
-                let interface = self.interfaces.get_mut(&tag.interface);
-                if let Some(interface) = interface.filter(|known| known.number == tag.client) {
-                    interface.unsaved = None;
-                }
                 if self.store_retry_at.is_none() {
                     self.problems.clear("store", "write");
                 }
@@ -319,7 +319,7 @@ impl Leases {
         let unsaved: Vec<(u32, u64, Box<Record>)> = self
             .interfaces
             .iter()
-            .filter_map(|(index, known)| Some((*index, known.number, known.unsaved.clone()?)))
+            .filter_map(|(index, known)| Some((*index, known.number, known.unsaved.as_ref()?.record.clone())))
             .collect();
         for (interface, client, record) in unsaved {
             self.persist(Tag { interface, client, effect: None }, record);

@@ -36,8 +36,8 @@ pub(super) struct Interface {
     pub(super) mtu_before: Option<u32>,
     /// Name servers as last handed to the resolver.
     pub(super) resolver: Option<v4::Resolver>,
-    /// A record that could not be written.
-    pub(super) unsaved: Option<Box<Record>>,
+    /// The last record, while it is not on disk.
+    pub(super) unsaved: Option<Unsaved>,
     /// The client ends when this command is answered.
     pub(super) leaving: Option<v4::CommandId>,
     /// Effects that wait until a packet has left.
@@ -50,6 +50,29 @@ pub(super) struct Installed {
     /// With the time the kernel removes it by itself.
     pub(super) addresses: Vec<(Ipv4Addr, Option<Instant>)>,
     pub(super) routes: Vec<v4::Route>,
+}
+
+/// A record that is being written, or could not be.
+#[derive(Debug)]
+pub(super) struct Unsaved {
+    pub(super) record: Box<Record>,
+    /// Writes of this interface that have no answer yet. They are answered in order, so the answer
+    /// to the last one is this record's.
+    unanswered: u32,
+}
+
+impl Unsaved {
+    /// A record to be written after whatever is being written.
+    pub(super) fn after(before: Option<Self>, record: Box<Record>) -> Self {
+        let unanswered = before.map_or(0, |before| before.unanswered);
+        Self { record, unanswered: unanswered.saturating_add(1) }
+    }
+
+    /// A write was answered. Returns whether this record is on disk now.
+    pub(super) fn on_answer(&mut self, written: bool) -> bool {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        written && self.unanswered == 0
+    }
 }
 
 impl Interface {
@@ -182,6 +205,20 @@ mod tests {
         let mut interface = Interface::new(&link, &Settings::default(), &identity, 1);
         interface.left_behind = left_behind;
         interface
+    }
+
+    #[test]
+    fn a_record_is_saved_by_the_answer_to_its_own_write() {
+        let record = |released| {
+            let hardware = [2, 0, 0, 0, 0, 9].into();
+            Box::new(Record { hardware, lease: None, released })
+        };
+        let first = Unsaved::after(None, record(false));
+        let mut second = Unsaved::after(Some(first), record(true));
+        assert!(!second.on_answer(true), "that was the first one's");
+        assert!(!second.on_answer(false), "it could not be written");
+        let mut again = Unsaved::after(Some(second), record(true));
+        assert!(again.on_answer(true));
     }
 
     #[test]
