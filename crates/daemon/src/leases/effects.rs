@@ -319,7 +319,9 @@ impl Leases {
         let unsaved: Vec<(u32, u64, Box<Record>)> = self
             .interfaces
             .iter()
-            .filter_map(|(index, known)| Some((*index, known.number, known.unsaved.as_ref()?.record.clone())))
+            .filter_map(|(index, known)| {
+                Some((*index, known.number, known.unsaved.as_ref()?.record.clone()))
+            })
             .collect();
         for (interface, client, record) in unsaved {
             self.persist(Tag { interface, client, effect: None }, record);
