@@ -69,7 +69,5 @@ fn remove(directory: &Path) {
 
 /// Where the calling thread sees version 2 of control groups.
 pub(crate) fn hierarchy() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    mount.split(' ').nth(4).map(PathBuf::from)
+    Some(sys::mountinfo::cgroup2().ok()??.point)
 }

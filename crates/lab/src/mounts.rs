@@ -1,7 +1,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use sys::{mount, namespace};
+use sys::{mount, mountinfo, namespace};
 
 use crate::cgroup;
 use crate::error::{Context as _, Error, Result};
@@ -73,11 +73,8 @@ impl Mounts {
 
 /// Whether the topmost mount on a directory is a BPF file system.
 fn is_bpffs(directory: &Path) -> std::io::Result<bool> {
-    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo")?;
-    let topmost = mounts
-        .lines()
-        .rfind(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == directory));
-    Ok(topmost.is_some_and(|line| line.contains(" - bpf ")))
+    let topmost = mountinfo::read()?.into_iter().rfind(|mount| mount.point == directory);
+    Ok(topmost.is_some_and(|mount| mount.kind == b"bpf"))
 }
 
 #[cfg(test)]

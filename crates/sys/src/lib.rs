@@ -15,6 +15,7 @@
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
 //! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
+//! | [`mountinfo`] | what is mounted where |
 //! | [`ebpf`] | programs of control groups, their maps and pins |
 //! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
 //! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
@@ -30,6 +31,7 @@ pub mod frame;
 pub mod hostname;
 pub mod inet;
 pub mod mount;
+pub mod mountinfo;
 pub mod namespace;
 pub mod netlink;
 pub mod packet;

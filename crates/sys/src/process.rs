@@ -349,11 +349,9 @@ mod tests {
 
     #[test]
     fn a_child_starts_in_its_control_group() {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 "));
-        let at = mount.and_then(|line| line.split(' ').nth(4)).unwrap_or("/nowhere");
+        let at = crate::mountinfo::cgroup2().unwrap().map(|mount| mount.point);
         let name = format!("iphelper-sys-test-{}", std::process::id());
-        let directory = Path::new(at).join(&name);
+        let directory = at.unwrap_or("/nowhere".into()).join(&name);
         if let Err(error) = std::fs::create_dir(&directory) {
             eprintln!("SKIPPED: a_child_starts_in_its_control_group: none can be made ({error})");
             return;

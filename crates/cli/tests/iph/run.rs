@@ -295,11 +295,8 @@ fn a_command_does_not_outlive_an_iph_that_was_killed() {
 
 /// Whether control groups can be made here.
 fn has_control_groups() -> bool {
-    let groups = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mounted = groups.lines().rfind(|line| line.contains(" - cgroup2 "));
-    let at = mounted.and_then(|line| line.split(' ').nth(4));
-    at.is_some_and(|at| {
-        let probe = Path::new(at).join(format!("iph-test-{}", std::process::id()));
+    sys::mountinfo::cgroup2().unwrap().is_some_and(|mount| {
+        let probe = mount.point.join(format!("iph-test-{}", std::process::id()));
         std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
     })
 }
@@ -344,9 +341,8 @@ fn what_an_iph_left_behind_that_was_killed_is_taken_back() {
     // No process has such a number: the kernel's limit is 4,194,304.
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 ")).unwrap();
-    let below = Path::new(mount.split(' ').nth(4).unwrap()).join(own.trim_start_matches('/'));
+    let mount = sys::mountinfo::cgroup2().unwrap().unwrap();
+    let below = mount.point.join(own.trim_start_matches('/'));
     let empty = below.join(format!("iph-run-{}", 4_200_000 + std::process::id() % 100_000));
     std::fs::create_dir(&empty).unwrap();
     let left = "/iph-run-4999999".to_owned();

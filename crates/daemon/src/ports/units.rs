@@ -199,7 +199,6 @@ fn open(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt as _;
-    use std::path::Path;
 
     use super::*;
     use crate::testing::Folder;
@@ -301,20 +300,15 @@ mod tests {
 
     #[test]
     fn the_kernels_own_tree_has_our_group() {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let point = mounts.lines().find_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            after.starts_with("cgroup2 ").then(|| before.split(' ').nth(4))?
-        });
-        let Some(point) = point else {
+        let Some(point) = sys::mountinfo::cgroup2().unwrap().map(|mount| mount.point) else {
             eprintln!("SKIPPED: the_kernels_own_tree_has_our_group: no cgroup2");
             return;
         };
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
-        let mut units = Units::new(fs::File::open(point).unwrap().into());
+        let mut units = Units::new(fs::File::open(&point).unwrap().into());
         let group = units.find(path).unwrap();
-        assert_eq!(group.id, fs::metadata(Path::new(point).join(&path[1..])).unwrap().ino());
+        assert_eq!(group.id, fs::metadata(point.join(&path[1..])).unwrap().ino());
         units.look_up([group.id]);
         assert_eq!(units.path(group.id), Some(path));
     }

@@ -110,15 +110,12 @@ fn every_kind_of_socket_is_listed_with_its_owner() {
         assert_eq!(row.family(), Family::Ipv6);
         assert_eq!(row.local, "[::1]:5003".parse().unwrap());
         shared.iter().for_each(|socket| _ = expect(5004, socket));
-        let cgroup = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        if let Some(root) = cgroup.lines().find_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            after.starts_with("cgroup2").then(|| before.split(' ').nth(4))?
-        }) {
+        if let Some(mount) = sys::mountinfo::cgroup2().unwrap() {
             let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
             let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
-            let inode = std::fs::metadata(format!("{root}{path}")).unwrap().ino();
-            assert_eq!(row.cgroup, Some(inode), "{root}{path}");
+            let own = mount.point.join(path.trim_start_matches('/'));
+            let inode = std::fs::metadata(&own).unwrap().ino();
+            assert_eq!(row.cgroup, Some(inode), "{}", own.display());
         }
 
         // Before Linux 6.8 those that are bound and nothing else are in no list.

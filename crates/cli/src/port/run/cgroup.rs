@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use api::client::CallError;
 use api::ports::{Error, Grant, Reservation, Revoke};
+use sys::mountinfo::Mount;
 
 use super::super::block::Block;
 use crate::exit::{Exit, Failure};
@@ -144,9 +145,8 @@ fn clear(directory: &Path) {
 /// Version 2 of control groups, as this process sees it.
 #[derive(Debug)]
 struct Tree {
-    mount: PathBuf,
-    /// What of the tree is mounted there: `/` but in some containers.
-    root: String,
+    /// What of the tree is mounted there is `/` but in some containers.
+    mount: Mount,
     /// This process's control group.
     own: String,
 }
@@ -154,24 +154,22 @@ struct Tree {
 impl Tree {
     fn find() -> io::Result<Self> {
         let not_mounted = || io::Error::new(io::ErrorKind::NotFound, "version 2 is not mounted");
-        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        let mount = sys::mountinfo::cgroup2()?.ok_or_else(not_mounted)?;
         let groups = fs::read_to_string("/proc/self/cgroup")?;
-        Self::parse(&mounts, &groups).ok_or_else(not_mounted)
+        Self::new(mount, &groups).ok_or_else(not_mounted)
     }
 
-    /// From the lines of proc_pid_mountinfo(5) and cgroups(7).
-    fn parse(mounts: &str, groups: &str) -> Option<Self> {
-        let mount = mounts.lines().rfind(|line| line.contains(" - cgroup2 "))?;
-        let mut fields = mount.split(' ').skip(3);
-        let (root, mount) = (fields.next()?.to_owned(), fields.next()?.into());
+    /// `groups` as in cgroups(7).
+    fn new(mount: Mount, groups: &str) -> Option<Self> {
         let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
-        Some(Self { mount, root, own })
+        Some(Self { mount, own })
     }
 
     /// Where the control group of that path is to be found.
     fn directory(&self, path: &str) -> PathBuf {
-        let below = path.strip_prefix(self.root.trim_end_matches('/')).unwrap_or(path);
-        self.mount.join(below.trim_start_matches('/'))
+        let path = Path::new(path);
+        let below = path.strip_prefix(&self.mount.root).or_else(|_| path.strip_prefix("/"));
+        self.mount.point.join(below.unwrap_or(path))
     }
 }
 
@@ -190,18 +188,27 @@ mod tests {
 
     #[test]
     fn the_tree_is_where_the_mounts_say() {
-        let mounts = "30 23 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro\n\
-                      31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw\n";
+        let mount = |root: &str, point: &str| Mount {
+            kind: b"cgroup2".to_vec(),
+            root: root.into(),
+            point: point.into(),
+        };
         let groups = "12:cpu:/\n0::/user.slice/session-1.scope\n";
-        let tree = Tree::parse(mounts, groups).unwrap();
+        let tree = Tree::new(mount("/", "/sys/fs/cgroup/unified"), groups).unwrap();
         assert_eq!(tree.own, "/user.slice/session-1.scope");
         let expected = Path::new("/sys/fs/cgroup/unified/user.slice/iph-run-5");
         assert_eq!(tree.directory("/user.slice/iph-run-5"), expected);
 
-        let bound = "31 30 0:27 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
-        let tree = Tree::parse(bound, "0::/docker/abc\n").unwrap();
-        let expected = Path::new("/sys/fs/cgroup/iph-run-5");
-        assert_eq!(tree.directory("/docker/abc/iph-run-5"), expected);
-        assert!(Tree::parse("", groups).is_none() && Tree::parse(mounts, "").is_none());
+        let bound = mount("/docker/abc", "/sys/fs/cgroup");
+        let tree = Tree::new(bound.clone(), "0::/docker/abc\n").unwrap();
+        for (path, directory) in [
+            ("/docker/abc/iph-run-5", "/sys/fs/cgroup/iph-run-5"),
+            ("/docker/abc", "/sys/fs/cgroup"),
+            ("/docker/abcd/iph-run-5", "/sys/fs/cgroup/docker/abcd/iph-run-5"),
+            ("one.service", "/sys/fs/cgroup/one.service"),
+        ] {
+            assert_eq!(tree.directory(path), Path::new(directory));
+        }
+        assert!(Tree::new(bound, "12:cpu:/\n").is_none());
     }
 }

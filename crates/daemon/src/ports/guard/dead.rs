@@ -6,10 +6,10 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use sys::capability::{self, Capability};
-use sys::namespace;
+use sys::{mountinfo, namespace};
 
+use super::Places;
 use super::pins::Pins;
-use super::{Places, mounts};
 
 /// Removes the guards of network namespaces that are gone, and returns their cookies.
 ///
@@ -53,7 +53,7 @@ fn cookies(pins: &Path) -> io::Result<Vec<u64>> {
 /// All network namespaces that can be seen, with a file to enter each by.
 fn namespaces() -> io::Result<HashMap<PathBuf, PathBuf>> {
     let mut found = HashMap::new();
-    for mount in mounts::read()?.into_iter().filter(|mount| mount.kind == b"nsfs") {
+    for mount in mountinfo::read()?.into_iter().filter(|mount| mount.kind == b"nsfs") {
         found.insert(mount.root, mount.point);
     }
     for process in numbered(Path::new("/proc"))? {

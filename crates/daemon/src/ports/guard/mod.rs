@@ -23,7 +23,6 @@ mod events;
 mod latecomers;
 mod load;
 mod losses;
-mod mounts;
 mod pins;
 mod places;
 mod release;

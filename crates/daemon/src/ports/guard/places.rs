@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use sys::mountinfo::{self, Mount};
+
 use super::Unavailable;
-use super::mounts::{self, Mount};
 
 /// Where a guard can be attached and pinned.
 ///
@@ -97,7 +98,7 @@ impl Search {
 
     fn with(mount_bpf: impl FnOnce() -> io::Result<PathBuf>) -> Result<Self, Unavailable> {
         let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
-        let mounts = mounts::read().map_err(unreadable)?;
+        let mounts = mountinfo::read().map_err(unreadable)?;
         let bpf = find_bpf(&mounts, mount_bpf);
         Ok(Self { mounts, bpf })
     }

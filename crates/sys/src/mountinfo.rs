@@ -1,26 +1,34 @@
+//! What is mounted where, as the calling thread sees it (`proc_pid_mountinfo(5)`).
+
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-/// A mount, as far as it matters to the guard.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mount {
-    /// Type of the file system.
-    pub(super) kind: Vec<u8>,
+/// A mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Type of the file system, such as `tmpfs`.
+    pub kind: Vec<u8>,
     /// Which part of the file system is mounted; of a namespace, its name.
-    pub(super) root: PathBuf,
+    pub root: PathBuf,
     /// Where.
-    pub(super) point: PathBuf,
+    pub point: PathBuf,
 }
 
 /// The mounts of the calling thread, in the order they were made in: later ones hide earlier ones.
-pub(super) fn read() -> io::Result<Vec<Mount>> {
+pub fn read() -> io::Result<Vec<Mount>> {
     Ok(parse(&fs::read("/proc/thread-self/mountinfo")?))
 }
 
-/// The lines of `/proc/PID/mountinfo` (`proc_pid_mountinfo(5)`).
-fn parse(text: &[u8]) -> Vec<Mount> {
+/// The latest mount of version 2 of control groups, if there is one.
+pub fn cgroup2() -> io::Result<Option<Mount>> {
+    Ok(read()?.into_iter().rfind(|mount| mount.kind == b"cgroup2"))
+}
+
+/// The lines of such a file. Those that cannot be understood are passed over.
+pub fn parse(text: &[u8]) -> Vec<Mount> {
     let line = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b' ');
         let root = unescape(fields.nth(3)?);
@@ -47,11 +55,15 @@ fn unescape(field: &[u8]) -> PathBuf {
             rest = after;
         }
     }
-    std::ffi::OsString::from_vec(bytes).into()
+    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -74,11 +86,42 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_not_utf_8_lose_neither_themselves_nor_others() {
+        let text = b"41 31 0:38 /\xff\\011 /mnt/\xc3\\050 rw - cgroup2 cgroup2 rw\n\
+            42 31 0:39 / /mnt rw - tmpfs \xfe rw\n";
+        let mounts = parse(text);
+        assert_eq!(mounts[0].root, Path::new(OsStr::from_bytes(b"/\xff\t")));
+        assert_eq!(mounts[0].point, Path::new(OsStr::from_bytes(b"/mnt/\xc3(")));
+        assert_eq!(
+            (mounts[0].kind.as_slice(), mounts[1].kind.as_slice()),
+            (&b"cgroup2"[..], &b"tmpfs"[..])
+        );
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_type_is_none() {
+        // A space in a name is escaped, so the only ` - ` is the separator.
+        let text = b"41 31 0:38 / /mnt/\\040-\\040cgroup2\\040 rw - tmpfs tmpfs rw\n";
+        let mounts = parse(text);
+        assert_eq!((mounts[0].kind.as_slice(), mounts.len()), (&b"tmpfs"[..], 1));
+        assert_eq!(mounts[0].point, Path::new("/mnt/ - cgroup2 "));
+    }
+
+    #[test]
     fn a_backslash_that_escapes_nothing_stands_for_itself() {
         for (field, path) in
             [("\\", "\\"), ("a\\04", "a\\04"), ("\\x40", "\\x40"), ("\\777", "\\777")]
         {
             assert_eq!(unescape(field.as_bytes()), PathBuf::from(path));
         }
+    }
+
+    #[test]
+    fn this_process_has_mounts() {
+        let mounts = read().unwrap();
+        assert!(mounts.iter().any(|mount| mount.point == Path::new("/")));
+        assert!(mounts.iter().any(|mount| mount.kind == b"proc"));
+        let groups = cgroup2().unwrap();
+        assert!(groups.is_none_or(|mount| mounts.contains(&mount)));
     }
 }
