@@ -108,6 +108,7 @@ impl Client {
     fn fire_selecting(&mut self, now: Instant) {
         let wanted = self.wanted_address();
         let known = self.known_server();
+        let new_config = self.has_new_config();
         let Phase::Selecting(selecting) = &mut self.phase else {
             return;
         };
@@ -122,6 +123,10 @@ impl Client {
         let unanswered = selecting.exchange.tries;
         let since = selecting.exchange.started_at;
         let no_offer = selecting.offers.is_empty();
+        if no_offer && new_config {
+            // Without a server this exchange would never end.
+            return self.init(now, Duration::ZERO);
+        }
         let sent = selecting.exchange.transmit(now, &mut self.rng);
         selecting.retransmit_at = now + selecting.backoff.step(&mut self.rng);
         if unanswered > 0 && no_offer {
@@ -279,8 +284,7 @@ impl Client {
             self.withdraw_link_local();
             return Err(Discard::NoAutoConfigure);
         }
-        let ipv6_only = options.ipv6_only_preferred().filter(|_| self.config.ipv6_only);
-        if let (Some(wait), Some(_)) = (ipv6_only, reply.server) {
+        if let Some(wait) = self.asked_for_ipv6_only(reply) {
             self.ipv6_only(wait, now);
             return Ok(());
         }
@@ -345,6 +349,10 @@ impl Client {
             ReplyKind::Ack if Some(reply.message.yiaddr) != address => Err(Discard::WrongAddress),
             ReplyKind::Ack => {
                 let lease = reply.lease(&self.config, None, sent)?;
+                if let Some(wait) = self.asked_for_ipv6_only(reply) {
+                    self.ipv6_only(wait, now);
+                    return Ok(());
+                }
                 self.bind(lease, How::Confirmed(Via::Broadcast), now)
             }
         }
@@ -429,12 +437,23 @@ impl Client {
         }
     }
 
+    /// For how many seconds a server wants this link to do without IPv4. RFC 8925 3.2: who has not
+    /// asked "MUST ignore" it; it counts in an offer and in the answer after INIT-REBOOT, while an
+    /// extended lease goes on.
+    fn asked_for_ipv6_only(&self, reply: &Reply) -> Option<u32> {
+        let wait = reply.message.options.ipv6_only_preferred()?;
+        (self.config.ipv6_only && reply.server.is_some()).then_some(wait)
+    }
+
     fn ipv6_only(&mut self, wait: u32, now: Instant) {
         let wait = Duration::from_secs(wait.max(MINIMUM_IPV6_ONLY).into());
         self.withdraw_link_local();
-        self.drop_binding();
+        let on_disk = self.drop_binding().is_some();
         let until_at = now + wait;
         self.set_phase(Phase::Ipv6Only(Ipv6Only { until_at }));
+        if on_disk {
+            self.persist_quietly();
+        }
         let failure = Failure::Ipv6Only { wait };
         self.fail_commands(Wait::Lease, &failure);
         self.fail_commands(Wait::Extension, &failure);

@@ -6,7 +6,7 @@ use wire::dhcpv4::{Malformed, Message, MessageType};
 use wire::{HardwareAddress, arp};
 
 use super::commands::Pending;
-use super::config::{Config, ConflictDetection};
+use super::config::{ClientIdentifier, Config, ConflictDetection};
 use super::counters::{Counters, Discard};
 use super::dna::Dna;
 use super::host::Hands;
@@ -33,6 +33,8 @@ pub struct Client {
     pub(super) config: Box<Config>,
     /// Settings that came during an exchange, for the next one.
     next_config: Option<Box<Config>>,
+    /// What the client is to call itself when the lease is gone that it got by its present name.
+    next_identifier: Option<ClientIdentifier>,
     pub(super) rng: Rng,
     /// As last told; `None` until the first time.
     pub(super) link: Option<Link>,
@@ -70,6 +72,7 @@ impl Client {
         Self {
             config: Box::new(config),
             next_config: None,
+            next_identifier: None,
             rng,
             link: None,
             wanted: false,
@@ -135,10 +138,7 @@ impl Engine for Client {
         self.fire(now);
         match input {
             Input::Link(link) => self.on_link(link, now),
-            Input::Configure(config) => {
-                self.next_config = Some(config);
-                self.adopt_config();
-            }
+            Input::Configure(config) => self.on_configure(config, now),
             Input::Restore(record) => self.on_restore(*record, now),
             Input::Command { id, command, deadline } => self.on_command(id, command, deadline, now),
             Input::Cancel { id } => self.on_cancel(id),
@@ -296,6 +296,22 @@ impl Client {
         }
     }
 
+    fn on_configure(&mut self, config: Box<Config>, now: Instant) {
+        self.next_config = Some(config);
+        self.adopt_config();
+        if self.has_new_config() {
+            self.hurry(now);
+        }
+        if matches!(self.phase, Phase::Ipv6Only(_)) && !self.config.ipv6_only {
+            self.init(now, core::time::Duration::ZERO);
+        }
+    }
+
+    /// Whether settings wait for the exchange to end that differ from those it began with.
+    pub(super) fn has_new_config(&self) -> bool {
+        self.next_config.as_ref().is_some_and(|next| *next != self.config)
+    }
+
     /// Takes over new settings between two exchanges: the answers to one are judged by what it
     /// asked with.
     fn adopt_config(&mut self) {
@@ -307,8 +323,25 @@ impl Client {
                 | Phase::Bound(_)
                 | Phase::Ipv6Only(_)
         );
-        if between && let Some(config) = self.next_config.take() {
-            self.config = config;
+        if !between {
+            return;
+        }
+        if let Some(config) = self.next_config.take() {
+            let old = core::mem::replace(&mut self.config, config);
+            let current = old.client_identifier;
+            self.next_identifier =
+                Some(core::mem::replace(&mut self.config.client_identifier, current));
+            if !self.config.link_local {
+                self.withdraw_link_local();
+            }
+        }
+        // RFC 2131 4.2: "If the client supplies a 'client identifier', the client MUST use the same
+        // 'client identifier' in all subsequent messages". By another name the server would not
+        // know whose lease it is to extend or to take back.
+        if self.binding.is_none()
+            && let Some(identifier) = self.next_identifier.take()
+        {
+            self.config.client_identifier = identifier;
         }
     }
 

@@ -11,7 +11,8 @@ use super::lease::Record;
 pub enum Input<'a> {
     /// The link's state, at start and after every change. Nothing is sent before the first.
     Link(Link),
-    /// New settings. Takes effect with the next exchange; a lease in use is kept.
+    /// New settings. Takes effect with the next exchange; a lease in use is kept, and with it the
+    /// client identifier that it was given to.
     Configure(Box<Config>),
     /// The stored record, before the first command.
     ///

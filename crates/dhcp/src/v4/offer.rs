@@ -302,7 +302,8 @@ fn read_routes(options: &dhcpv4::Options, own: Ipv4Addr) -> Vec<Route> {
     let mut add = |route: Route| {
         let gateway_ok = route.gateway.is_none_or(|g| is_host(g) && g != own);
         let [first, ..] = route.destination.octets();
-        let reachable = route.prefix_length == 0 || (first != 0 && first != 127 && first < 224);
+        // A prefix of less than 8 bits may begin with 0 and is more than 0/8.
+        let reachable = first < 224 && first != 127 && (first != 0 || route.prefix_length < 8);
         if gateway_ok && reachable && routes.len() < MAX_ROUTES && !routes.contains(&route) {
             routes.push(route);
         }

@@ -106,6 +106,7 @@ fn discover_is_repeated_and_the_request_has_its_secs_and_xid() {
     let outputs = host.advance(seconds(15.0));
     let discovers = dhcp(&outputs);
     assert_eq!(kinds(&outputs), [MessageType::Discover; 2]);
+    assert!(events(&outputs).iter().any(|e| matches!(e, Event::NoAnswer { tries: 1, .. })));
     let second = &discovers[1];
     assert!((10..=14).contains(&second.secs), "{}", second.secs);
     host.advance(seconds(2.0));
@@ -429,4 +430,178 @@ fn a_network_without_ipv4_is_left_alone_for_the_time_it_says() {
     no.options.set_ipv6_only_preferred(5);
     host.receive(&no);
     assert_eq!(host.client.state(), State::Requesting);
+}
+
+#[test]
+fn an_answer_to_another_request_grants_nothing() {
+    let (mut host, outputs) = Host::started(plain());
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let mut stray = ack(&request);
+    stray.xid ^= 1;
+    assert_eq!(discarded(&host.receive(&stray)), 1);
+    assert_eq!(host.client.counters().discarded(Discard::WrongTransaction), 1);
+    // Late offers are not taken either.
+    assert_eq!(discarded(&host.receive(&offer(&request))), 1);
+    // The chosen server was asked alone: it may leave its name out.
+    let mut nameless = ack(&request);
+    nameless.options.remove(OptionCode::SERVER_IDENTIFIER);
+    host.receive(&nameless);
+    assert_eq!(host.client.lease().map(|lease| lease.server), Some(SERVER));
+
+    let (mut host, outputs) = Host::started(plain());
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let mut nameless = nak(&request, SERVER);
+    nameless.options.remove(OptionCode::SERVER_IDENTIFIER);
+    assert_eq!(discarded(&host.receive(&nameless)), 1);
+    assert_eq!(host.client.state(), State::Requesting);
+}
+
+#[test]
+fn a_lease_that_is_over_when_it_comes_is_not_used() {
+    let (mut host, outputs) = Host::started(plain());
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.advance(seconds(2.5));
+    let mut over = ack(&request);
+    over.options.set_lease_time(2);
+    assert_eq!(effects(&host.receive(&over)), []);
+    assert_eq!(host.client.counters().discarded(Discard::LeaseTooShort), 1);
+    assert_eq!(host.client.state(), State::Requesting);
+}
+
+#[test]
+fn offers_are_counted_once_and_kept_in_bounds() {
+    let wanted = Ipv4Addr::new(192, 0, 2, 77);
+    let collecting =
+        || Config { offer_collection: seconds(0.5), request_address: Some(wanted), ..plain() };
+    let for_address = |discover: &dhcpv4::Message, address: Ipv4Addr| {
+        let mut offer = offer(discover);
+        offer.yiaddr = address;
+        offer
+    };
+    let (mut host, outputs) = Host::started(collecting());
+    let discover = &dhcp(&outputs)[0];
+    for _ in 0..30 {
+        host.receive(&offer(discover));
+    }
+    host.receive(&for_address(discover, wanted));
+    let outputs = host.advance(seconds(0.5));
+    assert_eq!(dhcp(&outputs)[0].options.requested_address(), Some(wanted));
+
+    let (mut host, outputs) = Host::started(collecting());
+    let discover = &dhcp(&outputs)[0];
+    for last in 100..117 {
+        host.receive(&for_address(discover, Ipv4Addr::new(192, 0, 2, last)));
+    }
+    assert_eq!(host.client.counters().discarded(Discard::TooManyOffers), 1);
+}
+
+#[test]
+fn the_server_known_from_before_wins_over_a_faster_one() {
+    let config = Config { offer_collection: seconds(0.5), ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    host.receive(&offer(&dhcp(&outputs)[0]));
+    let request = dhcp(&host.advance(seconds(0.5))).remove(0);
+    host.receive(&ack(&request));
+    host.command(Command::Release, 5);
+    let (_, outputs) = host.command(Command::Acquire, 5);
+    let discover = &dhcp(&outputs)[0];
+    for (last, server) in [(50, SERVER_2), (51, SERVER)] {
+        let mut offer = offer(discover);
+        offer.yiaddr = Ipv4Addr::new(192, 0, 2, last);
+        offer.options.set_server_identifier(server);
+        host.receive(&offer);
+    }
+    let outputs = host.advance(seconds(0.5));
+    assert_eq!(dhcp(&outputs)[0].options.server_identifier(), Some(SERVER));
+}
+
+#[test]
+fn a_lease_forgives_earlier_refusals() {
+    let (mut host, mut outputs) = Host::started(plain());
+    for _ in 0..3 {
+        while dhcp(&outputs).is_empty() {
+            outputs = host.next();
+        }
+        let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+        outputs = host.receive(&nak(&request, SERVER));
+    }
+    while dhcp(&outputs).is_empty() {
+        outputs = host.next();
+    }
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&ack(&request));
+    let (_, outputs) = host.command(Command::Renew, 5);
+    // The first one after it: what a move to another network looks like.
+    let outputs = host.receive(&nak(&dhcp(&outputs)[0], SERVER));
+    assert_eq!(kinds(&outputs), [MessageType::Discover]);
+}
+
+/// CVE-2020-13529 (systemd, NetworkManager): FORCERENEW, and an ACK to nothing that was asked.
+#[test]
+fn nobody_reconfigures_a_client_that_has_not_asked() {
+    let mut host = Host::bound(plain());
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let request = dhcp(&outputs).remove(0);
+    host.receive(&ack(&request));
+    let before = host.client.lease().cloned();
+    let mut force = nak(&request, SERVER);
+    force.options.set_message_type(MessageType::ForceRenew);
+    let mut spoofed = ack(&request);
+    spoofed.options.set_dns_servers(&[SERVER_2]);
+    for message in [force, spoofed, nak(&request, SERVER), offer(&request)] {
+        let outputs = host.receive(&message);
+        assert!(matches!(outputs[..], [Output::Event(Event::Discarded { .. })]), "{outputs:?}");
+        assert_eq!(host.client.lease().cloned(), before);
+    }
+    assert_eq!(host.client.state(), State::Bound);
+}
+
+#[test]
+fn an_answer_after_init_reboot_may_ask_for_ipv6_only_and_one_to_a_renewal_may_not() {
+    let mut host = Host::bound(Config { ipv6_only: true, ..plain() });
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let mut no = ack(&dhcp(&outputs)[0]);
+    no.options.set_ipv6_only_preferred(600);
+    host.receive(&no);
+    assert_eq!(host.client.state(), State::Bound);
+
+    host.input(Input::Link(link(false)));
+    let outputs = host.input(Input::Link(link(true)));
+    assert_eq!(host.client.state(), State::Rebooting);
+    let mut no = ack(&dhcp(&outputs)[0]);
+    no.options.set_ipv6_only_preferred(600);
+    let outputs = host.receive(&no);
+    assert_eq!(host.client.state(), State::Ipv6Only);
+    assert_eq!((host.until_next(), host.client.lease()), (600.0, None));
+    let effects = effects(&outputs);
+    assert!(effects.contains(&Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 }));
+    // Nor is it to be asked for after a restart.
+    assert!(matches!(effects.last(), Some(Effect::Persist(record)) if record.lease.is_none()));
+
+    // Whoever has not asked does not listen here either.
+    let mut host = Host::bound(plain());
+    host.input(Input::Link(link(false)));
+    let outputs = host.input(Input::Link(link(true)));
+    let mut no = ack(&dhcp(&outputs)[0]);
+    no.options.set_ipv6_only_preferred(600);
+    host.receive(&no);
+    assert_eq!(host.client.state(), State::Bound);
+}
+
+/// The boot clock never does it, but a restored virtual machine may.
+#[test]
+fn a_clock_that_steps_back_breaks_nothing() {
+    let (mut host, outputs) = Host::started(plain());
+    host.now = Instant::from_secs(10);
+    assert_eq!(host.sleep(seconds(1.0)), []);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.now = Instant::from_secs(5);
+    host.receive(&ack(&request));
+    assert_eq!(host.client.state(), State::Bound);
+    let (_, outputs) = host.command(Command::Renew, 5);
+    host.now = Instant::ZERO;
+    host.receive(&ack(&dhcp(&outputs)[0]));
+    assert_eq!(host.client.lease().and_then(|l| l.expires_at), Some(Instant::from_secs(3_605)));
+    host.command(Command::Release, 5);
+    assert_eq!(host.client.state(), State::Released);
 }

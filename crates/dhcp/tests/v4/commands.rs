@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 
 use dhcp::v4::*;
 use engine::Engine as _;
-use wire::dhcpv4::{Message, MessageType, OptionCode};
+use wire::dhcpv4::{MessageType, OptionCode};
 use wire::{HardwareType, arp};
 
 use crate::harness::*;
@@ -350,18 +350,4 @@ fn stop_with_release_gives_the_lease_back() {
     assert_eq!(replies(&outputs), [(id, Ok(Outcome::Stopped))]);
     let (id, outputs) = host.command(Command::Stop { release: true }, 5);
     assert_eq!(replies(&outputs), [(id, Ok(Outcome::Stopped))]);
-}
-
-#[test]
-fn new_settings_wait_for_the_next_exchange() {
-    let (mut host, outputs) = Host::started(plain());
-    let config = Config { client_identifier: ClientIdentifier::Raw(vec![0, 1, 2, 3]), ..plain() };
-    host.input(Input::Configure(Box::new(config)));
-    let identifier = |message: &Message| message.options.client_identifier().map(<[u8]>::to_vec);
-    let discover = dhcp(&outputs).remove(0);
-    let request = dhcp(&host.receive(&offer(&discover))).remove(0);
-    assert_eq!(identifier(&request), identifier(&discover));
-    host.receive(&ack(&request));
-    let (_, outputs) = host.command(Command::Release, 5);
-    assert_eq!(identifier(&dhcp(&outputs)[0]), Some(vec![0, 1, 2, 3]));
 }

@@ -16,4 +16,5 @@ mod random;
 mod reboot;
 mod renew;
 mod script;
+mod settings;
 mod world;

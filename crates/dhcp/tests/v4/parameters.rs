@@ -256,3 +256,20 @@ fn an_mtu_too_small_for_ipv4_is_ignored_by_name() {
         assert_eq!(told, used.is_none(), "{mtu}");
     }
 }
+
+#[test]
+fn half_of_all_addresses_is_a_destination_and_this_network_is_none() {
+    let near = [192, 0, 2, 9];
+    let (lease, _) = bound(plain(), |ack| {
+        ack.options.set_classless_routes(&[
+            wire_route([0, 0, 0, 0], 1, near),
+            wire_route([128, 0, 0, 0], 1, near),
+            wire_route([0, 0, 0, 0], 8, near),
+            wire_route([0, 1, 0, 0], 16, near),
+            wire_route([127, 0, 0, 1], 32, near),
+            wire_route([240, 0, 0, 0], 4, near),
+        ]);
+    });
+    let near = Some(Ipv4Addr::from(near));
+    assert_eq!(lease.routes, [route([0, 0, 0, 0], 1, near), route([128, 0, 0, 0], 1, near)]);
+}
