@@ -11,14 +11,16 @@
 //!   are [`ethtool`] for speeds and [`inet_diag`] for sockets.
 //! - **Machines**: [`Dump`] makes a snapshot that is never torn, [`Events`] turns notifications
 //!   into typed changes and says when some were lost.
-//! - **Glue**: [`Connection`] and [`Monitor`] drive these over a [`Transport`]: a real socket with
-//!   the feature `socket`, anything else in tests.
+//! - **Glue**, with the feature `socket`: `Connection` and `Monitor` drive these over a `Transport`,
+//!   which is a real socket, or plays the kernel in tests. They wait, and read the clock to bound
+//!   it; the levels above do neither.
 //!
 //! Reference: `netlink(7)`, `rtnetlink(7)`, and the kernel's `net/core/rtnetlink.c`.
 
 pub mod address;
 pub mod attribute;
-mod connection;
+#[cfg(feature = "socket")]
+mod blocking;
 mod dump;
 mod error;
 pub mod ethtool;
@@ -27,27 +29,20 @@ pub mod inet_diag;
 pub mod kernel;
 pub mod link;
 mod message;
-mod monitor;
 mod name;
 pub mod neighbor;
 mod request;
 pub mod route;
 mod row;
-#[cfg(feature = "socket")]
-mod socket;
 pub mod timing;
-mod transport;
 
 pub use attribute::{Attribute, Attributes};
-pub use connection::{Connection, Visit};
+#[cfg(feature = "socket")]
+pub use blocking::{Connection, Monitor, Received, Socket, Transport, Visit};
 pub use dump::{Dump, Progress};
 pub use error::{Error, Reason, Refusal};
 pub use events::{Change, Event, Events};
 pub use message::{Message, Messages};
-pub use monitor::Monitor;
 pub use name::Name;
 pub use request::Request;
 pub use row::{Family, Row};
-#[cfg(feature = "socket")]
-pub use sys::netlink::Socket;
-pub use transport::{Received, Transport};

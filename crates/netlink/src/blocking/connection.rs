@@ -1,13 +1,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::transport::{Received, Transport};
 use crate::dump::{Dump, Progress};
 use crate::error::Error;
 use crate::kernel::*;
 use crate::message::Messages;
 use crate::request::Request;
 use crate::row::Row;
-use crate::transport::{Received, Transport};
 
 /// The receive buffer: the kernel fills no dump datagram further, unless a single message is
 /// longer; then the buffer grows.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sys::netlink::{NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_SOCK_DIAG, Socket};
 
-use crate::{Connection, Monitor, Received, Transport};
+use super::{Connection, Monitor, Received, Transport};
 
 /// Room for the notifications of 2,000 interfaces made at once (12.9 MB), with the kernel's
 /// overhead.

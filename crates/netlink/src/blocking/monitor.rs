@@ -2,8 +2,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use super::transport::{Received, Transport};
 use crate::events::{Event, Events};
-use crate::transport::{Received, Transport};
 
 /// The longest notification datagram: one message, of an interface with many virtual functions at
 /// worst.
