@@ -7,10 +7,14 @@
     reason = "in helpers of tests, where a panic is a failed test"
 )]
 
+#[path = "support/bytes.rs"]
+mod bytes;
+
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use bytes::{attribute, message};
 use iphelper_netlink::address::{self, Address};
 use iphelper_netlink::kernel::*;
 use iphelper_netlink::link::{self, Link};
@@ -65,27 +69,6 @@ impl Transport for Kernel {
             None => Err(io::ErrorKind::TimedOut.into()),
         }
     }
-}
-
-fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend((16 + payload.len() as u32).to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend((4 + payload.len() as u16).to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 /// An address of interface 2 whose last byte is `last`, with attributes nobody knows around it.

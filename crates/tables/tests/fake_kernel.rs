@@ -7,12 +7,16 @@
     reason = "in helpers of tests, where a panic is a failed test"
 )]
 
+#[path = "../../netlink/tests/support/bytes.rs"]
+mod bytes;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::{attribute, message};
 use iphelper_tables::{
     Cache, Change, Delta, Error, Family, Machine, Subscription, Table, Tables, Watch,
 };
@@ -137,27 +141,6 @@ impl Kernel {
             meanwhile(self);
         }
     }
-}
-
-fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend((16 + payload.len() as u32).to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn attribute(kind: u16, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend((4 + payload.len() as u16).to_ne_bytes());
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(payload);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 /// One of the two sockets to the same kernel.

@@ -12,8 +12,6 @@ fn compare(connection: &mut Connection<Socket>) -> Vec<Address> {
     let addresses = connection.dump::<Address>(&address::dump(Family::Unspecified, None)).unwrap();
     let expected = ip("addr");
     let expected: Vec<(u32, &Value)> = expected
-        .as_array()
-        .unwrap()
         .iter()
         .flat_map(|link| {
             let index = link["ifindex"].as_u64().unwrap() as u32;

@@ -9,13 +9,12 @@ use crate::{in_namespace, ip, ip_do, supports, veth, wait_until};
 fn compare(connection: &mut Connection<Socket>) -> Vec<Link> {
     let links = connection.dump::<Link>(&link::dump()).unwrap();
     let expected = ip("-s link");
-    let expected = expected.as_array().unwrap();
     assert_eq!(links.len(), expected.len());
     let name_of = |index: Option<u32>| {
         let index = index?;
         links.iter().find(|link| link.index == index).map(|link| link.name.to_string())
     };
-    for (link, json) in links.iter().zip(expected) {
+    for (link, json) in links.iter().zip(&expected) {
         let number = |key: &str| json[key].as_u64().map(|number| number as u32);
         let text = |key: &str| json[key].as_str().map(str::to_string);
         let context = format!("{link:?}\n{json}");

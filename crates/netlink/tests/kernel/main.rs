@@ -15,17 +15,17 @@ extern crate iphelper_netlink as netlink;
 mod addresses;
 mod capture;
 mod changes;
+#[path = "../support/ip.rs"]
+mod ip;
 mod links;
 mod neighbors;
 mod routes;
 mod snapshots;
 mod sockets;
 
-use std::process::Command;
-
+use ip::{ip, ip_do};
 use netlink::link::{Kind, Link, Settings};
 use netlink::{Connection, link};
-use serde_json::Value;
 use sys::netlink::Socket;
 
 /// Runs a test in a new network namespace, with a connection to the kernel there.
@@ -35,23 +35,6 @@ fn in_namespace(test: &str, work: impl FnOnce(&mut Connection<Socket>) + Send) {
         return;
     }
     sys::namespace::in_new_network(|| work(&mut Connection::open().unwrap())).unwrap();
-}
-
-/// What `ip -j -d ...` says, as JSON.
-fn ip(arguments: &str) -> Value {
-    let output = Command::new("ip")
-        .args(["-j", "-d"])
-        .args(arguments.split(' '))
-        .output()
-        .expect("iproute2 is installed");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Changes something with `ip`: for what the library under test is not trusted to do.
-fn ip_do(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
 }
 
 /// Whether the kernel can make interfaces of this kind: found out by making one.

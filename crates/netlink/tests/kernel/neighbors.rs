@@ -36,11 +36,11 @@ fn neighbors_as_ip_shows_them() {
             assert!(row.state.is_usable());
             assert_eq!(row.hardware_address, Some(hardware));
             assert_eq!(row.interface, one);
-            let json = json.as_array().unwrap().iter().find(|json| json["dst"] == text).unwrap();
+            let json = json.iter().find(|json| json["dst"] == text).unwrap();
             assert_eq!(json["state"][0], name);
             assert_eq!(json["lladdr"], hardware.to_string());
         }
-        assert_eq!(rows.len(), json.as_array().unwrap().len());
+        assert_eq!(rows.len(), json.len());
         assert!(rows.iter().all(|row| row.interface == one), "the kernel filters");
 
         let entry = Entry::address(one, address("192.0.2.1"));

@@ -12,6 +12,8 @@
 extern crate iphelper_tables as tables;
 
 mod churn;
+#[path = "../../../netlink/tests/support/ip.rs"]
+mod ip;
 mod rows;
 mod watch;
 mod writes;
@@ -19,7 +21,7 @@ mod writes;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use ip::{ip, ip_do};
 use tables::Tables;
 
 /// Runs a test in a new network namespace whose loopback is up.
@@ -33,25 +35,6 @@ fn in_namespace(test: &str, work: impl FnOnce(&mut Tables) + Send) {
         work(&mut Tables::open().unwrap());
     })
     .unwrap();
-}
-
-/// What `ip -j -d ...` says, as JSON.
-fn ip(arguments: &str) -> Vec<Value> {
-    let output = Command::new("ip")
-        .args(["-j", "-d"])
-        .args(arguments.split(' '))
-        .output()
-        .expect("iproute2 is installed");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    if output.stdout.trim_ascii().is_empty() {
-        return Vec::new();
-    }
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Changes something with `ip`: for what the library under test is not trusted to do.
-fn ip_do(arguments: &str) {
-    assert!(ip_try(arguments), "ip {arguments}");
 }
 
 /// Changes something with `ip`, if this kernel can.
