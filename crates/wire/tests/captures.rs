@@ -1,15 +1,15 @@
 //! Real exchanges are read the way their server meant them.
 
-mod common;
+mod support;
 
 use std::net::Ipv4Addr;
 
-use common::{captured_arp, captured_dhcp, captured_ipv4};
 use iphelper_wire::dhcpv4::{
     CLIENT_PORT, Message, MessageType, Op, OptionCode, Route, SERVER_PORT,
 };
 use iphelper_wire::udp::{ChecksumPolicy, parse_ipv4_udp};
 use iphelper_wire::{Error, HardwareAddress, HardwareType, Layer, arp};
+use support::{captured_arp, captured_dhcp, captured_ipv4};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const CLIENT: HardwareAddress = HardwareAddress::ethernet([2, 0, 0, 0, 0, 2]);
@@ -143,7 +143,7 @@ fn udhcpc_says_who_it_is() {
 #[test]
 fn unfinished_checksums_are_refused_unless_told() {
     let mut unfinished = 0;
-    for (name, _) in common::CAPTURES {
+    for (name, _) in support::CAPTURES {
         for bytes in captured_ipv4(name) {
             let (header, datagram) = parse_ipv4_udp(&bytes, ChecksumPolicy::Ignore).unwrap();
             let ports = [datagram.source_port(), datagram.destination_port()];

@@ -9,18 +9,18 @@
     reason = "in helpers of tests, where a panic is a failed test"
 )]
 
-mod common;
+mod support;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use common::{Numbers, captured_arp, captured_dhcp, captured_ipv4, reply_with};
 use dhcproto::v4::{DhcpOption, OptionCode as TheirCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use iphelper_wire::dhcpv4::{Fqdn, Message, MessageType, Op, OptionCode, View};
 use iphelper_wire::udp::{ChecksumPolicy, Datagram, emit_ipv4_udp, parse_ipv4_udp};
 use iphelper_wire::{arp, ipv4};
 use smoltcp::wire as theirs;
+use support::{Numbers, captured_arp, captured_dhcp, captured_ipv4, reply_with};
 
 fn dhcproto(bytes: &[u8]) -> dhcproto::v4::Message {
     dhcproto::v4::Message::decode(&mut Decoder::new(bytes)).unwrap()

@@ -1,14 +1,14 @@
 //! Inputs that broke other DHCP clients, and their kin: none of them breaks this decoder, and none
 //! of them costs more than the one option it is in.
 
-mod common;
+mod support;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use common::reply_with;
 use iphelper_wire::dhcpv4::{Malformed, Message, MessageType, OptionCode, Options, Reason, View};
 use iphelper_wire::udp::{ChecksumPolicy, Datagram, emit_ipv4_udp, parse_ipv4_udp};
 use iphelper_wire::{Error, Layer};
+use support::reply_with;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 

@@ -1,14 +1,14 @@
 //! Recorded packets, cut and damaged: the decoders return, and what they return can be written and
 //! read again.
 
-mod common;
+mod support;
 
 use std::hint::black_box;
 
-use common::{Numbers, captured_arp, captured_dhcp, captured_ipv4};
 use iphelper_wire::arp;
 use iphelper_wire::dhcpv4::{Message, OptionCode};
 use iphelper_wire::udp::{ChecksumPolicy, parse_ipv4_udp};
+use support::{Numbers, captured_arp, captured_dhcp, captured_ipv4};
 
 const ROUNDS: usize = 100_000;
 
