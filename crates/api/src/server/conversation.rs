@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::connection::{Call, Request};
 use super::handler::Handler;
 use super::line::{Line, Over};
-use super::serve::Statistics;
+use super::statistics::Statistics;
 use crate::{Empty, daemon};
 
 /// Serves one client until it leaves, breaks the protocol, or `end`'s sender is dropped.
@@ -77,11 +77,9 @@ impl<H: Handler> Conversation<H> {
             daemon::Call::Counters(_) => line.answer(oneway, handler.counters(peer)).await,
             daemon::Call::Reload(_) => {
                 let denied = |needed| daemon::Error::AccessDenied { needed };
-                let answer = async {
-                    handler.may_change(peer).map_err(denied)?;
-                    handler.reload(peer).await.map(|()| Empty {})
-                };
-                line.answer(oneway, answer).await
+                let allowed = handler.may_change(peer).map_err(denied);
+                let answer = || async { handler.reload(peer).await.map(|()| Empty {}) };
+                line.answer_if(allowed, oneway, answer).await
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::line::{Line, Over};
-use super::serve::Statistics;
+use super::statistics::Statistics;
 use crate::protocol;
 
 /// A subscription of one kind.

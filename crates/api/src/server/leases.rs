@@ -27,43 +27,18 @@ impl<H: Handler> Conversation<H> {
             Monitor(call) => feed::run(Events { handler, peer, call }, line, statistics, end).await,
             List(call) => {
                 let pattern = call.interface.clone().unwrap_or_else(|| "*".to_owned());
-                match line.attended(oneway, handler.list(peer, call)).await? {
-                    Ok(leases) => {
-                        let reply = |lease| lease::ListReply { lease };
-                        let nothing = || Error::NotManaged { interface: pattern, holder: None };
-                        line.list(more, leases, reply, nothing).await
-                    }
-                    Err(error) => Ok(line.connection.fail(&error)?),
-                }
+                let nothing = || Error::NotManaged { interface: pattern, holder: None };
+                let reply = |lease| lease::ListReply { lease };
+                line.list(more, oneway, handler.list(peer, call), reply, nothing).await
             }
             Acquire(call) => {
-                let answer = async {
-                    allowed()?;
-                    handler.acquire(peer, call).await
-                };
-                line.answer(oneway, answer).await
+                line.answer_if(allowed(), oneway, || handler.acquire(peer, call)).await
             }
-            Renew(call) => {
-                let answer = async {
-                    allowed()?;
-                    handler.renew(peer, call).await
-                };
-                line.answer(oneway, answer).await
-            }
+            Renew(call) => line.answer_if(allowed(), oneway, || handler.renew(peer, call)).await,
             Release(call) => {
-                let answer = async {
-                    allowed()?;
-                    handler.release(peer, call).await
-                };
-                line.answer(oneway, answer).await
+                line.answer_if(allowed(), oneway, || handler.release(peer, call)).await
             }
-            Inform(call) => {
-                let answer = async {
-                    allowed()?;
-                    handler.inform(peer, call).await
-                };
-                line.answer(oneway, answer).await
-            }
+            Inform(call) => line.answer_if(allowed(), oneway, || handler.inform(peer, call)).await,
         }
     }
 }

@@ -60,6 +60,26 @@ impl Line {
         Ok(())
     }
 
+    /// Answers a call that not everybody may make: where this caller may not, with what says so,
+    /// and nothing is done.
+    pub(super) async fn answer_if<T, E, F>(
+        &mut self,
+        allowed: Result<(), E>,
+        oneway: bool,
+        answer: impl FnOnce() -> F,
+    ) -> Result<(), Over>
+    where
+        T: Serialize,
+        E: Serialize + std::error::Error,
+        F: Future<Output = Result<T, E>>,
+    {
+        let answer = async {
+            allowed?;
+            answer().await
+        };
+        self.answer(oneway, answer).await
+    }
+
     /// Waits for an answer as long as there is a client to take it; for that of a `oneway` call,
     /// until it is there.
     pub(super) async fn attended<T>(
@@ -81,12 +101,13 @@ impl Line {
         }
     }
 
-    /// Answers with objects, of which only the first goes to a client that takes one reply, or with
-    /// an error when there are none.
+    /// Answers with the objects there are, of which only the first goes to a client that takes one
+    /// reply, or with an error when there are none.
     pub(super) async fn list<T, R, E>(
         &mut self,
         more: bool,
-        objects: Vec<T>,
+        oneway: bool,
+        objects: impl Future<Output = Result<Vec<T>, E>>,
         reply: impl Fn(T) -> R,
         nothing: impl FnOnce() -> E,
     ) -> Result<(), Over>
@@ -94,7 +115,10 @@ impl Line {
         R: Serialize,
         E: Serialize + std::error::Error,
     {
-        let mut objects = objects.into_iter();
+        let mut objects = match self.attended(oneway, objects).await? {
+            Ok(objects) => objects.into_iter(),
+            Err(error) => return Ok(self.connection.fail(&error)?),
+        };
         let Some(mut object) = objects.next() else {
             return Ok(self.connection.fail(&nothing())?);
         };

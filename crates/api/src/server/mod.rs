@@ -22,6 +22,8 @@ mod ports;
 #[cfg(feature = "tokio")]
 mod serve;
 #[cfg(feature = "tokio")]
+mod statistics;
+#[cfg(feature = "tokio")]
 mod tables;
 
 pub use connection::{Call, Connection, Request};
@@ -29,4 +31,6 @@ pub use descriptor::Descriptor;
 #[cfg(feature = "tokio")]
 pub use handler::{Handler, PortHandler, Subscription, TableSubscription};
 #[cfg(feature = "tokio")]
-pub use serve::{Limits, Statistics, serve};
+pub use serve::{Limits, serve};
+#[cfg(feature = "tokio")]
+pub use statistics::Statistics;

@@ -35,48 +35,31 @@ impl<H: Handler> Conversation<H> {
                 let denials = Refused { ports, peer, call, missed: 0 };
                 feed::run(denials, line, statistics, end).await
             }
-            List(call) => match line.attended(oneway, ports.list(peer, call)).await? {
-                Ok(reservations) => line.list(more, reservations, told, || Error::NotFound).await,
-                Err(error) => Ok(line.connection.fail(&error)?),
-            },
-            Holders(call) => match line.attended(oneway, ports.holders(peer, call)).await? {
-                Ok(holders) => {
-                    let reply = |holder| HoldersReply { holder };
-                    line.list(more, holders, reply, || Error::NotFound).await
-                }
-                Err(error) => Ok(line.connection.fail(&error)?),
-            },
+            List(call) => {
+                let nothing = || Error::NotFound;
+                line.list(more, oneway, ports.list(peer, call), told, nothing).await
+            }
+            Holders(call) => {
+                let reply = |holder| HoldersReply { holder };
+                let nothing = || Error::NotFound;
+                line.list(more, oneway, ports.holders(peer, call), reply, nothing).await
+            }
             Status(_) => line.answer(oneway, ports.status(peer)).await,
             Lookup(call) => {
                 line.answer(oneway, async { ports.lookup(peer, call).await.map(told) }).await
             }
             Create(call) => {
-                let answer = async {
-                    allowed()?;
-                    ports.create(peer, call).await.map(told)
-                };
-                line.answer(oneway, answer).await
+                let answer = || async { ports.create(peer, call).await.map(told) };
+                line.answer_if(allowed(), oneway, answer).await
             }
-            Delete(call) => {
-                let answer = async {
-                    allowed()?;
-                    ports.delete(peer, call).await
-                };
-                line.answer(oneway, answer).await
-            }
+            Delete(call) => line.answer_if(allowed(), oneway, || ports.delete(peer, call)).await,
             Grant(call) => {
-                let answer = async {
-                    allowed()?;
-                    ports.grant(peer, call).await.map(told)
-                };
-                line.answer(oneway, answer).await
+                let answer = || async { ports.grant(peer, call).await.map(told) };
+                line.answer_if(allowed(), oneway, answer).await
             }
             Revoke(call) => {
-                let answer = async {
-                    allowed()?;
-                    ports.revoke(peer, call).await.map(told)
-                };
-                line.answer(oneway, answer).await
+                let answer = || async { ports.revoke(peer, call).await.map(told) };
+                line.answer_if(allowed(), oneway, answer).await
             }
             Associate(call) => {
                 let answer = async {

@@ -12,7 +12,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -21,6 +20,7 @@ use tokio::task::{self, JoinSet};
 
 use super::conversation::converse;
 use super::handler::Handler;
+use super::statistics::Statistics;
 
 /// How many connections there may be, and how long they get at the end.
 #[derive(Clone, Debug)]
@@ -37,27 +37,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { connections: 512, connections_per_user: 64, grace: Duration::from_secs(2) }
-    }
-}
-
-/// What the server did since it started.
-#[derive(Debug, Default)]
-pub struct Statistics {
-    /// Connections accepted.
-    pub connections: AtomicU64,
-    /// Connections closed at once because there were too many.
-    pub connections_refused: AtomicU64,
-    /// Connections closed because the client did not keep the protocol.
-    pub connections_malformed: AtomicU64,
-    /// Calls handed to the handler.
-    pub calls: AtomicU64,
-    /// Subscribers that were too slow and were told so.
-    pub resynchronised: AtomicU64,
-}
-
-impl Statistics {
-    pub(super) fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 

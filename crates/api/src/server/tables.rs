@@ -55,13 +55,11 @@ impl<H: Handler> Conversation<H> {
 
     async fn carry_out<C: Local>(&mut self, call: C, oneway: bool) -> Result<(), Over> {
         let (handler, peer) = (&*self.handler, &self.peer);
-        let answer = async {
-            if C::CHANGES {
-                handler.may_change(peer).map_err(|needed| Error::AccessDenied { needed })?;
-            }
-            handler.carry_out(peer, call).await
+        let allowed = match C::CHANGES {
+            true => handler.may_change(peer).map_err(|needed| Error::AccessDenied { needed }),
+            false => Ok(()),
         };
-        self.line.answer(oneway, answer).await
+        self.line.answer_if(allowed, oneway, || handler.carry_out(peer, call)).await
     }
 
     /// Sends a table in parts. Each is encoded once, when there is room for it.
