@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
+use crate::from_api::from_api;
 use crate::{EventKind, Family, Route, State, Via};
 
 /// One client of one interface, with the lease it holds, if any.
@@ -61,65 +62,33 @@ pub struct Details {
     pub client_identifier: Option<String>,
 }
 
-impl From<api::lease::Lease> for Details {
-    fn from(lease: api::lease::Lease) -> Self {
-        // Destructured, so that a field the interface gains is not forgotten here.
-        let api::lease::Lease {
-            interface,
-            ifindex,
-            family,
-            state,
-            link_up,
-            hardware_address,
-            address,
-            prefix_length,
-            broadcast,
-            server,
-            obtained_at,
-            renew_at,
-            rebind_at,
-            expires_at,
-            routes,
-            dns,
-            domain_name,
-            domain_search,
-            ntp,
-            mtu,
-            host_name,
-            captive_portal,
-            link_local,
-            metric,
-            client_identifier,
-        } = lease;
-        Self {
-            interface,
-            ifindex,
-            family,
-            state,
-            link_up,
-            hardware_address,
-            address,
-            prefix_length,
-            broadcast,
-            server,
-            obtained_at: obtained_at.map(Into::into),
-            renew_at: renew_at.map(Into::into),
-            rebind_at: rebind_at.map(Into::into),
-            expires_at: expires_at.map(Into::into),
-            routes,
-            dns,
-            domain_name,
-            domain_search,
-            ntp,
-            mtu,
-            host_name,
-            captive_portal,
-            link_local,
-            metric,
-            client_identifier,
-        }
-    }
-}
+from_api!(api::lease::Lease => Details {
+    interface,
+    ifindex,
+    family,
+    state,
+    link_up,
+    hardware_address,
+    address,
+    prefix_length,
+    broadcast,
+    server,
+    obtained_at: each,
+    renew_at: each,
+    rebind_at: each,
+    expires_at: each,
+    routes,
+    dns,
+    domain_name,
+    domain_search,
+    ntp,
+    mtu,
+    host_name,
+    captive_portal,
+    link_local,
+    metric,
+    client_identifier,
+});
 
 /// A lease is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +100,8 @@ pub struct Acquired {
     pub already: bool,
 }
 
+from_api!(api::lease::AcquireReply => Acquired { lease: into, already });
+
 /// A lease was extended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -141,6 +112,8 @@ pub struct Renewed {
     pub via: Via,
 }
 
+from_api!(api::lease::RenewReply => Renewed { lease: into, via });
+
 /// A lease was given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -150,6 +123,8 @@ pub struct Released {
     /// The server it was given back to.
     pub server: IpAddr,
 }
+
+from_api!(api::lease::ReleaseReply => Released { address, server });
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,31 +146,12 @@ pub struct Event {
     pub lease: Option<Details>,
 }
 
-impl From<api::lease::AcquireReply> for Acquired {
-    fn from(reply: api::lease::AcquireReply) -> Self {
-        let api::lease::AcquireReply { lease, already } = reply;
-        Self { lease: lease.into(), already }
-    }
-}
-
-impl From<api::lease::RenewReply> for Renewed {
-    fn from(reply: api::lease::RenewReply) -> Self {
-        let api::lease::RenewReply { lease, via } = reply;
-        Self { lease: lease.into(), via }
-    }
-}
-
-impl From<api::lease::ReleaseReply> for Released {
-    fn from(reply: api::lease::ReleaseReply) -> Self {
-        let api::lease::ReleaseReply { address, server } = reply;
-        Self { address, server }
-    }
-}
-
-impl From<api::lease::Event> for Event {
-    fn from(event: api::lease::Event) -> Self {
-        let api::lease::Event { kind, time, interface, ifindex, family, text, lease } = event;
-        let lease = lease.map(Into::into);
-        Self { kind, time: time.into(), interface, ifindex, family, text, lease }
-    }
-}
+from_api!(api::lease::Event => Event {
+    kind,
+    time: into,
+    interface,
+    ifindex,
+    family,
+    text,
+    lease: each,
+});

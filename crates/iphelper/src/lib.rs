@@ -80,6 +80,7 @@ mod asynchronous;
 mod daemon;
 mod details;
 mod error;
+mod from_api;
 mod lease;
 pub mod ports;
 mod stream;

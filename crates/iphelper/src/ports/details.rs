@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use api::ports::described;
 
 use super::{EventKind, Id, Kind, Protocol, Refusal, Token, Who};
+use crate::from_api::from_api;
 
 /// A reserved block, as it was when the daemon was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,47 +54,24 @@ impl fmt::Display for Reservation {
     }
 }
 
-impl From<api::ports::Reservation> for Reservation {
-    fn from(reservation: api::ports::Reservation) -> Self {
-        // Destructured, so that a field the interface gains is not forgotten here.
-        let api::ports::Reservation {
-            id,
-            protocol,
-            start_port,
-            number_of_ports,
-            kind,
-            token,
-            owner,
-            purpose,
-            created_at,
-            expires_at,
-            refusal,
-            dry_run,
-            low_ports,
-            users,
-            cgroups,
-            denials,
-        } = reservation;
-        Self {
-            id,
-            protocol,
-            start_port,
-            number_of_ports,
-            kind,
-            token,
-            owner,
-            purpose,
-            created_at: created_at.into(),
-            expires_at: expires_at.map(Into::into),
-            refusal,
-            dry_run,
-            low_ports,
-            users,
-            cgroups,
-            denials,
-        }
-    }
-}
+from_api!(api::ports::Reservation => Reservation {
+    id,
+    protocol,
+    start_port,
+    number_of_ports,
+    kind,
+    token,
+    owner,
+    purpose,
+    created_at: into,
+    expires_at: each,
+    refusal,
+    dry_run,
+    low_ports,
+    users,
+    cgroups,
+    denials,
+});
 
 /// A bind that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,32 +97,17 @@ pub struct Denial {
     pub suppressed: u64,
 }
 
-impl From<api::ports::Denial> for Denial {
-    fn from(denial: api::ports::Denial) -> Self {
-        let api::ports::Denial {
-            time,
-            protocol,
-            port,
-            who,
-            reservation,
-            start_port,
-            number_of_ports,
-            dry_run,
-            suppressed,
-        } = denial;
-        Self {
-            time: time.into(),
-            protocol,
-            port,
-            who,
-            reservation,
-            start_port,
-            number_of_ports,
-            dry_run,
-            suppressed,
-        }
-    }
-}
+from_api!(api::ports::Denial => Denial {
+    time: into,
+    protocol,
+    port,
+    who,
+    reservation,
+    start_port,
+    number_of_ports,
+    dry_run,
+    suppressed,
+});
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,12 +124,7 @@ pub struct Event {
     pub reservation: Option<Reservation>,
 }
 
-impl From<api::ports::Event> for Event {
-    fn from(event: api::ports::Event) -> Self {
-        let api::ports::Event { kind, time, text, reservation } = event;
-        Self { kind, time: time.into(), text, reservation: reservation.map(Into::into) }
-    }
-}
+from_api!(api::ports::Event => Event { kind, time: into, text, reservation: each });
 
 /// How reservations are enforced, and how many there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,9 +140,9 @@ pub struct Status {
     pub ports: u32,
 }
 
-impl From<api::ports::StatusReply> for Status {
-    fn from(reply: api::ports::StatusReply) -> Self {
-        let api::ports::StatusReply { guard, reservations, runtime_reservations, ports } = reply;
-        Self { guard, reservations, runtime_reservations, ports }
-    }
-}
+from_api!(api::ports::StatusReply => Status {
+    guard,
+    reservations,
+    runtime_reservations,
+    ports,
+});
