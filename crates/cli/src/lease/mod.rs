@@ -22,6 +22,7 @@ use crate::session::Session;
 use crate::text::Clock;
 
 pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<(), Failure> {
+    let timeout = session.timeout();
     match command {
         arguments::Lease::List { pattern, family, watch } => {
             if watch {
@@ -33,31 +34,25 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
             show(session, &List { interface: Some(interface), family: family.family() })
         }
         arguments::Lease::Acquire(Target { interface, family }) => {
-            let (family, timeout) = (family.family(), session.timeout());
-            let call = Acquire { interface: interface.clone(), family, timeout };
-            let reply = wait(session, &interface, &call).map_err(not_acquired)?;
-            conclude(session, &reply, || acquired(&reply, &Clock::system()))
+            let call = Acquire { interface, family: family.family(), timeout };
+            let reply = wait(session, &call.interface, &call).map_err(not_acquired)?;
+            conclude(session, &reply, |clock| acquired(&reply, clock))
         }
         arguments::Lease::Renew(Target { interface, family }) => {
-            let (family, timeout) = (family.family(), session.timeout());
-            let call = Renew { interface: interface.clone(), family, timeout };
-            let reply = wait(session, &interface, &call)?;
-            conclude(session, &reply, || renewed(&reply, &Clock::system()))
+            let call = Renew { interface, family: family.family(), timeout };
+            let reply = wait(session, &call.interface, &call)?;
+            conclude(session, &reply, |clock| renewed(&reply, clock))
         }
         arguments::Lease::Release(Target { interface, family }) => {
-            let (family, timeout) = (family.family(), session.timeout());
-            let call = Release { interface: interface.clone(), family, timeout };
-            let reply = wait(session, &interface, &call)?;
-            conclude(session, &reply, || released(&reply, &interface))
+            let call = Release { interface, family: family.family(), timeout };
+            let reply = wait(session, &call.interface, &call)?;
+            conclude(session, &reply, |_| released(&reply, &call.interface))
         }
         arguments::Lease::Inform { interface, address } => {
-            let timeout = session.timeout();
-            let call = Inform { interface: interface.clone(), address, timeout };
-            let reply = wait(session, &interface, &call)?;
+            let call = Inform { interface, address, timeout };
+            let reply = wait(session, &call.interface, &call)?;
             let style = session.printer.style();
-            conclude(session, &reply, || {
-                show::render_parameters(&reply.lease, &Clock::system(), style)
-            })
+            conclude(session, &reply, |clock| show::render_parameters(&reply.lease, clock, style))
         }
         arguments::Lease::Watch { pattern } => watch::run(session, pattern),
     }
@@ -126,15 +121,15 @@ fn exists(interface: &str) -> bool {
     !matches!(found, Err(tables::Error::NotFound(_)))
 }
 
-/// Prints the outcome: the reply itself, or what `sentence` makes of it.
+/// Prints the outcome: the reply itself, or what `sentence` says of it.
 fn conclude<T: serde::Serialize>(
     session: &mut Session,
     reply: &T,
-    sentence: impl FnOnce() -> String,
+    sentence: impl FnOnce(&Clock) -> String,
 ) -> Result<(), Failure> {
     match session.printer.is_json() {
         true => Ok(session.printer.json(reply)?),
-        false => Ok(session.printer.print(&sentence())?),
+        false => Ok(session.printer.print(&sentence(&Clock::system()))?),
     }
 }
 

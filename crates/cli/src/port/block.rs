@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use api::ports::{Denial, Id, Protocol, Reservation, Token};
 
-use super::options;
 use crate::exit::{Exit, Failure};
 
 /// Ports of a protocol, as the API has them: nothing is checked but that they are numbers.
@@ -80,14 +79,6 @@ impl Block {
                  `tcp/5000-5019`.",
             )
         })
-    }
-}
-
-impl TryFrom<&options::Block> for Block {
-    type Error = Failure;
-
-    fn try_from(words: &options::Block) -> Result<Self, Failure> {
-        Self::from_words(&words.protocol, words.start.as_deref(), words.count.as_deref())
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use api::ports::{Protocol, Refusal};
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::block::Which;
+use super::block::{Block, Which};
+use crate::exit::Failure;
 
 // `iph port`.
 #[derive(Debug, Subcommand)]
@@ -34,7 +35,7 @@ pub(crate) enum Port {
     /// Sockets that are bound to its ports stay so.
     Release {
         #[command(flatten)]
-        block: Block,
+        block: BlockWords,
 
         /// Closes the sockets that sit on its ports as well
         #[arg(long)]
@@ -44,7 +45,7 @@ pub(crate) enum Port {
     /// Shows all that is known of a reservation, named by its exact block
     Lookup {
         #[command(flatten)]
-        block: Block,
+        block: BlockWords,
     },
 
     /// Says who sits on which port, reserved or not
@@ -85,7 +86,7 @@ pub(crate) enum Port {
     /// Lets programs in without a token: those of users, or in control groups
     Grant {
         #[command(flatten)]
-        block: Block,
+        block: BlockWords,
 
         #[command(flatten)]
         admitted: Admitted,
@@ -94,7 +95,7 @@ pub(crate) enum Port {
     /// Takes back what `grant` gave
     Revoke {
         #[command(flatten)]
-        block: Block,
+        block: BlockWords,
 
         #[command(flatten)]
         admitted: Admitted,
@@ -130,9 +131,9 @@ pub(crate) enum Port {
     },
 }
 
-/// The block of a reservation.
+/// The block of a reservation, as it was written.
 #[derive(Debug, Args)]
-pub(crate) struct Block {
+pub(crate) struct BlockWords {
     /// tcp or udp; or the whole block as tcp/5000-5019
     #[arg(value_name = "PROTO")]
     pub(crate) protocol: String,
@@ -146,11 +147,19 @@ pub(crate) struct Block {
     pub(crate) count: Option<String>,
 }
 
+impl TryFrom<&BlockWords> for Block {
+    type Error = Failure;
+
+    fn try_from(words: &BlockWords) -> Result<Self, Failure> {
+        Self::from_words(&words.protocol, words.start.as_deref(), words.count.as_deref())
+    }
+}
+
 /// `iph port reserve`.
 #[derive(Debug, Args)]
 pub(crate) struct Reserve {
     #[command(flatten)]
-    pub(crate) block: Block,
+    pub(crate) block: BlockWords,
 
     /// What it is for: shown wherever the block is in somebody's way
     #[arg(long, short, value_name = "TEXT")]
