@@ -81,43 +81,16 @@ impl Records {
     /// Reads everything. A file that cannot be used is set aside under a name of its own, and never
     /// stands in the way of the rest; a runtime reservation of another boot is removed.
     pub(super) fn load(&self, clock: Clock) -> Found {
-        let mut found = Found::default();
-        let folder = match fs::read_dir(&self.folder) {
-            Ok(folder) => folder,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return found,
+        // The sockets of another boot are gone, and their reservations with them.
+        let restore = |id, bytes: &[u8]| self.decode(bytes, id, clock);
+        match file::load(&self.folder, id_of, restore) {
+            Ok((reservations, damaged)) => Found { reservations, damaged },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
             Err(error) => {
-                found.damaged.push(format!("{}: {error}", self.folder.display()));
-                return found;
-            }
-        };
-        for item in folder.flatten() {
-            let path = item.path();
-            let Some(id) = id_of(&path) else {
-                if file::is_leftover(&path) {
-                    let _ = fs::remove_file(&path);
-                }
-                continue;
-            };
-            // Opening a FIFO would wait for a writer.
-            if !path.metadata().is_ok_and(|found| found.is_file()) {
-                found.damaged.push(format!("{}: not a file", path.display()));
-                continue;
-            }
-            let bytes = match fs::read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    found.damaged.push(format!("{}: {error}", path.display()));
-                    continue;
-                }
-            };
-            match self.decode(&bytes, id, clock) {
-                Ok(Some(reservation)) => found.reservations.push(reservation),
-                // The sockets of another boot are gone, and their reservations with them.
-                Ok(None) => _ = fs::remove_file(&path),
-                Err(reason) => found.damaged.push(file::set_aside(&path, &reason)),
+                let damaged = vec![format!("{}: {error}", self.folder.display())];
+                Found { damaged, ..Found::default() }
             }
         }
-        found
     }
 
     /// Puts a record on disk, in place of an earlier one. One of a runtime reservation outlives the

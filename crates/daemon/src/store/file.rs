@@ -42,6 +42,42 @@ pub(super) fn interface_of(path: &Path) -> Option<String> {
     (name_of(&interface).strip_suffix(EXTENSION) == Some(name)).then_some(interface)
 }
 
+/// Reads the records in a folder: the files that `name` has a name for.
+///
+/// `restore` makes a record of one, or nothing if it counts no more; that file is removed, and so is
+/// what a write that a crash cut short has left. A file that cannot be used is set aside under a
+/// name of its own, and never stands in the way of the rest: the second list says what became of
+/// each, in words.
+pub(crate) fn load<N, R>(
+    folder: &Path,
+    name: impl Fn(&Path) -> Option<N>,
+    restore: impl Fn(N, &[u8]) -> Result<Option<R>, String>,
+) -> io::Result<(Vec<R>, Vec<String>)> {
+    let (mut records, mut damaged) = (Vec::new(), Vec::new());
+    for item in fs::read_dir(folder)?.flatten() {
+        let path = item.path();
+        let Some(name) = name(&path) else {
+            if is_leftover(&path) {
+                let _ = fs::remove_file(&path);
+            }
+            continue;
+        };
+        // Opening a FIFO would wait for a writer.
+        if !path.metadata().is_ok_and(|found| found.is_file()) {
+            damaged.push(format!("{}: not a file", path.display()));
+            continue;
+        }
+        match fs::read(&path).map(|bytes| restore(name, &bytes)) {
+            Ok(Ok(Some(record))) => records.push(record),
+            // A file that stays is read again next time, and no worse.
+            Ok(Ok(None)) => _ = fs::remove_file(&path),
+            Ok(Err(reason)) => damaged.push(set_aside(&path, &reason)),
+            Err(error) => damaged.push(format!("{}: {error}", path.display())),
+        }
+    }
+    Ok((records, damaged))
+}
+
 /// Writes the bytes beside `path`, and flushes them if asked to.
 pub(crate) fn write_new(path: &Path, bytes: &[u8], flush: bool) -> io::Result<()> {
     let new = new_name(path);
@@ -82,7 +118,7 @@ fn flush_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Gives a file that cannot be used another name, and tells what became of it.
-pub(crate) fn set_aside(path: &Path, reason: &str) -> String {
+fn set_aside(path: &Path, reason: &str) -> String {
     let mut aside = path.to_owned().into_os_string();
     aside.push(".damaged");
     match fs::rename(path, &aside) {
@@ -94,7 +130,7 @@ pub(crate) fn set_aside(path: &Path, reason: &str) -> String {
 }
 
 /// Whether a write that a crash cut short has left it; there is nothing in it that counts.
-pub(crate) fn is_leftover(path: &Path) -> bool {
+fn is_leftover(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "new")
 }
 

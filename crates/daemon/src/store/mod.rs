@@ -85,47 +85,21 @@ impl Folder {
     /// Reads everything. A file that cannot be used is set aside under a name of its own, and
     /// never stands in the way of the rest; one whose lease ended long ago is removed.
     pub fn load(&self, boot_id: &str, clock: Clock) -> Found {
-        let mut found = Found::default();
-        let folder = match fs::read_dir(&self.leases) {
-            Ok(folder) => folder,
-            Err(error) => {
-                found.damaged.push(format!("{}: {error}", self.leases.display()));
-                return found;
+        let restore = |interface: String, bytes: &[u8]| {
+            let stored = record::parse(bytes, &interface)?;
+            if stored.is_obsolete(boot_id, clock) {
+                tracing::debug!("{interface}: its lease ended long ago; forgotten");
+                return Ok(None);
             }
+            Ok(Some((interface, stored.restore(boot_id, clock)?)))
         };
-        for item in folder.flatten() {
-            let path = item.path();
-            let Some(interface) = file::interface_of(&path) else {
-                if file::is_leftover(&path) {
-                    let _ = fs::remove_file(&path);
-                }
-                continue;
-            };
-            // Opening a FIFO would wait for a writer.
-            if !path.metadata().is_ok_and(|found| found.is_file()) {
-                found.damaged.push(format!("{}: not a file", path.display()));
-                continue;
-            }
-            match fs::read(&path) {
-                Ok(bytes) => {
-                    let restored = record::parse(&bytes, &interface).and_then(|stored| {
-                        let is_kept = !stored.is_obsolete(boot_id, clock);
-                        is_kept.then(|| stored.restore(boot_id, clock)).transpose()
-                    });
-                    match restored {
-                        Ok(Some(entry)) => _ = found.entries.insert(interface, entry),
-                        Ok(None) => {
-                            tracing::debug!("{interface}: its lease ended long ago; forgotten");
-                            // A file that stays is read again next time, and no worse.
-                            let _ = fs::remove_file(&path);
-                        }
-                        Err(reason) => found.damaged.push(file::set_aside(&path, &reason)),
-                    }
-                }
-                Err(error) => found.damaged.push(format!("{}: {error}", path.display())),
+        match file::load(&self.leases, file::interface_of, restore) {
+            Ok((entries, damaged)) => Found { entries: entries.into_iter().collect(), damaged },
+            Err(error) => {
+                let damaged = vec![format!("{}: {error}", self.leases.display())];
+                Found { damaged, ..Found::default() }
             }
         }
-        found
     }
 }
 
