@@ -52,13 +52,12 @@ fn index(name: &str) -> u32 {
     text.split(':').next().unwrap().parse().unwrap()
 }
 
-/// Receives within five seconds.
-fn receive(socket: &packet::Socket) -> (packet::Received, Vec<u8>) {
+/// What is received within five seconds.
+fn soon<R>(mut receive: impl FnMut() -> io::Result<R>) -> R {
     let deadline = Instant::now() + Duration::from_secs(5);
-    let mut buffer = [0; 2048];
     loop {
-        match socket.receive(&mut buffer) {
-            Ok(received) => return (received, buffer[..received.length].to_vec()),
+        match receive() {
+            Ok(received) => return received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 assert!(Instant::now() < deadline, "nothing came");
                 std::thread::sleep(Duration::from_millis(1));
@@ -66,6 +65,12 @@ fn receive(socket: &packet::Socket) -> (packet::Received, Vec<u8>) {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+fn receive(socket: &packet::Socket) -> (packet::Received, Vec<u8>) {
+    let mut buffer = [0; 2048];
+    let received = soon(|| socket.receive(&mut buffer));
+    (received, buffer[..received.length].to_vec())
 }
 
 fn is_empty(socket: &packet::Socket) -> bool {
@@ -198,14 +203,8 @@ fn short_buffers_tell_how_long_the_packet_was() {
         let receiver = packet::Socket::open(two, ETHERTYPE_IPV4, &Filter::pass_all()).unwrap();
         let packet = ipv4_udp(&[], 0, 17, 68, &[7; 1000]);
         sender.send(&TWO, &packet).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
         let mut buffer = [0; 100];
-        let received = loop {
-            match receiver.receive(&mut buffer) {
-                Ok(received) => break received,
-                Err(_) => assert!(Instant::now() < deadline, "nothing came"),
-            }
-        };
+        let received = soon(|| receiver.receive(&mut buffer));
         assert_eq!((received.length, received.whole_length), (100, packet.len()));
         assert!(sender.send(&[0; 33], &packet).is_err(), "no link address is that long");
     });
@@ -245,20 +244,10 @@ fn closing_does_not_stall_the_caller() {
     });
 }
 
-/// Receives within five seconds.
 fn receive_udp(socket: &udp::Socket) -> (udp::Received, Vec<u8>) {
-    let deadline = Instant::now() + Duration::from_secs(5);
     let mut buffer = [0; 2048];
-    loop {
-        match socket.receive(&mut buffer) {
-            Ok(received) => return (received, buffer[..received.length].to_vec()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                assert!(Instant::now() < deadline, "nothing came");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
+    let received = soon(|| socket.receive(&mut buffer));
+    (received, buffer[..received.length].to_vec())
 }
 
 #[test]
