@@ -211,6 +211,17 @@ mod tests {
         assert_eq!(acd.judge(&uses(2), &own, true, now), Verdict::Conflict);
         assert_eq!(acd.judge(&probes(2), &own, false, now), Verdict::Conflict);
         assert_eq!(acd.judge(&probes(2), &own, true, now), Verdict::Harmless);
+
+        // A probe for another address, and a question of somebody who has an address.
+        let other = Ipv4Addr::new(192, 0, 2, 11);
+        let elsewhere = arp::Packet::probe(HardwareType::ETHERNET, hardware(2), other);
+        let question = arp::Packet::request(HardwareType::ETHERNET, hardware(2), other, ADDRESS);
+        for packet in [elsewhere, question] {
+            assert_eq!(acd.judge(&packet, &own, false, now), Verdict::Harmless);
+        }
+        // Who comes later is told by our announcement.
+        run_to_watching(&mut acd, &mut rng);
+        assert_eq!(acd.judge(&probes(2), &own, false, now), Verdict::Harmless);
     }
 
     #[test]

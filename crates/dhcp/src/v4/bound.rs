@@ -21,6 +21,7 @@ impl Client {
     /// that its address is free.
     pub(super) fn install(&mut self, mut lease: Lease, how: How, acd: Option<Acd>, now: Instant) {
         self.withdraw_link_local();
+        lease.leave_out_refused(self.newest_config());
         if self.lease().is_some_and(|old| {
             old.address != lease.address || old.prefix_length != lease.prefix_length
         }) {
@@ -32,8 +33,8 @@ impl Client {
         {
             lease.gateway = old.lease.gateway;
         }
-        let whole = !matches!(how, How::Extended(_)) || old.as_ref().is_none_or(|old| !old.in_use);
-        let mut effects = changes(old.as_ref().map(|old| &old.lease), &lease, whole);
+        let extended = matches!(how, How::Extended(_));
+        let mut effects = changes(old.as_ref().map(|old| &old.lease), &lease, !extended);
 
         let purpose = match how {
             How::Obtained => Purpose::Acquire,
@@ -48,7 +49,7 @@ impl Client {
             None => self.new_binding(lease, true),
         };
         binding.in_use = true;
-        if !matches!(how, How::Extended(_)) {
+        if !extended || binding.acd.is_none() {
             binding.acd = acd;
             let address = binding.lease.address;
             if acd.is_none() && self.detects_conflicts() {
@@ -62,7 +63,7 @@ impl Client {
         let batch = self.carry_out(purpose, effects);
         self.await_batch(batch);
         let known = self.lease().is_some_and(|lease| lease.gateway.is_some());
-        if !known || !matches!(how, How::Extended(_) | How::Confirmed(Via::SameNetwork)) {
+        if !known || !(extended || how == How::Confirmed(Via::SameNetwork)) {
             self.learn_router(now);
         }
     }

@@ -5,6 +5,7 @@ use engine::{Engine, Instant, Rng};
 use wire::dhcpv4::{Malformed, Message, MessageType};
 use wire::{HardwareAddress, arp};
 
+use super::apply::changes;
 use super::commands::Pending;
 use super::config::{ClientIdentifier, Config, ConflictDetection};
 use super::counters::{Counters, Discard};
@@ -268,6 +269,7 @@ impl Client {
         } else if let Some(lease) = record.lease {
             // Expired or not: `expire` takes it off the interface if it is past its term.
             self.binding = Some(self.new_binding(lease, false));
+            self.withdraw_refused();
         }
         match self.link {
             Some(link) if link.hardware != record.hardware => self.forget_everything(now),
@@ -298,6 +300,7 @@ impl Client {
 
     fn on_configure(&mut self, config: Box<Config>, now: Instant) {
         self.next_config = Some(config);
+        self.withdraw_refused();
         self.adopt_config();
         if self.has_new_config() {
             self.hurry(now);
@@ -305,6 +308,28 @@ impl Client {
         if matches!(self.phase, Phase::Ipv6Only(_)) && !self.config.ipv6_only {
             self.init(now, core::time::Duration::ZERO);
         }
+    }
+
+    /// Takes off the host what the newest settings refuse: a server that routed around a VPN is not
+    /// to go on with it until it is asked again. What they let in comes with the next answer.
+    fn withdraw_refused(&mut self) {
+        let Some(mut binding) = self.binding.take() else { return };
+        let old = binding.lease.clone();
+        binding.lease.leave_out_refused(self.newest_config());
+        // The address stays as it is, be it on the interface or not.
+        let mut effects = changes(Some(&old), &binding.lease, false);
+        effects.retain(|effect| !matches!(effect, Effect::AddAddress(_)));
+        let changed = binding.lease != old;
+        self.binding = Some(binding);
+        if changed {
+            effects.extend(self.record());
+            self.carry_out(Purpose::Other, effects);
+        }
+    }
+
+    /// The settings last told, whether or not an exchange has begun with them.
+    pub(super) fn newest_config(&self) -> &Config {
+        self.next_config.as_deref().unwrap_or(&self.config)
     }
 
     /// Whether settings wait for the exchange to end that differ from those it began with.

@@ -11,8 +11,9 @@ use super::lease::Record;
 pub enum Input<'a> {
     /// The link's state, at start and after every change. Nothing is sent before the first.
     Link(Link),
-    /// New settings. Takes effect with the next exchange; a lease in use is kept, and with it the
-    /// client identifier that it was given to.
+    /// New settings. Takes effect with the next exchange, but for what is no longer to be taken from
+    /// servers: that is withdrawn at once. A lease in use is kept, and with it the client identifier
+    /// that it was given to.
     Configure(Box<Config>),
     /// The stored record, before the first command.
     ///

@@ -6,6 +6,8 @@ use engine::{Instant, Rng};
 use serde::{Deserialize, Serialize};
 use wire::HardwareAddress;
 
+use super::config::Config;
+
 /// An address that a server has leased to this client, with everything that came with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -50,6 +52,23 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Leaves out what is not to be taken from servers on this interface.
+    pub(super) fn leave_out_refused(&mut self, config: &Config) {
+        if !config.use_routes {
+            self.routes.clear();
+        }
+        if !config.use_dns {
+            self.dns.clear();
+            self.domain_name = None;
+            self.domain_search.clear();
+        }
+        if !config.use_ntp {
+            self.ntp.clear();
+        }
+        self.mtu = self.mtu.filter(|_| config.use_mtu);
+        self.host_name = self.host_name.take().filter(|_| config.use_host_name);
+    }
+
     /// Lets T1 and T2 come before their time by up to a 32nd of it, without changing their order.
     ///
     /// RFC 2131 4.4.5: "Times T1 and T2 SHOULD be chosen with some random 'fuzz' around a fixed

@@ -143,6 +143,17 @@ mod tests {
     }
 
     #[test]
+    fn backoff_is_spread_over_the_whole_second_before_and_after() {
+        let mut rng = Rng::from_u64(4);
+        let first = |rng: &mut Rng| Backoff::standard().step(rng).as_secs_f64();
+        let delays: Vec<f64> = (0..1_000).map(|_| first(&mut rng)).collect();
+        let share = |low: f64| delays.iter().filter(|d| (low..low + 0.5).contains(*d)).count();
+        for low in [3.0, 3.5, 4.0, 4.5] {
+            assert!((150..350).contains(&share(low)), "{low}: {}", share(low));
+        }
+    }
+
+    #[test]
     fn reacquisition_halves_the_rest_down_to_a_minute() {
         let now = Instant::from_secs(1_000);
         let after = |limit| reacquire_at(now, Instant::from_secs(limit)) - now;

@@ -1,7 +1,6 @@
 //! INIT to BOUND: what is sent, what is taken, what is not.
 
 use core::net::Ipv4Addr;
-use core::time::Duration;
 
 use dhcp::v4::*;
 use engine::{Engine as _, Instant};
@@ -329,6 +328,8 @@ fn terms_are_sane_whatever_the_server_says() {
         (100, None, None, 50.0, 87.5),
         (100, Some(10), Some(20), 10.0, 20.0),
         (100, Some(20), Some(10), 50.0, 87.5),
+        (100, Some(20), Some(20), 50.0, 87.5),
+        (100, Some(20), Some(500), 50.0, 87.5),
         (100, Some(20), Some(100), 50.0, 87.5),
         (100, Some(0), Some(50), 50.0, 87.5),
         (100, Some(90), None, 50.0, 87.5),
@@ -402,34 +403,6 @@ fn garbage_is_dropped_whatever_the_state() {
         assert_eq!(discarded(&outputs), 1);
     }
     assert_eq!(host.client.counters().discarded(Discard::Malformed), 7);
-}
-
-#[test]
-fn a_network_without_ipv4_is_left_alone_for_the_time_it_says() {
-    let config = Config { ipv6_only: true, link_local: true, ..plain() };
-    let (mut host, outputs) = Host::started(config);
-    let discover = &dhcp(&outputs)[0];
-    let asked = discover.options.parameter_request_list();
-    assert!(asked.contains(&OptionCode::IPV6_ONLY_PREFERRED));
-    let mut no = offer(discover);
-    no.options.set_ipv6_only_preferred(5);
-    let outputs = host.receive(&no);
-    let wait = Duration::from_secs(300);
-    assert_eq!(replies(&outputs)[0].1, Err(Failure::Ipv6Only { wait }));
-    assert_eq!(host.client.state(), State::Ipv6Only);
-    assert_eq!(host.until_next(), 300.0);
-    host.advance(seconds(100.0));
-    let (_, outputs) = host.command(Command::Acquire, 5);
-    let wait = Duration::from_secs(200);
-    assert_eq!(replies(&outputs)[0].1, Err(Failure::Ipv6Only { wait }));
-    assert_eq!(kinds(&host.next()), [MessageType::Discover]);
-
-    // Who has not asked does not listen.
-    let (mut host, outputs) = Host::started(plain());
-    let mut no = offer(&dhcp(&outputs)[0]);
-    no.options.set_ipv6_only_preferred(5);
-    host.receive(&no);
-    assert_eq!(host.client.state(), State::Requesting);
 }
 
 #[test]
@@ -553,38 +526,6 @@ fn nobody_reconfigures_a_client_that_has_not_asked() {
         assert!(matches!(outputs[..], [Output::Event(Event::Discarded { .. })]), "{outputs:?}");
         assert_eq!(host.client.lease().cloned(), before);
     }
-    assert_eq!(host.client.state(), State::Bound);
-}
-
-#[test]
-fn an_answer_after_init_reboot_may_ask_for_ipv6_only_and_one_to_a_renewal_may_not() {
-    let mut host = Host::bound(Config { ipv6_only: true, ..plain() });
-    let (_, outputs) = host.command(Command::Renew, 5);
-    let mut no = ack(&dhcp(&outputs)[0]);
-    no.options.set_ipv6_only_preferred(600);
-    host.receive(&no);
-    assert_eq!(host.client.state(), State::Bound);
-
-    host.input(Input::Link(link(false)));
-    let outputs = host.input(Input::Link(link(true)));
-    assert_eq!(host.client.state(), State::Rebooting);
-    let mut no = ack(&dhcp(&outputs)[0]);
-    no.options.set_ipv6_only_preferred(600);
-    let outputs = host.receive(&no);
-    assert_eq!(host.client.state(), State::Ipv6Only);
-    assert_eq!((host.until_next(), host.client.lease()), (600.0, None));
-    let effects = effects(&outputs);
-    assert!(effects.contains(&Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 }));
-    // Nor is it to be asked for after a restart.
-    assert!(matches!(effects.last(), Some(Effect::Persist(record)) if record.lease.is_none()));
-
-    // Whoever has not asked does not listen here either.
-    let mut host = Host::bound(plain());
-    host.input(Input::Link(link(false)));
-    let outputs = host.input(Input::Link(link(true)));
-    let mut no = ack(&dhcp(&outputs)[0]);
-    no.options.set_ipv6_only_preferred(600);
-    host.receive(&no);
     assert_eq!(host.client.state(), State::Bound);
 }
 

@@ -351,3 +351,236 @@ fn stop_with_release_gives_the_lease_back() {
     let (id, outputs) = host.command(Command::Stop { release: true }, 5);
     assert_eq!(replies(&outputs), [(id, Ok(Outcome::Stopped))]);
 }
+
+#[test]
+fn who_asks_while_the_link_is_down_is_told_so_and_wanted_all_the_same() {
+    let mut host = Host::bound(plain());
+    host.input(Input::Link(link(false)));
+    for command in [Command::Acquire, Command::Renew, Command::Inform { address: ADDRESS }] {
+        let (id, outputs) = host.command(command, 5);
+        assert_eq!(replies(&outputs), [(id, Err(Failure::LinkDown))], "{command:?}");
+    }
+    host.input(Input::Link(link(true)));
+    host.command(Command::Release, 5);
+    host.input(Input::Link(link(false)));
+    let (id, outputs) = host.command(Command::Acquire, 5);
+    assert_eq!(replies(&outputs), [(id, Err(Failure::LinkDown))]);
+    assert_eq!(host.client.state(), State::Stopped);
+    assert_eq!(kinds(&host.input(Input::Link(link(true)))), [MessageType::Discover]);
+}
+
+#[test]
+fn a_release_on_a_link_that_is_down_removes_and_says_that_nobody_was_told() {
+    let mut host = Host::bound(plain());
+    host.input(Input::Link(link(false)));
+    let (id, outputs) = host.command(Command::Release, 5);
+    assert_eq!(sends(&outputs), []);
+    assert!(effects(&outputs).iter().any(|e| matches!(e, Effect::RemoveAddress { .. })));
+    assert_eq!(replies(&outputs), [(id, Err(Failure::LinkDown))]);
+    assert_eq!(host.client.state(), State::Released);
+}
+
+#[test]
+fn acquire_while_the_previous_address_is_asked_for_waits_for_the_answer() {
+    let mut host = Host::bound(plain());
+    host.input(Input::Link(link(false)));
+    let outputs = host.input(Input::Link(link(true)));
+    assert_eq!(host.client.state(), State::Rebooting);
+    let request = dhcp(&outputs).remove(0);
+    let (id, outputs) = host.command(Command::Acquire, 5);
+    assert_eq!(outputs, []);
+    let outputs = host.receive(&ack(&request));
+    assert!(matches!(&replies(&outputs)[..], [(i, Ok(Outcome::Acquired { .. }))] if *i == id));
+}
+
+#[test]
+fn what_was_released_is_not_wanted_when_the_link_is_back() {
+    // Also when there was nothing to give back yet.
+    let (mut host, _) = Host::started(plain());
+    let (_, outputs) = host.command(Command::Release, 5);
+    assert!(matches!(&effects(&outputs)[..], [Effect::Persist(record)] if record.released));
+    host.input(Input::Link(link(false)));
+    assert_eq!(host.input(Input::Link(link(true))), []);
+
+    let mut host = Host::bound(plain());
+    host.command(Command::Stop { release: false }, 5);
+    host.input(Input::Link(link(false)));
+    assert_eq!(host.input(Input::Link(link(true))), []);
+}
+
+#[test]
+fn a_release_in_the_middle_of_applying_takes_everything_back() {
+    let (mut host, outputs) = Host::started(plain());
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.effects_succeed = false;
+    let applying = effect_ids(&host.receive(&ack(&request)));
+    let (release, outputs) = host.command(Command::Release, 5);
+    assert_eq!(replies(&outputs), [(CommandId(1), Err(Failure::Cancelled))]);
+    assert_eq!(kinds(&outputs), [MessageType::Release]);
+    let mut answered = Vec::new();
+    for id in applying.into_iter().chain(effect_ids(&outputs)) {
+        answered.extend(replies(&host.effect(id, Ok(()))));
+    }
+    assert!(matches!(&answered[..], [(i, Ok(Outcome::Released { .. }))] if *i == release));
+}
+
+#[test]
+fn renew_in_the_middle_of_a_release_begins_anew_and_both_are_told() {
+    let mut host = Host::bound(plain());
+    host.effects_succeed = false;
+    let (release, outputs) = host.command(Command::Release, 5);
+    let releasing = effect_ids(&outputs);
+    let (renew, outputs) = host.command(Command::Renew, 10);
+    assert_eq!(kinds(&outputs), [MessageType::Discover]);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let outputs = host.receive(&ack(&request));
+    let applying = effect_ids(&outputs);
+    // The record on disk is the later one.
+    assert!(matches!(
+        effects(&outputs).last(),
+        Some(Effect::Persist(record)) if !record.released && record.lease.is_some()
+    ));
+    let mut answered = Vec::new();
+    for id in releasing.into_iter().chain(applying) {
+        answered.extend(replies(&host.effect(id, Ok(()))));
+    }
+    let [(first, Ok(Outcome::Released { .. })), (second, Ok(Outcome::Acquired { .. }))] =
+        &answered[..]
+    else {
+        panic!("{answered:?}");
+    };
+    assert_eq!((*first, *second), (release, renew));
+    assert_eq!(host.client.state(), State::Bound);
+
+    // A release of the new lease is one of its own.
+    let (_, outputs) = host.command(Command::Release, 5);
+    assert_eq!(kinds(&outputs), [MessageType::Release]);
+}
+
+#[test]
+fn a_second_release_does_not_lean_on_the_first_when_there_is_a_lease_again() {
+    let mut host = Host::bound(plain());
+    host.effects_succeed = false;
+    host.command(Command::Release, 30);
+    let (_, outputs) = host.command(Command::Renew, 30);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&ack(&request));
+    let (_, outputs) = host.command(Command::Release, 30);
+    assert_eq!(kinds(&outputs), [MessageType::Release]);
+    assert!(effects(&outputs).iter().any(|e| matches!(e, Effect::RemoveAddress { .. })));
+    assert_eq!(host.client.lease(), None);
+}
+
+#[test]
+fn a_release_of_a_probed_address_is_broadcast() {
+    let config = Config { conflict_detection: ConflictDetection::Strict, ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&ack(&request));
+    assert_eq!(host.client.state(), State::Probing);
+    let (id, outputs) = host.command(Command::Release, 5);
+    // It is not on the interface to be sent from.
+    let [Transmit::Broadcast { source: NOBODY, message }] = &sends(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(message.message_type(), Some(MessageType::Release));
+    assert_eq!(message.ciaddr, ADDRESS);
+    assert!(matches!(replies(&outputs)[..], [_, (i, Ok(Outcome::Released { .. }))] if i == id));
+    let (_, outputs) = host.command(Command::Acquire, 5);
+    assert_eq!(dhcp(&outputs)[0].options.requested_address(), Some(ADDRESS));
+}
+
+#[test]
+fn a_cancelled_renewal_still_extends_the_lease() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(60.0));
+    let (id, outputs) = host.command(Command::Renew, 10);
+    let cancelled = host.input(Input::Cancel { id });
+    assert_eq!(replies(&cancelled), [(id, Err(Failure::Cancelled))]);
+    let outputs = host.receive(&ack(&dhcp(&outputs)[0]));
+    assert_eq!(replies(&outputs), []);
+    assert!(events(&outputs).iter().any(|e| matches!(e, Event::Renewed { .. })));
+}
+
+#[test]
+fn inform_goes_on_beside_everything_else() {
+    let address = Ipv4Addr::new(198, 51, 100, 7);
+    let (mut host, _) = Host::started(plain());
+    let (inform, outputs) = host.command(Command::Inform { address }, 30);
+    let question = dhcp(&outputs).remove(0);
+    // A second one for the same address shares the exchange.
+    let (second, outputs) = host.command(Command::Inform { address }, 30);
+    assert_eq!(dhcp(&outputs), []);
+    // A release does not make it moot.
+    let (_, outputs) = host.command(Command::Release, 5);
+    assert!(replies(&outputs).iter().all(|(id, _)| ![inform, second].contains(id)));
+    // Nobody is offered or refused anything.
+    for bad in [offer(&question), nak(&question, SERVER)] {
+        assert_eq!(discarded(&host.receive(&bad)), 1);
+    }
+    let outputs = host.receive(&ack_for(&question, NOBODY));
+    let answered: Vec<CommandId> = replies(&outputs).iter().map(|(id, _)| *id).collect();
+    assert_eq!(answered, [inform, second]);
+
+    // Its end is the end of the questions.
+    let (id, _) = host.command(Command::Inform { address }, 30);
+    host.input(Input::Cancel { id });
+    assert_eq!(host.client.poll_timeout(), None);
+    host.command(Command::Inform { address }, 30);
+    let outputs = host.input(Input::Link(link(false)));
+    assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::LinkDown))]));
+    assert_eq!(host.client.poll_timeout(), None);
+    host.input(Input::Link(link(true)));
+    host.command(Command::Inform { address }, 30);
+    let (_, outputs) = host.command(Command::Stop { release: false }, 5);
+    assert!(matches!(
+        replies(&outputs)[..],
+        [(_, Err(Failure::Cancelled)), (_, Ok(Outcome::Stopped))]
+    ));
+    assert_eq!(host.client.poll_timeout(), None);
+}
+
+#[test]
+fn inform_never_asks_for_a_lease_time() {
+    let config = Config { request_lease_time: Some(seconds(600.0)), ..plain() };
+    let mut host = Host::new(config);
+    host.input(Input::Link(link(true)));
+    let (_, outputs) = host.command(Command::Inform { address: ADDRESS }, 5);
+    assert!(!dhcp(&outputs)[0].options.contains(OptionCode::LEASE_TIME));
+}
+
+#[test]
+fn acquire_soon_after_the_first_discover_sends_no_second() {
+    let (mut host, _) = Host::started(plain());
+    host.advance(seconds(1.0));
+    let (_, outputs) = host.command(Command::Acquire, 30);
+    let outputs = [outputs, host.advance(seconds(1.9))].concat();
+    assert_eq!(dhcp(&outputs), []);
+}
+
+#[test]
+fn a_hurried_client_slows_down_from_the_beginning() {
+    let (mut host, _) = Host::started(plain());
+    host.advance(seconds(200.0));
+    host.command(Command::Acquire, 300);
+    host.advance(seconds(3.1));
+    let gap = host.until_next();
+    assert!(gap <= 5.0, "{gap}");
+}
+
+#[test]
+fn messages_are_counted_by_kind() {
+    let mut host = Host::bound(plain());
+    let (_, outputs) = host.command(Command::Renew, 5);
+    host.receive(&ack(&dhcp(&outputs)[0]));
+    host.command(Command::Release, 5);
+    let counters = host.client.counters();
+    let sent = [MessageType::Discover, MessageType::Request, MessageType::Release]
+        .map(|kind| counters.sent(kind));
+    assert_eq!(sent, [1, 2, 1]);
+    assert_eq!(counters.received(MessageType::Ack), 2);
+    // A release asks for nothing: it is not one of the tries of who waits afterwards.
+    let (_, _) = host.command(Command::Acquire, 1);
+    let outputs = host.advance(seconds(1.0));
+    assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::NoAnswer { tries: 1, .. }))]));
+}

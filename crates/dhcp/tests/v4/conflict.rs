@@ -299,3 +299,203 @@ fn release_takes_the_link_local_address_away() {
     assert!(effects(&outputs).contains(&Effect::RemoveAddress { address, prefix_length: 16 }));
     assert_eq!(host.client.poll_timeout(), None);
 }
+
+#[test]
+fn who_waits_for_an_extension_is_told_of_the_conflict() {
+    let (mut host, _) = granted(ConflictDetection::Background);
+    host.advance(seconds(60.0));
+    let (id, _) = host.command(Command::Renew, 30);
+    host.arp(&claims(9, ADDRESS));
+    let outputs = host.arp(&claims(9, ADDRESS));
+    assert_declined(&outputs);
+    let failure = Failure::Conflict { address: ADDRESS, hardware: hardware(9) };
+    assert_eq!(replies(&outputs), [(id, Err(failure))]);
+}
+
+#[test]
+fn who_waits_for_a_lease_that_is_in_conflict_gets_another() {
+    let (mut host, outputs) = Host::started(config(ConflictDetection::Background));
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.effects_succeed = false;
+    let under_way = effect_ids(&host.receive(&ack(&request)));
+    let outputs = host.arp(&claims(9, ADDRESS));
+    assert_declined(&outputs);
+    for id in under_way.into_iter().chain(effect_ids(&outputs)) {
+        assert_eq!(replies(&host.effect(id, Ok(()))), []);
+    }
+    host.effects_succeed = true;
+    let mut other = offer(&dhcp(&host.next())[0]);
+    other.yiaddr = Ipv4Addr::new(192, 0, 2, 101);
+    let request = dhcp(&host.receive(&other)).remove(0);
+    let outputs = host.receive(&ack(&request));
+    assert!(matches!(
+        &replies(&outputs)[..],
+        [(CommandId(1), Ok(Outcome::Acquired { lease, .. }))] if lease.address == other.yiaddr
+    ));
+}
+
+#[test]
+fn a_declined_address_is_not_asked_for_again() {
+    let (mut host, _) = granted(ConflictDetection::Strict);
+    host.advance(seconds(10.0));
+    host.command(Command::Release, 5);
+    let (_, outputs) = host.command(Command::Acquire, 30);
+    let discover = dhcp(&outputs).remove(0);
+    assert_eq!(discover.options.requested_address(), Some(ADDRESS));
+    let request = dhcp(&host.receive(&offer(&discover))).remove(0);
+    host.receive(&ack(&request));
+    host.arp(&claims(9, ADDRESS));
+    assert_eq!(dhcp(&host.next())[0].options.requested_address(), None);
+}
+
+#[test]
+fn an_address_that_proved_free_forgives_earlier_conflicts() {
+    for detection in [ConflictDetection::Strict, ConflictDetection::Background] {
+        let (mut host, outputs) = Host::started(config(detection));
+        let mut discover = dhcp(&outputs).remove(0);
+        let mut again = |host: &mut Host, patience: f64| {
+            let request = dhcp(&host.receive(&offer(&discover))).remove(0);
+            host.receive(&ack(&request));
+            host.advance(seconds(patience));
+            host.arp(&claims(9, ADDRESS));
+            host.arp(&claims(9, ADDRESS));
+            assert_eq!(host.client.state(), State::Init);
+            let wait = host.until_next();
+            discover = dhcp(&host.next()).remove(0);
+            wait
+        };
+        for _ in 0..9 {
+            assert_eq!(again(&mut host, 0.0), 10.0);
+        }
+        assert_eq!(again(&mut host, 30.0), 10.0, "{detection:?}");
+    }
+}
+
+#[test]
+fn a_lease_that_ends_while_it_is_probed_for_is_not_used() {
+    let (mut host, outputs) = Host::started(config(ConflictDetection::Strict));
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let mut short = ack(&request);
+    short.options.set_lease_time(3);
+    host.receive(&short);
+    let outputs = host.advance(seconds(4.0));
+    assert_eq!(states(&outputs), [State::Init, State::Selecting]);
+    assert!(!effects(&outputs).iter().any(|e| matches!(e, Effect::AddAddress(_))));
+}
+
+#[test]
+fn link_local_waits_for_servers_that_are_slow_to_choose_from() {
+    let config = Config { offer_collection: seconds(60.0), ..link_local() };
+    let (mut host, outputs) = Host::started(config);
+    host.receive(&offer(&dhcp(&outputs)[0]));
+    assert_eq!(arps(&host.advance(seconds(59.0))), []);
+}
+
+#[test]
+fn only_a_server_without_an_address_can_forbid_link_local() {
+    let (mut host, outputs) = Host::started(link_local());
+    let mut good = offer(&dhcp(&outputs)[0]);
+    good.options.set_auto_configure(false);
+    host.receive(&good);
+    assert_eq!(host.client.state(), State::Requesting);
+
+    // One that comes late ends the use.
+    let (mut host, address) = fallen_back();
+    let mut outputs = Vec::new();
+    while dhcp(&outputs).is_empty() {
+        outputs = host.next();
+    }
+    let mut no = offer(&dhcp(&outputs)[0]);
+    no.yiaddr = NOBODY;
+    no.options.set_auto_configure(false);
+    let outputs = host.receive(&no);
+    assert_eq!(effects(&outputs), [Effect::RemoveAddress { address, prefix_length: 16 }]);
+    assert_eq!(host.client.link_local(), None);
+
+    // On another link it may be another matter.
+    host.input(Input::Link(link(false)));
+    host.input(Input::Link(link(true)));
+    host.advance(seconds(30.0));
+    assert_eq!(host.client.link_local(), Some(address));
+}
+
+#[test]
+fn the_link_local_address_goes_with_the_link_and_comes_back_when_removed() {
+    let (mut host, address) = fallen_back();
+    let outputs = host.input(Input::AddressRemoved(address));
+    assert!(matches!(&effects(&outputs)[..],
+        [Effect::AddAddress(added)] if added.address == address && added.link_local));
+    assert_eq!(events(&outputs), [Event::Restored { address }]);
+
+    let outputs = host.input(Input::Link(link(false)));
+    assert!(effects(&outputs).contains(&Effect::RemoveAddress { address, prefix_length: 16 }));
+
+    let (mut host, address) = fallen_back();
+    let (_, outputs) = host.command(Command::Stop { release: false }, 5);
+    assert_eq!(effects(&outputs), [Effect::RemoveAddress { address, prefix_length: 16 }]);
+
+    let (mut host, address) = fallen_back();
+    let mut outputs = Vec::new();
+    while dhcp(&outputs).is_empty() {
+        outputs = host.next();
+    }
+    assert_eq!(host.client.link_local(), Some(address));
+}
+
+#[test]
+fn the_link_local_address_is_defended_in_the_open() {
+    let (mut host, address) = fallen_back();
+    let outputs = host.arp(&claims(9, address));
+    assert!(arps(&outputs).iter().any(|(p, _)| (p.sender, p.target) == (address, address)));
+}
+
+/// RFC 3927 2.1: not the first and last 256 of the block.
+#[test]
+fn link_local_addresses_are_drawn_from_the_whole_range_and_no_more() {
+    let mut high = 0;
+    let mut drawn = std::collections::BTreeSet::new();
+    for last in 0..=255 {
+        let mut host = Host::new(link_local());
+        host.input(Input::Link(Link { hardware: hardware(last), ..link(true) }));
+        host.command(Command::Acquire, 30);
+        host.advance(seconds(25.0));
+        let address = host.client.link_local().expect("fallen back");
+        let [169, 254, third, _] = address.octets() else { panic!("{address}") };
+        assert!((1..=254).contains(&third), "{address}");
+        high += u32::from(third >= 128);
+        drawn.insert(address);
+    }
+    assert!(drawn.len() > 250 && (96..160).contains(&high), "{} {high}", drawn.len());
+}
+
+#[test]
+fn an_anonymous_host_draws_another_link_local_address_each_time() {
+    let mut drawn = std::collections::BTreeSet::new();
+    for seed in 0..8 {
+        let mut host = Host::seeded(Config { anonymize: true, ..link_local() }, seed);
+        host.input(Input::Link(link(true)));
+        host.command(Command::Acquire, 30);
+        host.advance(seconds(25.0));
+        drawn.extend(host.client.link_local());
+    }
+    assert_eq!(drawn.len(), 8);
+}
+
+#[test]
+fn a_claimed_link_local_address_forgives_earlier_conflicts() {
+    let (mut host, _) = Host::started(link_local());
+    let mut conflicts = 0;
+    while conflicts < 9 {
+        let probed = arps(&host.next()).into_iter().find(|(packet, _)| packet.is_probe());
+        if let Some((packet, _)) = probed {
+            host.arp(&claims(9, packet.target));
+            conflicts += 1;
+        }
+    }
+    host.advance(seconds(10.0));
+    let address = host.client.link_local().expect("nobody objected to the tenth");
+    host.arp(&claims(9, address));
+    host.arp(&claims(9, address));
+    host.advance(seconds(10.0));
+    assert!(host.client.link_local().is_some_and(|second| second != address));
+}

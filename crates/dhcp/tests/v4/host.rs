@@ -120,3 +120,43 @@ fn idle_queues_give_their_memory_back() {
     }
     assert_eq!(host.client.poll_timeout(), before);
 }
+
+#[test]
+fn a_late_failure_of_an_old_address_does_not_touch_the_new_one() {
+    let (mut host, outputs) = granted();
+    let old = effect_ids(&outputs)[0];
+    host.command(Command::Release, 5);
+    let (_, outputs) = host.command(Command::Acquire, 30);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&ack(&request));
+    host.effect(old, Err("no such device".to_owned()));
+    assert_eq!(host.client.state(), State::Bound);
+    assert!(host.client.lease().is_some());
+}
+
+#[test]
+fn an_address_that_is_refused_while_the_link_is_down_waits_for_the_link() {
+    let (mut host, outputs) = granted();
+    let ids = effect_ids(&outputs);
+    host.input(Input::Link(link(false)));
+    host.effect(ids[0], Err("network is down".to_owned()));
+    assert_eq!((host.client.state(), host.client.lease()), (State::Stopped, None));
+    assert_eq!(host.client.poll_timeout().map(|_| ()), None);
+}
+
+#[test]
+fn a_host_name_is_set_when_it_changes() {
+    let config = Config { use_host_name: true, ..plain() };
+    let mut host = Host::bound(config);
+    let mut renew = |name: &str| {
+        let (_, outputs) = host.command(Command::Renew, 5);
+        let mut ack = ack(&dhcp(&outputs)[0]);
+        ack.options.set_host_name(name);
+        let effects = effects(&host.receive(&ack));
+        effects.into_iter().filter(|e| matches!(e, Effect::SetHostName(_))).collect::<Vec<_>>()
+    };
+    let set = |name: &str| vec![Effect::SetHostName(name.to_owned())];
+    assert_eq!(renew("nas"), set("nas"));
+    assert_eq!(renew("nas"), []);
+    assert_eq!(renew("box"), set("box"));
+}

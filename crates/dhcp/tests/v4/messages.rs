@@ -188,3 +188,24 @@ fn small_links_still_offer_the_least_a_server_may_send() {
     let small = Link { mtu: 100, ..link(true) };
     assert_eq!(first_message(plain(), small).options.max_message_size(), Some(576));
 }
+
+#[test]
+fn invitations_are_for_discover_alone() {
+    let config = Config { rapid_commit: true, link_local: true, ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    let discover = &dhcp(&outputs)[0];
+    let has = |message: &Message, code| message.options.contains(code);
+    assert!(has(discover, OptionCode::RAPID_COMMIT) && has(discover, OptionCode::AUTO_CONFIGURE));
+    let request = dhcp(&host.receive(&offer(discover))).remove(0);
+    assert!(!has(&request, OptionCode::RAPID_COMMIT) && !has(&request, OptionCode::AUTO_CONFIGURE));
+}
+
+#[test]
+fn an_anonymous_client_takes_no_rapid_commit() {
+    let config = Config { rapid_commit: true, anonymize: true, ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    let mut rapid = ack_for(&dhcp(&outputs)[0], ADDRESS);
+    rapid.options.set_rapid_commit();
+    assert_eq!(discarded(&host.receive(&rapid)), 1);
+    assert_eq!(host.client.state(), State::Selecting);
+}

@@ -11,7 +11,7 @@ use crate::harness::*;
 
 /// A client after a restart of the daemon, with the record of another's lease.
 fn restarted(config: Config, change: impl FnOnce(&mut Record)) -> (Host, Vec<Output>) {
-    let before = Host::bound(config.clone());
+    let before = Host::bound(plain());
     let mut record =
         Record { hardware: hardware(1), lease: before.client.lease().cloned(), released: false };
     change(&mut record);
@@ -68,6 +68,8 @@ fn a_restart_while_no_server_answers_keeps_the_lease_to_its_end() {
     let (mut host, _) = restarted(plain(), |_| ());
     let outputs = host.advance(seconds(11.0));
     assert_eq!(states(&outputs), [State::Init, State::Selecting]);
+    // Twice in all, the first of them before.
+    assert_eq!(kinds(&outputs)[..2], [MessageType::Request, MessageType::Discover]);
     assert!(effects(&outputs).iter().any(|e| matches!(e, Effect::AddAddress(_))));
     assert_eq!(host.client.lease().map(|lease| lease.address), Some(ADDRESS));
     // Who asks now is told that there is one.
@@ -298,4 +300,232 @@ fn an_anonymous_client_does_not_ask_for_what_it_had() {
     let (_, outputs) = restarted(config, |_| ());
     assert_eq!(kinds(&outputs), [MessageType::Discover]);
     assert_eq!(dhcp(&outputs)[0].options.requested_address(), None);
+}
+
+/// Nobody has answered for the previous address: it is used, and servers are looked for.
+fn unconfirmed(config: Config) -> (Host, wire::dhcpv4::Message) {
+    let (mut host, _) = restarted(config, |_| ());
+    let outputs = host.advance(seconds(11.0));
+    assert_eq!(host.client.state(), State::Selecting);
+    let discover = dhcp(&outputs).pop().expect("a DISCOVER");
+    (host, discover)
+}
+
+const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 101);
+
+/// The REQUEST for an offer of `OTHER`.
+fn request_other(host: &mut Host, discover: &wire::dhcpv4::Message) -> wire::dhcpv4::Message {
+    let mut offer = offer(discover);
+    offer.yiaddr = OTHER;
+    dhcp(&host.receive(&offer)).remove(0)
+}
+
+#[test]
+fn another_address_takes_the_place_of_the_unconfirmed_one() {
+    let (mut host, discover) = unconfirmed(plain());
+    let request = request_other(&mut host, &discover);
+    let outputs = host.receive(&ack(&request));
+    let effects = effects(&outputs);
+    let position = |test: &dyn Fn(&Effect) -> bool| effects.iter().position(test);
+    let removed = position(&|e| matches!(e, Effect::RemoveAddress { address: ADDRESS, .. }));
+    let added = position(&|e| matches!(e, Effect::AddAddress(a) if a.address == OTHER));
+    assert!(removed.is_some() && removed < added, "{effects:?}");
+}
+
+#[test]
+fn a_refusal_of_another_address_leaves_the_unconfirmed_one() {
+    let (mut host, discover) = unconfirmed(plain());
+    let request = request_other(&mut host, &discover);
+    let outputs = host.receive(&nak(&request, SERVER));
+    assert!(!effects(&outputs).iter().any(|e| matches!(e, Effect::RemoveAddress { .. })));
+    assert_eq!(host.client.lease().map(|lease| lease.address), Some(ADDRESS));
+}
+
+#[test]
+fn a_conflict_over_another_address_leaves_the_unconfirmed_one() {
+    let config = Config { conflict_detection: ConflictDetection::Strict, ..plain() };
+    let (mut host, discover) = unconfirmed(config);
+    let request = request_other(&mut host, &discover);
+    host.receive(&ack(&request));
+    assert_eq!(host.client.state(), State::Probing);
+    let taken = arp::Packet::announcement(HardwareType::ETHERNET, hardware(9), OTHER);
+    let outputs = host.arp(&taken);
+    assert_eq!(kinds(&outputs), [MessageType::Decline]);
+    assert!(!effects(&outputs).iter().any(|e| matches!(e, Effect::RemoveAddress { .. })));
+    assert_eq!(host.client.lease().map(|lease| lease.address), Some(ADDRESS));
+}
+
+#[test]
+fn a_conflict_over_the_confirmed_address_takes_it_off() {
+    let config = Config { conflict_detection: ConflictDetection::Strict, ..plain() };
+    let (mut host, outputs) = restarted(config, |_| ());
+    host.receive(&ack(&dhcp(&outputs)[0]));
+    assert_eq!(host.client.state(), State::Probing);
+    let taken = arp::Packet::announcement(HardwareType::ETHERNET, hardware(9), ADDRESS);
+    let outputs = host.arp(&taken);
+    // An earlier daemon may have left it there.
+    let removed = Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 };
+    assert!(effects(&outputs).contains(&removed));
+    assert_eq!(host.client.lease(), None);
+    // Nor does the next daemon ask for it.
+    assert!(matches!(
+        effects(&outputs).last(),
+        Some(Effect::Persist(record)) if record.lease.is_none()
+    ));
+}
+
+#[test]
+fn the_unconfirmed_address_is_watched_over() {
+    let config = Config { conflict_detection: ConflictDetection::Background, ..plain() };
+    let (mut host, _) = unconfirmed(config);
+    let taken = arp::Packet::announcement(HardwareType::ETHERNET, hardware(9), ADDRESS);
+    let outputs = host.arp(&taken);
+    assert_eq!(kinds(&outputs), [MessageType::Decline]);
+    assert_eq!(host.client.lease(), None);
+}
+
+#[test]
+fn no_link_local_address_beside_the_unconfirmed_one() {
+    let (mut host, _) = unconfirmed(Config { link_local: true, ..plain() });
+    host.advance(seconds(60.0));
+    assert_eq!(host.client.link_local(), None);
+}
+
+#[test]
+fn only_the_previous_address_is_confirmed() {
+    let (mut host, outputs) = restarted(plain(), |_| ());
+    let request = &dhcp(&outputs)[0];
+    let mut nameless = ack(request);
+    nameless.options.remove(wire::dhcpv4::OptionCode::SERVER_IDENTIFIER);
+    let mut nobodys = nak(request, SERVER);
+    nobodys.options.remove(wire::dhcpv4::OptionCode::SERVER_IDENTIFIER);
+    for bad in [ack_for(request, OTHER), nameless, nobodys, offer(request)] {
+        assert_eq!(discarded(&host.receive(&bad)), 1);
+        assert_eq!(host.client.state(), State::Rebooting);
+    }
+}
+
+#[test]
+fn a_late_answer_is_known_by_its_transaction() {
+    let (mut host, outputs) = restarted(plain(), with_gateway);
+    let request = dhcp(&outputs).remove(0);
+    host.arp(&router_answers(0xfe));
+    let expires_at = host.client.lease().and_then(|lease| lease.expires_at);
+    let mut stray = ack(&request);
+    stray.xid ^= 1;
+    assert_eq!(discarded(&host.receive(&stray)), 1);
+    assert_eq!(host.client.lease().and_then(|lease| lease.expires_at), expires_at);
+    // And by its time.
+    host.advance(seconds(8.1));
+    assert_eq!(discarded(&host.receive(&ack(&request))), 1);
+}
+
+#[test]
+fn only_the_routers_own_answer_proves_the_network() {
+    let (mut host, _) = restarted(plain(), with_gateway);
+    let good = router_answers(0xfe);
+    let question = arp::Packet { operation: arp::Operation::Request, ..good.clone() };
+    let other_host = arp::Packet { sender: OTHER, ..good };
+    for packet in [question, other_host] {
+        assert_eq!(host.arp(&packet), []);
+        assert_eq!(host.client.state(), State::Rebooting);
+    }
+    // Three times, 200 ms apart; then the server alone decides.
+    let outputs = host.advance(seconds(2.9));
+    assert_eq!(arps(&outputs).len(), 2);
+    assert_eq!(host.client.state(), State::Rebooting);
+
+    // Nobody asked yet: the router's word on its own is no answer.
+    let mut host = Host::bound(plain());
+    assert_eq!(host.arp(&router_answers(0xfe)), []);
+    assert_eq!(host.client.lease().and_then(|lease| lease.gateway), None);
+}
+
+#[test]
+fn a_router_that_changes_is_learned_anew() {
+    let mut host = Host::bound(plain());
+    host.next();
+    host.arp(&router_answers(0xfe));
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let mut moved = ack(&dhcp(&outputs)[0]);
+    moved.options.set_routers(&[SERVER_2]);
+    host.receive(&moved);
+    assert_eq!(host.client.lease().and_then(|lease| lease.gateway), None);
+    let outputs = host.advance(seconds(5.1));
+    assert!(arps(&outputs).iter().any(|(packet, _)| packet.target == SERVER_2));
+}
+
+#[test]
+fn what_is_not_in_use_or_cannot_be_is_not_put_back() {
+    // Restored, and nobody has said anything about it yet.
+    let (mut host, _) = restarted(plain(), |_| ());
+    assert_eq!(host.input(Input::AddressRemoved(ADDRESS)), []);
+
+    // The link is down.
+    let mut host = Host::bound(plain());
+    host.input(Input::AddressRemoved(ADDRESS));
+    host.input(Input::AddressRemoved(ADDRESS));
+    host.input(Input::Link(link(false)));
+    assert_eq!(host.input(Input::AddressRemoved(ADDRESS)), []);
+    assert_eq!(effects(&host.advance(seconds(100.0))), []);
+
+    // The kernel may end it a little early.
+    let mut host = Host::bound(plain());
+    host.advance(seconds(3_598.5));
+    assert_eq!(effects(&host.input(Input::AddressRemoved(ADDRESS))), []);
+}
+
+#[test]
+fn a_probed_lease_is_asked_for_again_after_the_link_was_down() {
+    let config = Config { conflict_detection: ConflictDetection::Strict, ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    let mut good = offer(&dhcp(&outputs)[0]);
+    good.yiaddr = OTHER;
+    let request = dhcp(&host.receive(&good)).remove(0);
+    host.receive(&ack(&request));
+    assert_eq!(host.client.state(), State::Probing);
+    host.input(Input::Link(link(false)));
+    let outputs = host.input(Input::Link(link(true)));
+    assert_eq!(dhcp(&outputs)[0].options.requested_address(), Some(OTHER));
+}
+
+#[test]
+fn link_loss_ends_what_hangs_on_the_wire() {
+    let config = Config { conflict_detection: ConflictDetection::Background, ..plain() };
+    let mut host = Host::bound(config);
+    host.advance(seconds(0.5));
+    let outputs = host.input(Input::Link(link(false)));
+    assert_eq!(listens(&outputs).last(), Some(&Listen::default()));
+    // Nothing but the lease's end is left to wait for.
+    assert!(host.until_next() > 3_500.0);
+    assert_eq!(host.advance(seconds(60.0)), []);
+    let taken = arp::Packet::announcement(HardwareType::ETHERNET, hardware(9), ADDRESS);
+    assert_eq!(host.arp(&taken), []);
+}
+
+#[test]
+fn another_hardware_address_has_no_past() {
+    let mut host = Host::bound(plain());
+    host.command(Command::Release, 5);
+    host.input(Input::Link(Link { hardware: hardware(5), ..link(true) }));
+    let (_, outputs) = host.command(Command::Acquire, 5);
+    assert_eq!(dhcp(&outputs)[0].options.requested_address(), None);
+
+    // Who waits for an extension is content with a new lease.
+    let mut host = Host::bound(plain());
+    let (id, _) = host.command(Command::Renew, 30);
+    let outputs = host.input(Input::Link(Link { hardware: hardware(5), ..link(true) }));
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let outputs = host.receive(&ack(&request));
+    assert!(matches!(&replies(&outputs)[..], [(i, Ok(Outcome::Acquired { .. }))] if *i == id));
+}
+
+#[test]
+fn a_record_comes_before_everything_else_or_not_at_all() {
+    let mut host = Host::bound(plain());
+    let before = host.client.lease().cloned();
+    let lease = before.clone().map(|lease| Lease { address: OTHER, ..lease });
+    let record = Record { hardware: hardware(1), lease, released: false };
+    assert_eq!(host.input(Input::Restore(Box::new(record))), []);
+    assert_eq!(host.client.lease().cloned(), before);
 }

@@ -2,6 +2,7 @@
 
 use dhcp::v4::*;
 use wire::dhcpv4::MessageType;
+use wire::{HardwareType, arp};
 
 use crate::harness::*;
 
@@ -301,4 +302,163 @@ fn renew_by_command_across_t1_goes_on_at_the_natural_pace() {
     host.advance(seconds(10.0));
     assert_eq!(host.client.state(), State::Renewing);
     assert!(host.until_next() > 600.0);
+}
+
+#[test]
+fn an_extension_is_for_the_address_there_is() {
+    let mut host = Host::bound(plain());
+    let outputs = host.advance(seconds(1_800.0));
+    let request = dhcp(&outputs).remove(0);
+    let mut another = ack(&request);
+    another.yiaddr = core::net::Ipv4Addr::new(192, 0, 2, 101);
+    assert_eq!(discarded(&host.receive(&another)), 1);
+    assert_eq!(host.client.state(), State::Renewing);
+    // Only the issuing server was asked: it may leave its name out.
+    let mut nameless = ack(&request);
+    nameless.options.remove(wire::dhcpv4::OptionCode::SERVER_IDENTIFIER);
+    host.receive(&nameless);
+    assert_eq!(host.client.lease().map(|lease| lease.server), Some(SERVER));
+
+    // Everybody was asked: whose lease would it be?
+    let outputs = host.advance(seconds(3_200.0));
+    assert_eq!(host.client.state(), State::Rebinding);
+    let mut nameless = ack(&dhcp(&outputs).pop().expect("a REQUEST"));
+    nameless.options.remove(wire::dhcpv4::OptionCode::SERVER_IDENTIFIER);
+    assert_eq!(discarded(&host.receive(&nameless)), 1);
+    assert_eq!(host.client.state(), State::Rebinding);
+}
+
+/// A server with several addresses may answer by another name than it was asked by; whoever
+/// answers has seen the question, which went to it alone.
+#[test]
+fn the_server_that_answers_a_renewal_says_its_own_name() {
+    let mut host = Host::bound(plain());
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let mut renamed = ack(&dhcp(&outputs)[0]);
+    renamed.options.set_server_identifier(SERVER_2);
+    host.receive(&renamed);
+    let (_, outputs) = host.command(Command::Renew, 5);
+    assert!(matches!(sends(&outputs)[..], [Transmit::Unicast { destination: SERVER_2, .. }]));
+}
+
+#[test]
+fn an_answer_to_the_last_renewal_counts_while_rebinding() {
+    let mut host = Host::bound(plain());
+    let outputs = host.advance(seconds(3_149.0));
+    let last = dhcp(&outputs).pop().expect("a REQUEST");
+    let outputs = host.advance(seconds(1.0));
+    assert_eq!(states(&outputs), [State::Rebinding]);
+    // The seconds of one process go on (RFC 2131 2).
+    assert_eq!(dhcp(&outputs)[0].secs, 1_350);
+    assert!(events(&outputs).iter().any(|e| matches!(e, Event::NoAnswer { .. })));
+    host.receive(&ack(&last));
+    assert_eq!(host.client.state(), State::Bound);
+}
+
+#[test]
+fn another_prefix_is_another_address() {
+    let conflict_detection = ConflictDetection::Background;
+    let mut host = Host::bound(Config { conflict_detection, ..plain() });
+    host.advance(seconds(60.0));
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let mut wider = ack(&dhcp(&outputs)[0]);
+    wider.options.set_subnet_mask(16);
+    let outputs = host.receive(&wider);
+    let removed = Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 };
+    let effects = effects(&outputs);
+    let position = |test: &dyn Fn(&Effect) -> bool| effects.iter().position(test);
+    let added = position(&|e| matches!(e, Effect::AddAddress(a) if a.prefix_length == 16));
+    assert!(position(&|e| *e == removed) < added && effects.contains(&removed), "{effects:?}");
+    // Which is watched over like any other.
+    let taken = arp::Packet::announcement(HardwareType::ETHERNET, hardware(9), ADDRESS);
+    assert_eq!(kinds(&host.arp(&taken)), [MessageType::Decline]);
+}
+
+#[test]
+fn an_extension_needs_no_probes() {
+    for conflict_detection in [ConflictDetection::Background, ConflictDetection::Strict] {
+        let (mut host, outputs) = Host::started(Config { conflict_detection, ..plain() });
+        let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+        host.receive(&ack(&request));
+        host.advance(seconds(60.0));
+        let (id, outputs) = host.command(Command::Renew, 5);
+        let outputs = host.receive(&ack(&dhcp(&outputs)[0]));
+        assert_eq!(states(&outputs), [State::Bound]);
+        assert!(matches!(&replies(&outputs)[..], [(i, Ok(Outcome::Renewed { .. }))] if *i == id));
+        let outputs = host.advance(seconds(60.0));
+        assert!(!arps(&outputs).iter().any(|(packet, _)| packet.target == ADDRESS));
+    }
+}
+
+#[test]
+fn what_an_extension_takes_back_is_taken_back() {
+    let mut host = Host::bound(plain());
+    let mut renew = |change: fn(&mut wire::dhcpv4::Message)| {
+        let (_, outputs) = host.command(Command::Renew, 5);
+        let mut ack = ack(&dhcp(&outputs)[0]);
+        change(&mut ack);
+        effects(&host.receive(&ack))
+    };
+    let with = renew(|ack| {
+        ack.options.set_mtu(1_400);
+    });
+    assert!(with.contains(&Effect::SetMtu(Some(1_400))));
+    assert!(renew(|_| ()).contains(&Effect::SetMtu(None)));
+    renew(|ack| {
+        ack.options.set_mtu(1_400);
+    });
+    let (_, outputs) = host.command(Command::Release, 5);
+    assert!(effects(&outputs).contains(&Effect::SetMtu(None)));
+}
+
+#[test]
+fn a_renewal_that_outlives_its_lease_becomes_an_acquisition() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(3_595.0));
+    let (id, _) = host.command(Command::Renew, 30);
+    let outputs = host.advance(seconds(6.0));
+    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+    assert_eq!(replies(&outputs), []);
+    let discover = dhcp(&outputs).pop().expect("a DISCOVER");
+    let request = dhcp(&host.receive(&offer(&discover))).remove(0);
+    let outputs = host.receive(&ack(&request));
+    assert!(matches!(&replies(&outputs)[..], [(i, Ok(Outcome::Acquired { .. }))] if *i == id));
+}
+
+#[test]
+fn the_latest_deadline_sets_the_end_of_the_hurry() {
+    for deadlines in [[20, 5], [5, 20]] {
+        let mut host = Host::bound(plain());
+        for deadline in deadlines {
+            host.command(Command::Renew, deadline);
+        }
+        host.advance(seconds(5.1));
+        assert_eq!(host.client.state(), State::Renewing);
+        assert!(!dhcp(&host.advance(seconds(10.0))).is_empty(), "{deadlines:?}");
+        host.advance(seconds(5.0));
+        assert_eq!(host.client.state(), State::Bound);
+    }
+}
+
+#[test]
+fn renewals_by_command_make_no_storm() {
+    let mut host = Host::bound(plain());
+    let mut requests = 0;
+    for _ in 0..600 {
+        let (_, outputs) = host.command(Command::Renew, 30);
+        requests += dhcp(&[outputs, host.advance(seconds(0.1))].concat()).len();
+    }
+    // A second apart, less a quarter by chance.
+    assert!((55..=80).contains(&requests), "{requests} in a minute");
+}
+
+#[test]
+fn the_end_of_a_hurry_sends_nothing() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(1_795.0));
+    host.command(Command::Renew, 10);
+    host.advance(seconds(9.999));
+    let outputs = host.advance(seconds(0.002));
+    assert_eq!((dhcp(&outputs), replies(&outputs).len()), (vec![], 1));
+    assert_eq!(host.client.state(), State::Renewing);
 }

@@ -1,7 +1,7 @@
 //! Settings that change while the client runs.
 
 use dhcp::v4::*;
-use wire::dhcpv4::{Message, MessageType, OptionCode};
+use wire::dhcpv4::{Message, MessageType};
 
 use crate::harness::*;
 
@@ -113,22 +113,6 @@ fn reloading_makes_no_storm() {
         discovers += kinds(&host.advance(seconds(0.1))).len();
     }
     assert!((15..=20).contains(&discovers), "{discovers} in a minute");
-}
-
-#[test]
-fn who_no_longer_wants_ipv6_only_asks_again() {
-    let config = Config { ipv6_only: true, ..plain() };
-    let (mut host, outputs) = Host::started(config.clone());
-    let mut no = offer(&dhcp(&outputs)[0]);
-    no.options.set_ipv6_only_preferred(u32::MAX);
-    host.receive(&no);
-    assert_eq!(host.client.state(), State::Ipv6Only);
-    host.input(Input::Configure(Box::new(config)));
-    assert_eq!(host.client.state(), State::Ipv6Only);
-    let outputs = host.input(Input::Configure(Box::new(plain())));
-    assert_eq!(kinds(&outputs), [MessageType::Discover]);
-    let list = dhcp(&outputs)[0].options.parameter_request_list();
-    assert!(!list.contains(&OptionCode::IPV6_ONLY_PREFERRED));
 }
 
 #[test]
