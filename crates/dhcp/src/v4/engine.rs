@@ -10,7 +10,7 @@ use super::commands::Pending;
 use super::config::{ClientIdentifier, Config, ConflictDetection};
 use super::counters::{Counters, Discard};
 use super::dna::Dna;
-use super::host::Hands;
+use super::host::{Hands, Purpose};
 use super::inform::Inform;
 use super::input::{Input, Link};
 use super::lease::{Lease, Record, State};
