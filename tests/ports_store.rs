@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use iphelper_tests::damage;
 use iphelper_tests::ports::{Protocol, Site};
 use lab::or_skip;
 use serde_json::{Value, json};
@@ -58,40 +59,27 @@ fn damaged(damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
 
 #[test]
 fn truncated() {
-    damaged(|mut whole| {
-        whole.truncate(whole.len() / 2);
-        whole
-    });
+    damaged(damage::truncated);
 }
 
 #[test]
 fn empty() {
-    damaged(|_| Vec::new());
+    damaged(damage::empty);
 }
 
 #[test]
 fn one_digit_of_a_port_changed() {
-    damaged(|whole| {
-        let text = String::from_utf8(whole).unwrap();
-        let changed = text.replacen("5000", "5001", 1);
-        assert_ne!(text, changed);
-        changed.into_bytes()
-    });
+    damaged(damage::replaced("5000", "5001"));
 }
 
 #[test]
 fn not_even_text() {
-    damaged(|_| (0..=255).collect());
+    damaged(damage::not_even_text);
 }
 
 #[test]
 fn a_text_of_megabytes() {
-    damaged(|whole| {
-        let text = String::from_utf8(whole).unwrap();
-        let changed = text.replacen("to be damaged", &"damaged ".repeat(1 << 18), 1);
-        assert_ne!(text, changed);
-        changed.into_bytes()
-    });
+    damaged(damage::replaced("to be damaged", &"damaged ".repeat(1 << 18)));
 }
 
 /// The power went while a record was written beside its place: nobody was told of it.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use iphelper_tests::servers::scripted;
-use iphelper_tests::{Host, eventually};
+use iphelper_tests::{Host, damage, eventually};
 use lab::{Daemon, Lan, or_skip};
 use serde_json::json;
 
@@ -39,41 +39,28 @@ fn damaged(damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
 
 #[test]
 fn truncated() {
-    damaged(|mut whole| {
-        whole.truncate(whole.len() / 2);
-        whole
-    });
+    damaged(damage::truncated);
 }
 
 #[test]
 fn empty() {
-    damaged(|_| Vec::new());
+    damaged(damage::empty);
 }
 
 #[test]
 fn one_digit_of_an_address_changed() {
-    damaged(|whole| {
-        let text = String::from_utf8(whole).unwrap();
-        let changed = text.replacen("10.98.0.1", "10.98.0.7", 1);
-        assert_ne!(text, changed);
-        changed.into_bytes()
-    });
+    damaged(damage::replaced("10.98.0.1", "10.98.0.7"));
 }
 
 #[test]
 fn not_even_text() {
-    damaged(|_| (0..=255).collect());
+    damaged(damage::not_even_text);
 }
 
 /// CVE-2021-25217: a lease file with a text longer than any buffer.
 #[test]
 fn a_text_of_megabytes() {
-    damaged(|whole| {
-        let text = String::from_utf8(whole).unwrap();
-        let changed = text.replacen("10.98.0.1", &"61:".repeat(1 << 20), 1);
-        assert_ne!(text, changed);
-        changed.into_bytes()
-    });
+    damaged(damage::replaced("10.98.0.1", &"61:".repeat(1 << 20)));
 }
 
 /// A directory stands where the record should be: no rename will ever replace it.

@@ -4,12 +4,13 @@
 //! it was built, and everything that passes the wire on record. When a test fails, it prints the
 //! daemon's log and the frames. [`varlink`] speaks the daemon's protocol by itself, so that the
 //! tests do not trust the client library. [`servers`] puts servers on the wire. [`ports`] is a host
-//! whose ports are reserved, and the strangers that want them.
+//! whose ports are reserved, and the strangers that want them. [`damage`] befalls files.
 //!
 //! A test waits for conditions, [`PATIENCE`] long at most, and never for time to pass.
 
 use std::time::Duration;
 
+pub mod damage;
 mod host;
 mod iph;
 pub mod ports;
