@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use iphelper_tests::eventually;
 use iphelper_tests::ports::{Protocol, Site};
+use iphelper_tests::varlink::Connection;
+use iphelper_tests::{eventually, eventually_some};
 use lab::or_skip;
 use serde_json::{Value, json};
 
@@ -83,6 +84,25 @@ fn not_a_moment_without_a_guard() {
             }
         });
     }
+}
+
+/// Who asks while the daemon starts is not told that nobody is refused.
+#[test]
+fn status_waits_for_what_is_on_record() {
+    let mut site = or_skip!(Site::started());
+    site.create(Protocol::Tcp, START, COUNT);
+    let before = site.guard();
+    site.host.kill();
+    let socket = site.socket();
+    let after = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let mut connection = eventually_some("the socket", || Connection::open(&socket).ok());
+            connection.call("PortReservation.Status", json!({})).unwrap()
+        });
+        site.start();
+        asked.join().unwrap()
+    });
+    assert_eq!(after["guard"], before);
 }
 
 /// The records alone are left. They are in force before the daemon says it is ready.

@@ -56,6 +56,8 @@ impl Ports {
                 let snapshot = self.recent_denials.iter().skip(skipped).cloned().collect();
                 let _ = answer.send(Subscription { snapshot, events });
             }
+            // Until then it would say that nobody is refused.
+            Request::Status(_) if self.restored.is_some() => self.early.push(request),
             Request::Status(answer) => _ = answer.send(self.status()),
             Request::Health(answer) => {
                 let (problems, counters) = (self.problems.list(), self.counters.list());
