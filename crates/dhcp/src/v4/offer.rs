@@ -141,10 +141,6 @@ impl Reply {
             .broadcast_address()
             .filter(|b| !b.is_unspecified() && !b.is_loopback())
             .or_else(|| subnet_broadcast(address, prefix_length));
-        let mut routes = Vec::new();
-        if config.use_routes {
-            routes = read_routes(options, address);
-        }
         let usable = |servers: Vec<Ipv4Addr>| -> Vec<Ipv4Addr> {
             let mut seen: Vec<Ipv4Addr> = Vec::new();
             for server in servers.into_iter().filter(|s| is_host(*s)) {
@@ -154,11 +150,7 @@ impl Reply {
             }
             seen
         };
-        let when = |used: bool, servers: Vec<Ipv4Addr>| match used {
-            true => usable(servers),
-            false => Vec::new(),
-        };
-        Ok(Lease {
+        let mut lease = Lease {
             address,
             prefix_length,
             broadcast,
@@ -167,20 +159,19 @@ impl Reply {
             renew_at: terms.renew_at,
             rebind_at: terms.rebind_at,
             expires_at: terms.expires_at,
-            routes,
-            dns: when(config.use_dns, options.dns_servers()),
-            domain_name: options.domain_name().filter(|_| config.use_dns).map(str::to_owned),
-            domain_search: match config.use_dns {
-                true => options.domain_search(),
-                false => Vec::new(),
-            },
-            ntp: when(config.use_ntp, options.ntp_servers()),
-            mtu: options.mtu().filter(|mtu| config.use_mtu && *mtu >= SMALLEST_MTU),
-            host_name: options.host_name().filter(|_| config.use_host_name).map(str::to_owned),
+            routes: read_routes(options, address),
+            dns: usable(options.dns_servers()),
+            domain_name: options.domain_name().map(str::to_owned),
+            domain_search: options.domain_search(),
+            ntp: usable(options.ntp_servers()),
+            mtu: options.mtu().filter(|mtu| *mtu >= SMALLEST_MTU),
+            host_name: options.host_name().map(str::to_owned),
             captive_portal: options.captive_portal().map(str::to_owned),
             options: options.iter().map(|(code, data)| (code.0, data.to_vec())).collect(),
             gateway: None,
-        })
+        };
+        lease.leave_out_refused(config);
+        Ok(lease)
     }
 }
 
