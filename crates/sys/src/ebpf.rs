@@ -12,6 +12,17 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+/// Attributes end with their last member. Bytes behind it, which nobody sets, the kernel takes for
+/// members that it knows, or refuses with `EINVAL` if they are not zero.
+macro_rules! without_padding {
+    ($attributes:ty, $last:ident: $kind:ty) => {
+        const _: () = {
+            let end = std::mem::offset_of!($attributes, $last) + size_of::<$kind>();
+            assert!(size_of::<$attributes>() == end, "padding behind the last member");
+        };
+    };
+}
+
 mod map;
 mod ring;
 mod table;
@@ -102,6 +113,10 @@ struct PinAttributes {
     fd: u32,
     flags: u32,
 }
+
+without_padding!(ProgramAttributes, attach: u32);
+without_padding!(LinkAttributes, flags_or_old_program: u32);
+without_padding!(PinAttributes, flags: u32);
 
 impl Program {
     /// Has a program checked and compiled by the kernel.

@@ -88,6 +88,8 @@ struct TypesAttributes {
     length: u32,
     log_length: u32,
     log_level: u32,
+    /// Written since Linux 6.4. Before, it has to be zero, and so must not be left to chance.
+    log_true_length: u32,
 }
 
 /// The first members of `struct bpf_map_info`.
@@ -101,6 +103,11 @@ pub(super) struct Info {
     pub(super) entries: u32,
     flags: u32,
 }
+
+without_padding!(MapAttributes, value_type: u32);
+without_padding!(ElementAttributes, flags: u64);
+without_padding!(InfoAttributes, info: u64);
+without_padding!(TypesAttributes, log_true_length: u32);
 
 impl Types {
     /// Tells the kernel about types, in its own format (`linux/btf.h`).
