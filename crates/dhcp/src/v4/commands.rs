@@ -88,7 +88,6 @@ impl Client {
                     let lease = Box::new(binding.lease.clone());
                     let already = true;
                     self.reply(pending.id, Ok(Outcome::Acquired { lease, already }));
-                    self.start_if_idle(now);
                 }
             }
             return;
@@ -163,9 +162,6 @@ impl Client {
         };
         let applied = self.binding.take();
         let in_use = applied.is_some();
-        if let Some(binding) = &applied {
-            self.unawait(binding.id);
-        }
         self.dna = None;
         let Some(lease) = applied.map(|binding| binding.lease).or(probed) else {
             self.rest(stop);

@@ -1,10 +1,8 @@
 //! Acquire, release, inform, stop: exactly one reply each, when it is true.
 
-use core::net::Ipv4Addr;
-
 use dhcp::v4::*;
 use engine::Engine as _;
-use wire::dhcpv4::{MessageType, OptionCode};
+use wire::dhcpv4::MessageType;
 use wire::{HardwareType, arp};
 
 use crate::harness::*;
@@ -298,41 +296,6 @@ fn commands_make_no_storm_of_a_server_that_refuses() {
 }
 
 #[test]
-fn inform_asks_for_parameters_only() {
-    let mut host = Host::new(plain());
-    host.input(Input::Link(link(true)));
-    let address = Ipv4Addr::new(198, 51, 100, 7);
-    let (id, outputs) = host.command(Command::Inform { address }, 10);
-    let inform = dhcp(&outputs).remove(0);
-    assert_eq!(inform.message_type(), Some(MessageType::Inform));
-    assert_eq!(inform.ciaddr, address);
-    assert_eq!(inform.options.requested_address(), None);
-    assert!(!inform.options.contains(OptionCode::LEASE_TIME));
-    assert_eq!(host.client.state(), State::Stopped);
-    let again = host.advance(seconds(5.0));
-    assert_eq!(kinds(&again), [MessageType::Inform]);
-
-    let mut answer = ack_for(&inform, NOBODY);
-    answer.options.remove(OptionCode::LEASE_TIME);
-    let outputs = host.receive(&answer);
-    let [(replied, Ok(Outcome::Informed { lease }))] = &replies(&outputs)[..] else {
-        panic!("{outputs:?}");
-    };
-    assert_eq!((*replied, lease.address, lease.server), (id, address, SERVER));
-    assert_eq!((lease.expires_at, &lease.dns[..]), (None, &[SERVER][..]));
-    assert_eq!(host.client.poll_timeout(), None);
-    assert_eq!(effects(&outputs), []);
-
-    let (id, _) = host.command(Command::Inform { address }, 3);
-    let outputs = host.advance(seconds(3.0));
-    assert!(
-        matches!(replies(&outputs)[..], [(i, Err(Failure::NoAnswer { tries: 1, .. }))] if i == id)
-    );
-    let (_, outputs) = host.command(Command::Inform { address: NOBODY }, 3);
-    assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::Host { .. }))]));
-}
-
-#[test]
 fn stop_leaves_the_lease_for_the_next_daemon() {
     let mut host = Host::bound(plain());
     let (id, outputs) = host.command(Command::Stop { release: false }, 5);
@@ -503,53 +466,6 @@ fn a_cancelled_renewal_still_extends_the_lease() {
 }
 
 #[test]
-fn inform_goes_on_beside_everything_else() {
-    let address = Ipv4Addr::new(198, 51, 100, 7);
-    let (mut host, _) = Host::started(plain());
-    let (inform, outputs) = host.command(Command::Inform { address }, 30);
-    let question = dhcp(&outputs).remove(0);
-    // A second one for the same address shares the exchange.
-    let (second, outputs) = host.command(Command::Inform { address }, 30);
-    assert_eq!(dhcp(&outputs), []);
-    // A release does not make it moot.
-    let (_, outputs) = host.command(Command::Release, 5);
-    assert!(replies(&outputs).iter().all(|(id, _)| ![inform, second].contains(id)));
-    // Nobody is offered or refused anything.
-    for bad in [offer(&question), nak(&question, SERVER)] {
-        assert_eq!(discarded(&host.receive(&bad)), 1);
-    }
-    let outputs = host.receive(&ack_for(&question, NOBODY));
-    let answered: Vec<CommandId> = replies(&outputs).iter().map(|(id, _)| *id).collect();
-    assert_eq!(answered, [inform, second]);
-
-    // Its end is the end of the questions.
-    let (id, _) = host.command(Command::Inform { address }, 30);
-    host.input(Input::Cancel { id });
-    assert_eq!(host.client.poll_timeout(), None);
-    host.command(Command::Inform { address }, 30);
-    let outputs = host.input(Input::Link(link(false)));
-    assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::LinkDown))]));
-    assert_eq!(host.client.poll_timeout(), None);
-    host.input(Input::Link(link(true)));
-    host.command(Command::Inform { address }, 30);
-    let (_, outputs) = host.command(Command::Stop { release: false }, 5);
-    assert!(matches!(
-        replies(&outputs)[..],
-        [(_, Err(Failure::Cancelled)), (_, Ok(Outcome::Stopped))]
-    ));
-    assert_eq!(host.client.poll_timeout(), None);
-}
-
-#[test]
-fn inform_never_asks_for_a_lease_time() {
-    let config = Config { request_lease_time: Some(seconds(600.0)), ..plain() };
-    let mut host = Host::new(config);
-    host.input(Input::Link(link(true)));
-    let (_, outputs) = host.command(Command::Inform { address: ADDRESS }, 5);
-    assert!(!dhcp(&outputs)[0].options.contains(OptionCode::LEASE_TIME));
-}
-
-#[test]
 fn acquire_soon_after_the_first_discover_sends_no_second() {
     let (mut host, _) = Host::started(plain());
     host.advance(seconds(1.0));
@@ -583,4 +499,33 @@ fn messages_are_counted_by_kind() {
     let (_, _) = host.command(Command::Acquire, 1);
     let outputs = host.advance(seconds(1.0));
     assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::NoAnswer { tries: 1, .. }))]));
+}
+
+#[test]
+fn who_waits_for_a_lease_is_told_of_the_newest_when_that_is_on_disk() {
+    let mut host = Host::new(plain());
+    host.input(Input::Link(link(true)));
+    let (id, outputs) = host.command(Command::Acquire, 5_000);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.effects_succeed = false;
+    let first = effect_ids(&host.receive(&ack(&request)));
+    let request = dhcp(&host.advance(seconds(1_800.0))).pop().expect("a renewal");
+    let second = effect_ids(&host.receive(&ack(&request)));
+    for effect in first {
+        assert_eq!(replies(&host.effect(effect, Ok(()))), []);
+    }
+    let answered: Vec<_> =
+        second.into_iter().flat_map(|effect| replies(&host.effect(effect, Ok(())))).collect();
+    assert!(matches!(&answered[..], [(i, Ok(_))] if *i == id), "{answered:?}");
+}
+
+#[test]
+fn a_refused_address_is_forgotten_on_disk_and_not_asked_for_again() {
+    let mut host = Host::bound(plain());
+    host.command(Command::Release, 5);
+    let (_, outputs) = host.command(Command::Acquire, 30);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let outputs = host.receive(&nak(&request, SERVER));
+    assert_eq!(dhcp(&outputs)[0].options.requested_address(), None);
+    assert!(matches!(&effects(&outputs)[..], [Effect::Persist(r)] if r.lease.is_none()));
 }

@@ -454,9 +454,11 @@ fn the_link_local_address_is_defended_in_the_open() {
 fn link_local_addresses_are_drawn_from_the_whole_range_and_no_more() {
     let mut high = 0;
     let mut drawn = std::collections::BTreeSet::new();
-    for last in 0..=255 {
+    for number in 0..1_024_u16 {
+        let [first, last] = number.to_be_bytes();
+        let hardware = HardwareAddress::ethernet([2, 0, 0, 0, first, last]);
         let mut host = Host::new(link_local());
-        host.input(Input::Link(Link { hardware: hardware(last), ..link(true) }));
+        host.input(Input::Link(Link { hardware, ..link(true) }));
         host.command(Command::Acquire, 30);
         host.advance(seconds(25.0));
         let address = host.client.link_local().expect("fallen back");
@@ -465,7 +467,7 @@ fn link_local_addresses_are_drawn_from_the_whole_range_and_no_more() {
         high += u32::from(third >= 128);
         drawn.insert(address);
     }
-    assert!(drawn.len() > 250 && (96..160).contains(&high), "{} {high}", drawn.len());
+    assert!(drawn.len() > 1_000 && (400..624).contains(&high), "{} {high}", drawn.len());
 }
 
 #[test]
@@ -498,4 +500,25 @@ fn a_claimed_link_local_address_forgives_earlier_conflicts() {
     host.arp(&claims(9, address));
     host.advance(seconds(10.0));
     assert!(host.client.link_local().is_some_and(|second| second != address));
+}
+
+#[test]
+fn nobody_can_keep_a_host_from_trying_another_link_local_address() {
+    let (mut host, _) = Host::started(link_local());
+    let mut conflicts = Vec::new();
+    while conflicts.len() < 10 {
+        let probed = arps(&host.next()).into_iter().find(|(packet, _)| packet.is_probe());
+        if let Some((packet, _)) = probed {
+            host.arp(&claims(9, packet.target));
+            conflicts.push(packet.target);
+        }
+    }
+    let last = conflicts[9];
+    let mut outputs = Vec::new();
+    for _ in 0..61 {
+        assert_eq!(events(&host.arp(&claims(9, last))), []);
+        outputs.extend(host.advance(seconds(1.0)));
+    }
+    let probes = arps(&[outputs, host.advance(seconds(1.0))].concat());
+    assert!(probes.iter().any(|(packet, _)| packet.is_probe() && packet.target != last));
 }

@@ -44,6 +44,10 @@ fn an_answer_after_init_reboot_may_ask_for_ipv6_only_and_one_to_a_renewal_may_no
     host.receive(&no);
     assert_eq!(host.client.state(), State::Bound);
 
+    host.command(Command::Release, 5);
+    let (_, outputs) = host.command(Command::Acquire, 5);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&ack(&request));
     host.input(Input::Link(link(false)));
     let outputs = host.input(Input::Link(link(true)));
     assert_eq!(host.client.state(), State::Rebooting);

@@ -10,6 +10,7 @@ mod commands;
 mod conflict;
 mod harness;
 mod host;
+mod inform;
 mod ipv6_only;
 mod messages;
 mod parameters;

@@ -184,6 +184,7 @@ fn a_late_ack_extends_the_recognised_lease() {
     let (mut host, _) = restarted(plain(), with_gateway);
     host.arp(&router_answers(0xfe));
     let outputs = host.advance(seconds(9.0));
+    assert_eq!(arps(&outputs), []);
     assert_eq!(listens(&outputs).last(), Some(&Listen::default()));
     assert_eq!(host.until_next(), 1_800.0 - 109.0);
 }
@@ -516,6 +517,9 @@ fn another_hardware_address_has_no_past() {
     let (id, _) = host.command(Command::Renew, 30);
     let outputs = host.input(Input::Link(Link { hardware: hardware(5), ..link(true) }));
     let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    let outputs = host.receive(&nak(&request, SERVER));
+    assert_eq!(replies(&outputs), []);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
     let outputs = host.receive(&ack(&request));
     assert!(matches!(&replies(&outputs)[..], [(i, Ok(Outcome::Acquired { .. }))] if *i == id));
 }
@@ -528,4 +532,19 @@ fn a_record_comes_before_everything_else_or_not_at_all() {
     let record = Record { hardware: hardware(1), lease, released: false };
     assert_eq!(host.input(Input::Restore(Box::new(record))), []);
     assert_eq!(host.client.lease().cloned(), before);
+}
+
+#[test]
+fn a_confirmed_lease_may_be_behind_another_router() {
+    let mut host = Host::bound(plain());
+    host.next();
+    host.arp(&router_answers(0xfe));
+    host.input(Input::Link(link(false)));
+    let outputs = host.input(Input::Link(link(true)));
+    host.receive(&ack(&dhcp(&outputs)[0]));
+    let outputs = host.advance(seconds(5.1));
+    assert!(arps(&outputs).iter().any(|(packet, to)| packet.target == SERVER && to.is_none()));
+    host.arp(&router_answers(0xaa));
+    let gateway = host.client.lease().and_then(|lease| lease.gateway);
+    assert_eq!(gateway, Some((SERVER, hardware(0xaa))));
 }

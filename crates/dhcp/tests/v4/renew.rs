@@ -77,6 +77,21 @@ fn clients_of_one_boot_do_not_renew_together() {
 }
 
 #[test]
+fn chance_does_not_bring_t2_before_t1() {
+    for seed in 0..100 {
+        let mut host = Host::seeded(Config { spread_renewals: true, ..plain() }, seed);
+        host.input(Input::Link(link(true)));
+        let (_, outputs) = host.command(Command::Acquire, 30);
+        let outputs = host.receive(&offer(&dhcp(&outputs)[0]));
+        let mut close = ack(&dhcp(&outputs)[0]);
+        close.options.set_renewal_time(3_000).set_rebinding_time(3_001);
+        host.receive(&close);
+        let lease = host.client.lease().unwrap();
+        assert!(lease.renew_at < lease.rebind_at, "{lease:?}");
+    }
+}
+
+#[test]
 fn an_extension_changes_only_what_has_changed() {
     let mut host = Host::bound(plain());
     let outputs = host.advance(seconds(1_800.0));
@@ -421,6 +436,10 @@ fn a_renewal_that_outlives_its_lease_becomes_an_acquisition() {
     assert_eq!(replies(&outputs), []);
     let discover = dhcp(&outputs).pop().expect("a DISCOVER");
     let request = dhcp(&host.receive(&offer(&discover))).remove(0);
+    // Which goes on through refusals.
+    let outputs = host.receive(&nak(&request, SERVER));
+    assert_eq!(replies(&outputs), []);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
     let outputs = host.receive(&ack(&request));
     assert!(matches!(&replies(&outputs)[..], [(i, Ok(Outcome::Acquired { .. }))] if *i == id));
 }
@@ -461,4 +480,16 @@ fn the_end_of_a_hurry_sends_nothing() {
     let outputs = host.advance(seconds(0.002));
     assert_eq!((dhcp(&outputs), replies(&outputs).len()), (vec![], 1));
     assert_eq!(host.client.state(), State::Renewing);
+}
+
+#[test]
+fn a_hurry_goes_on_past_t2_with_everybody() {
+    let mut host = Host::bound(plain());
+    host.advance(seconds(3_148.0));
+    host.command(Command::Renew, 30);
+    let outputs = host.advance(seconds(20.0));
+    let to_all = sends(&outputs);
+    let to_all = to_all.iter().filter(|t| matches!(t, Transmit::Broadcast { .. })).count();
+    // At T2, and some 3, 7 and 15 seconds after the command.
+    assert!((3..=5).contains(&to_all), "{to_all}");
 }

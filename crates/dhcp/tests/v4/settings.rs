@@ -125,3 +125,16 @@ fn who_no_longer_wants_a_link_local_address_loses_it() {
     assert_eq!(effects(&outputs), [Effect::RemoveAddress { address, prefix_length: 16 }]);
     assert_eq!(host.client.link_local(), None);
 }
+
+#[test]
+fn offers_that_are_there_are_chosen_from_before_new_settings_count() {
+    let config = Config { offer_collection: seconds(10.0), ..plain() };
+    let (mut host, outputs) = Host::started(config);
+    let discover = dhcp(&outputs).remove(0);
+    host.receive(&offer(&discover));
+    host.input(Input::Configure(Box::new(renamed(plain()))));
+    let outputs = host.advance(seconds(9.9));
+    assert_eq!(states(&outputs), []);
+    let request = dhcp(&host.advance(seconds(0.2))).remove(0);
+    assert_eq!((request.xid, identifier(&request)), (discover.xid, BY_HARDWARE));
+}
