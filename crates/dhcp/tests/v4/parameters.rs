@@ -273,3 +273,25 @@ fn half_of_all_addresses_is_a_destination_and_this_network_is_none() {
     let near = Some(Ipv4Addr::from(near));
     assert_eq!(lease.routes, [route([0, 0, 0, 0], 1, near), route([128, 0, 0, 0], 1, near)]);
 }
+
+#[test]
+fn a_message_of_nothing_but_bad_options_fills_no_log() {
+    let mut host = Host::bound(plain());
+    let (_, outputs) = host.command(Command::Renew, 5);
+    let mut ack = ack(&dhcp(&outputs)[0]);
+    for code in (2..=24).filter(|code| ![3, 6].contains(code)) {
+        ack.options.insert(OptionCode(code), []);
+    }
+    let outputs = host.receive(&ack);
+    let [reason] = &events(&outputs)
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::OptionsIgnored { reason } => Some(reason),
+            _ => None,
+        })
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(reason.matches(" option ").count(), 8, "{reason}");
+}

@@ -548,3 +548,20 @@ fn a_confirmed_lease_may_be_behind_another_router() {
     let gateway = host.client.lease().and_then(|lease| lease.gateway);
     assert_eq!(gateway, Some((SERVER, hardware(0xaa))));
 }
+
+#[test]
+fn the_next_network_is_not_blamed_for_the_refusals_of_the_last() {
+    let (mut host, mut outputs) = Host::started(plain());
+    for _ in 0..4 {
+        while dhcp(&outputs).is_empty() {
+            outputs = host.next();
+        }
+        let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+        outputs = host.receive(&nak(&request, SERVER));
+    }
+    assert_eq!(kinds(&outputs), []);
+    host.input(Input::Link(link(false)));
+    let outputs = host.input(Input::Link(link(true)));
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    assert_eq!(kinds(&host.receive(&nak(&request, SERVER))), [MessageType::Discover]);
+}

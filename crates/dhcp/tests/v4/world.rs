@@ -1,5 +1,5 @@
 //! Clients and servers on one link that loses, duplicates, delays and reorders, with machines that
-//! sleep and servers that die. Time is simulated, and everything follows from the seed.
+//! sleep, clocks that jump and servers that die. Time is simulated, and everything follows from the seed.
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -43,6 +43,8 @@ struct Node {
     hardware: HardwareAddress,
     up: bool,
     asleep_until: Option<Instant>,
+    /// How far its clock has jumped ahead of the world's.
+    ahead: Duration,
     /// Results that came while it slept.
     held: Vec<(EffectId, EffectResult)>,
     /// When messages that ask for something went out.
@@ -89,6 +91,7 @@ impl World {
             hardware: HardwareAddress::ethernet([2, 0, 0, 0, 1, index]),
             up: false,
             asleep_until: None,
+            ahead: Duration::ZERO,
             held: Vec::new(),
             asked: Vec::new(),
         };
@@ -130,7 +133,11 @@ impl World {
             let delivery = self.queue.keys().next().map(|(at, _)| *at);
             let timer = |node: &Node| match node.asleep_until {
                 Some(until) => Some(until),
-                None => node.checked.client.poll_timeout(),
+                // At once if the clock jumped over it.
+                None => {
+                    let at = node.checked.client.poll_timeout()?;
+                    Some((at - node.ahead).max(self.now))
+                }
             };
             let timer = self.nodes.iter().filter_map(timer).min();
             let Some(next) = [delivery, timer].into_iter().flatten().min().filter(|at| *at <= end)
@@ -157,9 +164,10 @@ impl World {
                 continue;
             }
             let woke = node.asleep_until.take().is_some();
-            let due = node.checked.client.poll_timeout().is_some_and(|at| at <= self.now);
+            let now = self.now + node.ahead;
+            let due = node.checked.client.poll_timeout().is_some_and(|at| at <= now);
             if woke || due {
-                node.checked.now = self.now;
+                node.checked.now = now;
                 let outputs = node.checked.timeout();
                 self.act(index, outputs);
                 for (id, result) in std::mem::take(&mut self.nodes[index].held) {
@@ -215,7 +223,7 @@ impl World {
                     node.held.push((id, result));
                     return;
                 }
-                node.checked.now = self.now;
+                node.checked.now = self.now + node.ahead;
                 let outputs = node.checked.result(id, result);
                 self.act(to, outputs);
             }
@@ -224,7 +232,7 @@ impl World {
 
     fn input(&mut self, index: usize, input: Input<'_>) {
         let node = &mut self.nodes[index];
-        node.checked.now = self.now;
+        node.checked.now = self.now + node.ahead;
         let outputs = node.checked.input(input);
         self.act(index, outputs);
     }
@@ -232,8 +240,8 @@ impl World {
     fn command(&mut self, index: usize, command: Command, deadline: u64) {
         let node = &mut self.nodes[index];
         if node.asleep_until.is_none() {
-            node.checked.now = self.now;
-            let deadline = self.now + Duration::from_secs(deadline);
+            node.checked.now = self.now + node.ahead;
+            let deadline = node.checked.now + Duration::from_secs(deadline);
             let outputs = node.checked.command(command, deadline);
             self.act(index, outputs);
         }
@@ -293,7 +301,7 @@ impl World {
                 continue;
             }
             for (address, end) in &node.checked.addresses {
-                if end.is_some_and(|end| end <= self.now) {
+                if end.is_some_and(|end| end <= self.now + node.ahead) {
                     continue;
                 }
                 let other = owners.insert(*address, index);
@@ -456,7 +464,7 @@ fn trouble(world: &mut World) {
     world.weather = ROUGH;
     for _ in 0..40 {
         let index = world.rng.below(world.nodes.len() as u64) as usize;
-        match world.rng.below(12) {
+        match world.rng.below(13) {
             0..=2 => {
                 let up = !world.nodes[index].up || world.rng.chance(1, 2);
                 world.link(index, up);
@@ -478,6 +486,11 @@ fn trouble(world: &mut World) {
                 if let (Some(address), None) = (address, world.nodes[index].asleep_until) {
                     world.input(index, Input::AddressRemoved(address));
                 }
+            }
+            10 => {
+                let longest = Duration::from_secs(1_000);
+                let jump = world.rng.duration(Duration::ZERO, longest);
+                world.nodes[index].ahead += jump;
             }
             _ => {}
         }
