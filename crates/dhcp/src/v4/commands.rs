@@ -1,5 +1,7 @@
 //! Commands: what they set in motion, and their one reply.
 
+use core::net::Ipv4Addr;
+
 use engine::Instant;
 
 use super::apply::removal;
@@ -177,7 +179,7 @@ impl Client {
             self.send(kind, sent, address, Some(server));
         } else {
             // Not on the interface yet, so it cannot be the source of a unicast packet.
-            self.send(kind, sent, core::net::Ipv4Addr::UNSPECIFIED, None);
+            self.send(kind, sent, Ipv4Addr::UNSPECIFIED, None);
         }
         let mut effects = match in_use {
             true => removal(&lease),

@@ -1,5 +1,6 @@
 //! Conflict detection for the leased address: probing, defence, giving up.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use engine::Instant;
@@ -104,7 +105,7 @@ impl Client {
         let (address, server) = (lease.address, lease.server);
         let hardware = packet.sender_hardware;
         let sent = Exchange::new(now).transmit(now, &mut self.rng);
-        let source = core::net::Ipv4Addr::UNSPECIFIED;
+        let source = Ipv4Addr::UNSPECIFIED;
         self.send(Kind::Decline { address, server }, sent, source, None);
         self.event(Event::Conflict { address, hardware, defended: false });
         if self.lease().is_some_and(|lease| lease.address == address) {
@@ -127,14 +128,14 @@ impl Client {
         self.persist_quietly();
     }
 
-    pub(super) fn probe(&mut self, address: core::net::Ipv4Addr) {
+    pub(super) fn probe(&mut self, address: Ipv4Addr) {
         if let Some(link) = self.link {
             let packet = arp::Packet::probe(link.hardware_type, link.hardware, address);
             self.send_arp(packet, None);
         }
     }
 
-    pub(super) fn announce(&mut self, address: core::net::Ipv4Addr) {
+    pub(super) fn announce(&mut self, address: Ipv4Addr) {
         if let Some(link) = self.link {
             let packet = arp::Packet::announcement(link.hardware_type, link.hardware, address);
             self.send_arp(packet, None);

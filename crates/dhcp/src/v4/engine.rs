@@ -1,4 +1,5 @@
 use core::net::Ipv4Addr;
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use engine::{Engine, Instant, Rng};
@@ -224,7 +225,7 @@ impl Client {
         self.link_down_protocols();
         self.extension_becomes_acquisition();
         if self.link.is_some_and(|link| link.up) && self.wanted {
-            self.init(now, core::time::Duration::ZERO);
+            self.init(now, Duration::ZERO);
         }
     }
 
@@ -306,7 +307,7 @@ impl Client {
             self.hurry(now);
         }
         if matches!(self.phase, Phase::Ipv6Only(_)) && !self.config.ipv6_only {
-            self.init(now, core::time::Duration::ZERO);
+            self.init(now, Duration::ZERO);
         }
     }
 

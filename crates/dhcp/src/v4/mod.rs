@@ -19,8 +19,11 @@
 //! - A lease shorter than two seconds is dropped, none is stretched. T1 and T2 are the defaults
 //!   unless T1 < T2 < the end; then they come up to a 32nd of their time early, by chance.
 //! - Without a subnet mask, or with a useless one, the address's class decides.
-//! - An ACK without a server identifier is taken from a server that was asked alone. NAKs, offers
-//!   and answers to broadcasts have to name their server.
+//! - An ACK without a server identifier is taken from a server that was asked alone, and so is one
+//!   with another than it was asked by, which is its name from then on. NAKs, offers and answers to
+//!   broadcasts have to name their server, and a NAK the one that was asked.
+//! - New settings count from the next exchange, and a DISCOVER that nobody answers is no exchange.
+//!   The client identifier stays with the lease that was obtained by it.
 //! - Acquire goes on through refusals and conflicts until its deadline and then names the last of
 //!   them; Renew with a lease fails with the refusal, for that lease is gone.
 //! - On a link that is down commands fail at once; what was wanted is taken up when it is back.

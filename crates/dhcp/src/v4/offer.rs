@@ -310,8 +310,8 @@ fn read_routes(options: &dhcpv4::Options, own: Ipv4Addr) -> Vec<Route> {
     }
     for route in classless {
         add(Route {
-            destination: network(route.destination, route.prefix_len),
-            prefix_length: route.prefix_len.min(32),
+            destination: route.destination,
+            prefix_length: route.prefix_len,
             gateway: (!route.router.is_unspecified()).then_some(route.router),
         });
     }

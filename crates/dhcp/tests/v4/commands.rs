@@ -529,3 +529,16 @@ fn a_refused_address_is_forgotten_on_disk_and_not_asked_for_again() {
     assert_eq!(dhcp(&outputs)[0].options.requested_address(), None);
     assert!(matches!(&effects(&outputs)[..], [Effect::Persist(r)] if r.lease.is_none()));
 }
+
+#[test]
+fn a_lease_that_is_being_applied_is_of_no_use_on_a_link_that_is_down() {
+    let (mut host, outputs) = Host::started(plain());
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.effects_succeed = false;
+    host.receive(&ack(&request));
+    host.input(Input::Link(link(false)));
+    for command in [Command::Acquire, Command::Renew] {
+        let (id, outputs) = host.command(command, 5);
+        assert_eq!(replies(&outputs), [(id, Err(Failure::LinkDown))], "{command:?}");
+    }
+}

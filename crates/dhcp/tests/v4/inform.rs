@@ -102,3 +102,14 @@ fn what_asks_for_nothing_is_no_try() {
         [(id, Err(Failure::NoAnswer { tries: 1, .. }))] if id == inform
     ));
 }
+
+#[test]
+fn a_refusal_of_something_else_is_not_its_answer() {
+    let (mut host, outputs) = Host::started(plain());
+    let address = Ipv4Addr::new(198, 51, 100, 7);
+    let (inform, _) = host.command(Command::Inform { address }, 5);
+    let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
+    host.receive(&nak(&request, SERVER));
+    let outputs = host.advance(seconds(5.0));
+    assert!(matches!(replies(&outputs)[..], [(id, Err(Failure::NoAnswer { .. }))] if id == inform));
+}

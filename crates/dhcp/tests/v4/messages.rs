@@ -209,3 +209,21 @@ fn an_anonymous_client_takes_no_rapid_commit() {
     assert_eq!(discarded(&host.receive(&rapid)), 1);
     assert_eq!(host.client.state(), State::Selecting);
 }
+
+#[test]
+fn servers_broadcast_where_they_could_not_answer_otherwise() {
+    let asks = |hardware_type, hardware: &[u8]| {
+        let hardware = HardwareAddress::new(hardware).expect("at most 32 bytes");
+        first_message(plain(), Link { hardware_type, hardware, ..link(true) }).broadcast
+    };
+    assert!(!asks(HardwareType::ETHERNET, &[2; 6]));
+    assert!(!asks(HardwareType::IEEE_1394, &[2; 16]));
+    // RFC 4390 2.2, whatever the length of the address.
+    assert!(asks(HardwareType::INFINIBAND, &[2; 8]));
+    // No room in chaddr, or nothing to put there.
+    assert!(asks(HardwareType(99), &[2; 17]));
+    assert!(asks(HardwareType(99), &[]));
+    let never = Config { broadcast: Broadcast::Never, ..plain() };
+    let hardware = HardwareAddress::default();
+    assert!(!first_message(never, Link { hardware, ..link(true) }).broadcast);
+}

@@ -67,10 +67,22 @@ fn classless_routes_take_the_place_of_routers() {
 fn the_older_option_for_classless_routes_counts_too() {
     let (lease, _) = bound(plain(), |ack| {
         let code = OptionCode::CLASSLESS_ROUTE_MICROSOFT;
-        ack.options.insert(code, [8, 10, 192, 0, 2, 9]);
+        // The second has bits after its nine, and the default route is among them.
+        ack.options.insert(
+            code,
+            [[8, 10, 192, 0, 2, 9].as_slice(), &[9, 172, 255, 192, 0, 2, 9], &[0, 192, 0, 2, 9]]
+                .concat(),
+        );
     });
     let gateway = Some(Ipv4Addr::new(192, 0, 2, 9));
-    assert_eq!(lease.routes, [route([10, 0, 0, 0], 8, gateway)]);
+    assert_eq!(
+        lease.routes,
+        [
+            route([10, 0, 0, 0], 8, gateway),
+            route([172, 128, 0, 0], 9, gateway),
+            route([0, 0, 0, 0], 0, gateway),
+        ]
+    );
 }
 
 #[test]
@@ -294,4 +306,32 @@ fn a_message_of_nothing_but_bad_options_fills_no_log() {
         panic!("{outputs:?}");
     };
     assert_eq!(reason.matches(" option ").count(), 8, "{reason}");
+}
+
+#[test]
+fn the_broadcast_address_is_the_servers_if_it_can_be_one() {
+    let computed = Ipv4Addr::new(192, 0, 2, 255);
+    let old_style = Ipv4Addr::new(192, 0, 2, 0);
+    for (sent, used) in [
+        (old_style, old_style),
+        (NOBODY, computed),
+        (Ipv4Addr::LOCALHOST, computed),
+        (Ipv4Addr::BROADCAST, Ipv4Addr::BROADCAST),
+    ] {
+        let (lease, _) = bound(plain(), |ack| {
+            ack.options.set_broadcast_address(sent);
+        });
+        assert_eq!(lease.broadcast, Some(used), "{sent}");
+    }
+}
+
+#[test]
+fn a_lease_has_no_more_routes_than_a_host_can_do_with() {
+    let (lease, _) = bound(plain(), |ack| {
+        let routes: Vec<_> =
+            (0..200).map(|third| wire_route([10, 0, third, 0], 24, [192, 0, 2, 9])).collect();
+        ack.options.set_classless_routes(&routes);
+    });
+    assert_eq!(lease.routes.len(), 128);
+    assert_eq!(lease.routes[127].destination, Ipv4Addr::new(10, 0, 127, 0));
 }
