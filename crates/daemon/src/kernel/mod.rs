@@ -14,7 +14,6 @@ mod tables;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 
 use dhcp::v4;
 use engine::Instant;
@@ -29,7 +28,7 @@ pub use notices::{Notice, Notices};
 pub use tables::{AddressRow, LinkRow, RouteRow, Tables, links};
 
 use crate::clock;
-use crate::supervise::Watched;
+use crate::supervise::{Watched, Worker};
 
 /// What our addresses are tagged with (`IFA_PROTO`). The kernel defines 1 to 3 and leaves the rest
 /// to programs; nobody else uses this one, so that a tagged address is ours for certain.
@@ -141,13 +140,9 @@ enum Job<T> {
     Read,
 }
 
-/// The thread that talks to the kernel.
+/// The thread that talks to the kernel. Dropping it waits until everything asked for is done.
 #[derive(Debug)]
-pub struct Kernel<T> {
-    /// `None` only while dropping: hanging up ends the thread.
-    jobs: Option<mpsc::Sender<Job<T>>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Kernel<T>(Worker<Job<T>>);
 
 impl<T: Send + 'static> Kernel<T> {
     /// Starts the thread, which takes the connection over. `answer` is called there.
@@ -156,43 +151,22 @@ impl<T: Send + 'static> Kernel<T> {
         watched: Watched,
         answer: impl FnMut(Answer<T>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("kernel".into())
-            .spawn(move || watched.run("kernel", || work(connection, &queue, answer)))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Worker::start("kernel", watched, move |queue| work(connection, queue, answer)).map(Self)
     }
 
     /// Has a change made, after all those asked for before.
     pub fn change(&self, tag: T, change: Change) {
-        self.send(Job::Change(tag, change));
+        self.0.ask(Job::Change(tag, change));
     }
 
     /// Has the host's name set.
     pub fn set_host_name(&self, tag: T, name: String) {
-        self.send(Job::HostName(tag, name));
+        self.0.ask(Job::HostName(tag, name));
     }
 
     /// Has the tables read.
     pub fn read(&self) {
-        self.send(Job::Read);
-    }
-
-    fn send(&self, job: Job<T>) {
-        if let Some(jobs) = &self.jobs {
-            // The thread ends before us only by a panic, which ends the daemon.
-            let _ = jobs.send(job);
-        }
-    }
-}
-
-/// Waits until everything asked for is done.
-impl<T> Drop for Kernel<T> {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.ask(Job::Read);
     }
 }
 

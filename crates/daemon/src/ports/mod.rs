@@ -57,7 +57,7 @@ use crate::config;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::readable::Readable;
-use crate::supervise::Watched;
+use crate::supervise::{Watched, Worker};
 use cgroups::Comings;
 use command::Pending;
 use enforcement::{Enforcing, Hands};
@@ -65,7 +65,7 @@ use guard::{Events, Losses};
 use handle::Request;
 use holders::Holders;
 use sysctl::{Rechecks, Watch};
-use worker::{Job, Told, Worker};
+use worker::{Job, Told};
 
 /// Events and refused binds kept for a subscriber that is behind.
 const EVENTS: usize = 1_024;
@@ -80,7 +80,7 @@ pub struct Ports {
     network: u64,
     /// What the thread is made of, until it is started.
     hands: Option<Hands>,
-    worker: Option<Worker>,
+    worker: Option<Worker<Job>>,
     /// `None` until it is known.
     enforcing: Option<Enforcing>,
     /// It is being found out.
@@ -238,7 +238,7 @@ impl Ports {
         if let Some(hands) = self.hands.take() {
             let tell = self.tell.clone();
             let started =
-                Worker::start(hands, self.holders.clone(), self.watched.clone(), move |told| {
+                worker::start(hands, self.holders.clone(), self.watched.clone(), move |told| {
                     // The receiver lives as long as the thread does.
                     let _ = tell.send(told);
                 });

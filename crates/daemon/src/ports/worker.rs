@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 
 use ports::{Effect, EffectId, EffectResult, Reservation};
 
@@ -16,7 +15,7 @@ use super::enforcement::{Enforcing, Hands};
 use super::guard::Events;
 use super::holders::Holders;
 use super::units::unit_of;
-use crate::supervise::Watched;
+use crate::supervise::{Watched, Worker};
 
 /// What the thread is asked to do.
 #[derive(Debug)]
@@ -53,45 +52,14 @@ pub(super) enum Told {
     Detached(Result<(), String>),
 }
 
-/// The thread.
-#[derive(Debug)]
-pub(super) struct Worker {
-    /// `None` only while dropping: hanging up ends the thread.
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Worker {
-    /// Starts the thread. `tell` is called there.
-    pub(super) fn start(
-        hands: Hands,
-        holders: Holders,
-        watched: Watched,
-        tell: impl Fn(Told) + Send + 'static,
-    ) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("ports".into())
-            .spawn(move || watched.run("ports", || work(hands, &holders, &queue, tell)))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
-    }
-
-    pub(super) fn ask(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            // The thread ends before us only by a panic, which ends the daemon.
-            let _ = jobs.send(job);
-        }
-    }
-}
-
-/// Waits until everything that was asked for is done.
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+/// Starts the thread. `tell` is called there.
+pub(super) fn start(
+    hands: Hands,
+    holders: Holders,
+    watched: Watched,
+    tell: impl Fn(Told) + Send + 'static,
+) -> io::Result<Worker<Job>> {
+    Worker::start("ports", watched, move |queue| work(hands, &holders, queue, tell))
 }
 
 fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: impl Fn(Told)) {

@@ -12,13 +12,12 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 
 use dhcp::v4;
 
 use crate::config::{Daemon, ResolverKind};
 use crate::names;
-use crate::supervise::Watched;
+use crate::supervise::{Watched, Worker};
 
 pub use file::ResolvConf;
 pub use programs::{Resolvconf, Resolved};
@@ -165,13 +164,9 @@ enum Job<T> {
     Use(Choice),
 }
 
-/// The thread that talks to the back end.
+/// The thread that talks to the back end. Dropping it waits until everything asked for is done.
 #[derive(Debug)]
-pub struct Resolver<T> {
-    /// `None` only while dropping: hanging up ends the thread.
-    jobs: Option<mpsc::Sender<Job<T>>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Resolver<T>(Worker<Job<T>>);
 
 impl<T: Send + 'static> Resolver<T> {
     /// Starts the thread. `done` is called there with the tag and outcome of each job.
@@ -188,43 +183,22 @@ impl<T: Send + 'static> Resolver<T> {
         watched: Watched,
         done: impl FnMut(T, Result<(), String>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("resolver".into())
-            .spawn(move || watched.run("resolver", || work(backend, &queue, done)))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Worker::start("resolver", watched, move |queue| work(backend, queue, done)).map(Self)
     }
 
     /// Makes these the interface's name servers.
     pub fn set(&self, tag: T, servers: Servers) {
-        self.send(Job::Set(tag, servers));
+        self.0.ask(Job::Set(tag, servers));
     }
 
     /// Withdraws the interface's name servers.
     pub fn clear(&self, tag: Option<T>, interface: &str) {
-        self.send(Job::Clear(tag, interface.to_owned()));
+        self.0.ask(Job::Clear(tag, interface.to_owned()));
     }
 
     /// Goes over to another back end, and takes along what is there.
     pub fn switch(&self, choice: Choice) {
-        self.send(Job::Use(choice));
-    }
-
-    fn send(&self, job: Job<T>) {
-        if let Some(jobs) = &self.jobs {
-            // The thread ends before us only by a panic, which ends the daemon.
-            let _ = jobs.send(job);
-        }
-    }
-}
-
-/// Waits until everything asked for is done.
-impl<T> Drop for Resolver<T> {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.ask(Job::Use(choice));
     }
 }
 

@@ -14,13 +14,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 
 pub use record::{Entry, InstalledWith};
 
 use crate::clock::Clock;
 use crate::patience;
-use crate::supervise::Watched;
+use crate::supervise::{Watched, Worker};
 
 /// Files are flushed one by one up to this many, and all with one syncfs(2) beyond.
 const FLUSHED_ALONE: usize = 8;
@@ -111,13 +110,9 @@ enum Job<T> {
     Remove { interface: String },
 }
 
-/// The thread that writes.
+/// The thread that writes. Dropping it waits until everything is on disk.
 #[derive(Debug)]
-pub struct Store<T> {
-    /// `None` only while dropping: hanging up ends the thread.
-    jobs: Option<mpsc::Sender<Job<T>>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Store<T>(Worker<Job<T>>);
 
 impl<T: Send + 'static> Store<T> {
     /// Starts the thread. `done` is called there with the tag and outcome of each write.
@@ -127,43 +122,23 @@ impl<T: Send + 'static> Store<T> {
         watched: Watched,
         done: impl FnMut(T, Result<(), String>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("store".into())
-            .spawn(move || watched.run("store", || write_all(&folder, &boot_id, &queue, done)))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        let work = move |queue: &_| write_all(&folder, &boot_id, queue, done);
+        Worker::start("store", watched, work).map(Self)
     }
 
     /// Puts the entry on disk, in place of the interface's last one.
     pub fn write(&self, tag: T, entry: Entry) {
-        self.send(Job::Write { tag, entry: Box::new(entry) });
+        self.0.ask(Job::Write { tag, entry: Box::new(entry) });
     }
 
     /// The interface has a new name: its file follows.
     pub fn rename(&self, from: &str, to: &str) {
-        self.send(Job::Rename { from: from.to_owned(), to: to.to_owned() });
+        self.0.ask(Job::Rename { from: from.to_owned(), to: to.to_owned() });
     }
 
     /// Takes the interface's entry off the disk.
     pub fn remove(&self, interface: &str) {
-        self.send(Job::Remove { interface: interface.to_owned() });
-    }
-
-    fn send(&self, job: Job<T>) {
-        if let Some(jobs) = &self.jobs {
-            // The thread ends before us only by a panic, which ends the daemon.
-            let _ = jobs.send(job);
-        }
-    }
-}
-
-/// Waits until everything is on disk.
-impl<T> Drop for Store<T> {
-    fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.ask(Job::Remove { interface: interface.to_owned() });
     }
 }
 
