@@ -28,8 +28,6 @@ impl Kinds {
     pub const UTS: Self = Self(libc::CLONE_NEWUTS);
     /// Process numbers, for children started later.
     pub const PID: Self = Self(libc::CLONE_NEWPID);
-    /// System V IPC and POSIX message queues.
-    pub const IPC: Self = Self(libc::CLONE_NEWIPC);
 
     /// Whether all of `other` are among these.
     #[must_use]

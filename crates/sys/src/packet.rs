@@ -16,8 +16,6 @@ pub use crate::reaper::Reaper;
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// EtherType of ARP.
 pub const ETHERTYPE_ARP: u16 = 0x0806;
-/// EtherType of IPv6.
-pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// The longest link address the kernel knows (`MAX_ADDR_LEN`).
 const MAXIMUM_LINK_ADDRESS: usize = 32;

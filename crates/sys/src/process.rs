@@ -291,26 +291,6 @@ pub fn is_root() -> bool {
     effective_user() == 0
 }
 
-/// Sets the permissions that new files do not get, and returns those before (`umask(2)`).
-pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: umask(2) has no preconditions and cannot fail.
-    unsafe { libc::umask(mask) }
-}
-
-/// Makes the calling process die (`SIGKILL`) when the thread that started it ends, as
-/// [`CommandExt::die_with_parent`] does from the other side.
-///
-/// `parent` is the process expected to be the parent; another one means that it is gone already,
-/// and is an error (`ESRCH`).
-pub fn die_with(parent: u32) -> io::Result<()> {
-    // SAFETY: prctl(2) PR_SET_PDEATHSIG takes a number.
-    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) })?;
-    if std::os::unix::process::parent_id() != parent {
-        return Err(io::Error::from_raw_os_error(libc::ESRCH));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

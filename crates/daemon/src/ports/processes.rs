@@ -104,11 +104,6 @@ impl Processes {
         })
     }
 
-    /// Looks a process up by its number. `None` if there is none.
-    pub fn of_number(&self, pid: u32) -> oneshot::Receiver<Option<Process>> {
-        self.ask(move |proc| proc.process(pid))
-    }
-
     /// Finds a running program of one of these names in the daemon's network namespace.
     pub fn running(
         &self,
@@ -365,6 +360,7 @@ mod tests {
     fn a_process_may_call_itself_anything() {
         let folder = crate::testing::Folder::new("names");
         let processes = Processes::start(&Watched::alone()).unwrap();
+        let of_number = |pid| processes.ask(move |proc| proc.process(pid)).blocking_recv().unwrap();
         for (name, expected) in [
             ("x\x1b[31m\n", "x\x1b[31m\n"),
             ("\n\n", "\n\n"),
@@ -377,11 +373,10 @@ mod tests {
             let expected = expected.replace('/', "\u{2215}");
             // The command is back before the kernel has renamed the process.
             wait_until(&format!("a process is called {expected:?}"), || {
-                let process = processes.of_number(child.0.id()).blocking_recv().unwrap();
-                process.unwrap().program == expected
+                of_number(child.0.id()).unwrap().program == expected
             });
         }
-        assert_eq!(processes.of_number(u32::MAX).blocking_recv().unwrap(), None);
+        assert_eq!(of_number(u32::MAX), None);
     }
 
     #[test]

@@ -84,15 +84,6 @@ impl Rewrite {
         })
     }
 
-    /// Applies `change` to every answer before it is written.
-    pub fn edit(change: impl Fn(&mut Message) + Send + Sync + 'static) -> Self {
-        Self::new(move |answer, _| {
-            let mut changed = answer.clone();
-            change(&mut changed);
-            vec![changed.emit()]
-        })
-    }
-
     pub(super) fn apply(&self, answer: &Message, bytes: Vec<u8>) -> Vec<Vec<u8>> {
         (self.0)(answer, bytes)
     }

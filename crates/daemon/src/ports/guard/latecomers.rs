@@ -12,8 +12,7 @@ use super::load::Programs;
 /// Stops binds that were on their way when their port was reserved.
 ///
 /// The programs for that are attached only while ports are being reserved, and are not pinned. One
-/// thread takes them off again; it lives
-/// as long as they are attached, and owns nothing else.
+/// thread takes them off again; it lives as long as they are attached, and owns nothing else.
 #[derive(Debug)]
 pub(super) struct Latecomers {
     programs: Programs,
