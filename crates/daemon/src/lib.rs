@@ -6,6 +6,7 @@
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`ports`]: the one task that owns all port reservations.
 //! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
+//! - [`processes`]: whose sockets those are.
 //! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`server`], [`access`]: the API, and who may change things.
 //! - [`sandbox`], [`supervise`], [`problems`], [`counters`], [`log`]: what every daemon needs.
@@ -25,6 +26,7 @@ mod options;
 mod patience;
 pub mod ports;
 pub mod problems;
+pub mod processes;
 mod readable;
 pub mod resolver;
 mod run;

@@ -19,6 +19,7 @@ use crate::leases::{Handle, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
 use crate::ports::{self, Prepared, Starting};
 use crate::problems::Problems;
+use crate::processes::Processes;
 use crate::resolver::Choice;
 use crate::server::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
@@ -146,12 +147,14 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     // The first packets are out; now for the rest, while servers think. Nothing that anybody sends
     // is read before the privileges are gone, but on threads that see nothing of it.
     let watched = Watched::default();
-    let reserved = Prepared::new(reserved, &watched);
+    let processes = Processes::start(&watched)
+        .inspect_err(|error| tracing::warn!("processes are not looked up: {error}"))
+        .ok();
+    let reserved = Prepared::new(reserved, processes.clone());
     sandbox::drop_capabilities(&capabilities);
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
     sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.bpf());
-    let processes = reserved.processes();
     let reservations = reserved.start(&watched).map_err(kernel("random numbers"))?;
     leases
         .start_workers(workers, folder, boot_id, processes, &watched)

@@ -16,7 +16,7 @@ use netlink::{Connection, Family};
 use tokio::sync::mpsc;
 
 use super::{Done, Leases};
-use crate::ports::processes::{Opener, Processes};
+use crate::processes::{Opener, Processes};
 
 /// Programs that are DHCP clients, by the name the kernel has for them (at most 15 bytes).
 const CLIENTS: &[&str] = &[
@@ -153,7 +153,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use super::*;
-    use crate::ports::processes::Process;
+    use crate::processes::Process;
 
     #[test]
     fn whoever_else_listens_is_a_client() {

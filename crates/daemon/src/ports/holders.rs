@@ -8,10 +8,10 @@ use ::ports::{Block, Id, Protocol};
 use api::ports::{Error, Holder};
 
 use super::guard::Sockets;
-use super::processes::{Opener, Process, Processes};
 use super::scan::{self, Scanner};
 use super::units::{Units, unit_of};
 use super::view;
+use crate::processes::{Opener, Process, Processes};
 
 /// Looks at the host's sockets, on the threads for blocking work.
 #[derive(Debug, Clone)]

@@ -27,7 +27,6 @@ pub mod guard;
 mod handle;
 mod holders;
 mod placeholder;
-pub mod processes;
 mod purge;
 pub mod scan;
 mod start;

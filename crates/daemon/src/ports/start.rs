@@ -14,7 +14,6 @@ use super::enforcement::Hands;
 use super::guard::{self, Guard, Places, Search};
 use super::handle::{Handle, Request};
 use super::holders::Holders;
-use super::processes::Processes;
 use super::store::Records;
 use super::sysctl::Rechecks;
 use super::units::Units;
@@ -24,6 +23,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::counters::Counters;
 use crate::problems::Problems;
+use crate::processes::Processes;
 use crate::supervise::Watched;
 
 /// What reservations are made of.
@@ -60,8 +60,8 @@ pub struct Starting {
 }
 
 impl Prepared {
-    /// Finds out where a guard could be, and starts the thread that looks into other processes.
-    pub fn new(parts: Parts, watched: &Watched) -> Self {
+    /// Finds out where a guard could be. `processes` tells whose sockets are in the way.
+    pub fn new(parts: Parts, processes: Option<Processes>) -> Self {
         let network = sys::namespace::network_cookie().unwrap_or_else(|error| {
             tracing::debug!("the network namespace has no cookie: {error}");
             0
@@ -69,14 +69,7 @@ impl Prepared {
         let search = Search::begin();
         let bpf = search.as_ref().ok().and_then(Search::bpf).map(Path::to_owned);
         let places = finish(search, network);
-        let processes = Processes::start(watched)
-            .inspect_err(|error| tracing::warn!("processes are not looked up: {error}"));
-        Self { parts, bpf, places, network, processes: processes.ok() }
-    }
-
-    /// Looks into other processes.
-    pub fn processes(&self) -> Option<Processes> {
-        self.processes.clone()
+        Self { parts, bpf, places, network, processes }
     }
 
     /// The file system that the guard's pins are in.
