@@ -10,6 +10,7 @@
 //! - [`client`]: a blocking client, and, with feature `async`, one for tokio.
 //! - [`Time`], [`Timeout`] and [`Prefix`]: values the IDL carries as text.
 
+mod as_text;
 mod calls;
 pub mod client;
 #[cfg(test)]
