@@ -1,26 +1,11 @@
 use serde::{Deserialize, Serialize};
 use tables::{
     AnycastAddress, Delta, Interface, IpInterface, MulticastAddress, Neighbor, Route, StackEntry,
-    UnicastAddress,
+    Table, UnicastAddress,
 };
 
 use super::{Filter, Monitor, TableRow};
 use crate::open_enum::open_enum;
-
-/// A table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "named like their rows")]
-pub enum Table {
-    Interface,
-    IpInterface,
-    UnicastAddress,
-    MulticastAddress,
-    AnycastAddress,
-    Route,
-    Neighbor,
-    Stack,
-}
 
 open_enum! {
     /// What happened.
@@ -150,20 +135,5 @@ impl TryFrom<tables::Change> for Change {
             C::Stack(delta) => Self::delta(delta),
             other => return Err(other),
         })
-    }
-}
-
-impl From<Table> for tables::Table {
-    fn from(table: Table) -> Self {
-        match table {
-            Table::Interface => Self::Interface,
-            Table::IpInterface => Self::IpInterface,
-            Table::UnicastAddress => Self::UnicastAddress,
-            Table::MulticastAddress => Self::MulticastAddress,
-            Table::AnycastAddress => Self::AnycastAddress,
-            Table::Route => Self::Route,
-            Table::Neighbor => Self::Neighbor,
-            Table::Stack => Self::Stack,
-        }
     }
 }

@@ -18,12 +18,12 @@ use tables::{
     IpInterfaceSettings, MulticastAddress, Neighbor, Route, StackEntry, UnicastAddress,
 };
 
-pub use change::{Change, ChangeKind, Table};
+pub use change::{Change, ChangeKind};
 pub use error::Error;
 pub use local::Local;
 pub use rows::{Filter, Listing, TableRow};
 pub use settings::{AddressSettings, NeighborSettings, NextHopSettings, RouteSettings};
-pub use tables;
+pub use tables::{self, Table};
 
 use crate::calls::calls;
 use crate::{Empty, Timeout};

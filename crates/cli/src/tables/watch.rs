@@ -19,7 +19,7 @@ pub(super) fn run(
     tables: &[Table],
 ) -> Result<(), Failure> {
     let filter = asked.which.filter();
-    let mut subscription = Subscription::to(tables.iter().copied().map(tables::Table::from));
+    let mut subscription = Subscription::to(tables.iter().copied());
     if asked.lifetimes {
         subscription = subscription.with_lifetimes();
     }

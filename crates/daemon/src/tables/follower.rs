@@ -187,8 +187,7 @@ mod tests {
     /// The follower's own rows against what the kernel says now.
     #[test]
     fn a_follower_answers_and_ends() {
-        let follower =
-            Follower::start(Subscription::to([tables::Table::from(Table::Interface)])).unwrap();
+        let follower = Follower::start(Subscription::to([Table::Interface])).unwrap();
         for _ in 0..2 {
             let (answer, answered) = mpsc::channel();
             let work: Work = Box::new(move |view| {

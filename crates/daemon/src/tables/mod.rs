@@ -57,7 +57,7 @@ impl Served {
         }
         let wanted = filter.clone();
         let kept = self.look(group_of(L::Row::TABLE), Duration::ZERO, move |view| {
-            let is_kept = view.cache.follows(tables::Table::from(L::Row::TABLE));
+            let is_kept = view.cache.follows(L::Row::TABLE);
             let rows = L::Row::cached(view.cache).filter(|row| row.is_wanted(&wanted));
             is_kept.then(|| rows.map(|row| stripped(row, view.cache)).collect())
         });
@@ -140,7 +140,7 @@ impl Served {
                 Err(returned) => request = returned,
             }
         }
-        let subscription = Subscription::to(tables.iter().copied().map(tables::Table::from));
+        let subscription = Subscription::to(tables.iter().copied());
         let follower = Follower::start(subscription).map_err(host)?;
         // A thread just started takes requests.
         let _ = follower.ask(request);
