@@ -18,6 +18,7 @@ pub(crate) fn kept() -> bool {
     }
     breaches.extend(tests_not_wired_in());
     breaches.extend(crates_not_introduced());
+    breaches.extend(uses_beyond_the_map());
     for file in &files {
         let Ok(text) = fs::read_to_string(root().join(file)) else {
             continue;
@@ -87,6 +88,44 @@ fn crates_not_introduced() -> Vec<String> {
         }
     }
     breaches
+}
+
+/// A crate uses what the map of CONTRIBUTING.md allows it, and no other of ours.
+fn uses_beyond_the_map() -> Vec<String> {
+    let map = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap_or_default();
+    let crates = subdirectories("crates");
+    let mut above = Vec::new();
+    let mut breaches = Vec::new();
+    for (name, allowed) in map.lines().filter_map(row_of_the_map) {
+        let manifest = root().join("crates").join(name).join("Cargo.toml");
+        let manifest = fs::read_to_string(manifest).unwrap_or_default();
+        for used in dependencies(&manifest).filter(|used| crates.iter().any(|own| own == used)) {
+            let is_above = allowed == "all of the above" && above.contains(&used.to_owned());
+            if !is_above && !allowed.contains(&format!("`{used}`")) {
+                breaches.push(format!("crates/{name}: uses {used}, which its map does not allow"));
+            }
+        }
+        above.push(name.to_owned());
+    }
+    breaches
+}
+
+/// A crate and what it may use, from a row of the map.
+fn row_of_the_map(line: &str) -> Option<(&str, &str)> {
+    let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+    let name = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+    Some((name, cells.nth(1)?))
+}
+
+/// The names under `[dependencies]`.
+fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
+    manifest
+        .lines()
+        .skip_while(|line| *line != "[dependencies]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
+        .filter(|name| !name.is_empty() && !name.starts_with('#'))
 }
 
 /// The repository stands alone: nothing in it may depend on where somebody checked it out.
@@ -165,6 +204,18 @@ mod tests {
         assert!(!mentions("see /srv/build/iphelper-old/notes", "/srv/build/iphelper"));
         assert!(!mentions("https://example.org/srv/build/x", "/srv/build"));
         assert!(!mentions("${DESTDIR}/root/x", "/root"));
+    }
+
+    #[test]
+    fn what_a_crate_may_use_and_what_it_uses() {
+        let row = row_of_the_map("| `netlink` | rtnetlink | `wire`; `sys`, behind a feature |");
+        assert_eq!(row, Some(("netlink", "`wire`; `sys`, behind a feature")));
+        for line in ["| crate | what it is | may use |", "|---|---|---|", "", "text"] {
+            assert_eq!(row_of_the_map(line), None);
+        }
+        let manifest = "[features]\nsocket = []\n\n[dependencies]\nsys = { workspace = true }\n\
+                        # Why.\nwire.workspace = true\n\n[dev-dependencies]\nlab.workspace = true\n";
+        assert!(dependencies(manifest).eq(["sys", "wire"]));
     }
 
     #[test]
