@@ -279,12 +279,12 @@ impl Client {
         }
     }
 
-    /// The record of what is held now.
+    /// The record of what is held now; `None` as long as nobody has said for which link.
     pub(super) fn record(&self) -> Option<Effect> {
-        let link = self.link?;
+        let hardware = self.link.map(|link| link.hardware).or(self.restored_for)?;
         let lease = self.lease().or(self.hint.as_deref());
         Some(Effect::Persist(Box::new(Record {
-            hardware: link.hardware,
+            hardware,
             lease: lease.cloned(),
             released: matches!(self.phase, Phase::Released),
         })))

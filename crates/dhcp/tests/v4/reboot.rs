@@ -565,3 +565,19 @@ fn the_next_network_is_not_blamed_for_the_refusals_of_the_last() {
     let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
     assert_eq!(kinds(&host.receive(&nak(&request, SERVER))), [MessageType::Discover]);
 }
+
+#[test]
+fn a_release_before_the_link_is_known_is_on_disk_all_the_same() {
+    let lease = Host::bound(plain()).client.lease().cloned();
+    let mut host = Host::new(plain());
+    let record = Record { hardware: hardware(1), lease, released: false };
+    host.input(Input::Restore(Box::new(record)));
+    let (id, outputs) = host.command(Command::Release, 5);
+    assert!(effects(&outputs).iter().any(|e| matches!(e, Effect::RemoveAddress { .. })));
+    assert!(matches!(
+        effects(&outputs).last(),
+        Some(Effect::Persist(record)) if record.released && record.hardware == hardware(1)
+    ));
+    // Nobody could be told.
+    assert_eq!(replies(&outputs), [(id, Err(Failure::LinkDown))]);
+}
