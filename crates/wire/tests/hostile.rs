@@ -411,3 +411,53 @@ fn user_classes() {
         assert_eq!(malformed(user_class, data, Reason::Length).user_class(), none);
     }
 }
+
+/// CVE-2018-15688 (systemd, NetworkManager, in DHCPv6): a server identifier of another length than
+/// it has. One that is cut short is none, and does not cost the message.
+#[test]
+fn server_identifiers_of_other_lengths() {
+    for length in [0, 1, 3, 5, 8, 255] {
+        let bytes = [&[53, 1, 2][..], &option(OptionCode::SERVER_IDENTIFIER, &vec![10; length])];
+        let options = Message::parse(&reply_with(&bytes.concat())).unwrap().options;
+        assert_eq!(options.server_identifier(), None, "{length}");
+        assert_eq!(options.message_type(), Some(MessageType::Offer));
+        let code = OptionCode::SERVER_IDENTIFIER;
+        assert_eq!(options.malformed(), [Malformed { code, reason: Reason::Length }]);
+    }
+}
+
+/// Numbers below what their RFCs allow, and identifiers too short to be any.
+#[test]
+fn too_small_and_too_short() {
+    use OptionCode as O;
+    for size in [0_u16, 1, 575] {
+        let options = malformed(O::MAX_MESSAGE_SIZE, &size.to_be_bytes(), Reason::Range);
+        assert_eq!(options.max_message_size(), None);
+    }
+    assert_eq!(ack_with(&[57, 2, 2, 64]).max_message_size(), Some(576));
+    for identifier in [&[][..], &[1]] {
+        let options = malformed(O::CLIENT_IDENTIFIER, identifier, Reason::Length);
+        assert_eq!(options.client_identifier(), None);
+    }
+    for value in [2, 255] {
+        assert_eq!(malformed(O::AUTO_CONFIGURE, &[value], Reason::Range).auto_configure(), None);
+    }
+    for code in [O::PARAMETER_REQUEST_LIST, O::VENDOR_CLASS] {
+        malformed(code, &[], Reason::Length);
+    }
+}
+
+/// The full name as text, from clients older than RFC 4702, is checked as the other names are.
+#[test]
+fn names_of_old_clients() {
+    let fqdn = |name: &[u8]| ack_with(&option(OptionCode::FQDN, &[&[0, 0, 0], name].concat()));
+    assert_eq!(fqdn(b"nas.example").fqdn().map(|fqdn| fqdn.name), Some("nas.example".to_owned()));
+    assert_eq!(fqdn(b"").fqdn().map(|fqdn| fqdn.name), Some(String::new()));
+    for name in [&b"nas;reboot"[..], b"nas\n", b"-nas", b"nas..example", b"\xff"] {
+        assert_eq!(fqdn(name).fqdn(), None, "{name:?}");
+    }
+    // Hosts with an underscore in their names are many; those of one letter are names.
+    for name in [&b"my_host"[..], b"_x", b"a", b"a."] {
+        assert!(ack_with(&option(OptionCode::HOST_NAME, name)).host_name().is_some(), "{name:?}");
+    }
+}
