@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,10 +34,15 @@ impl Endpoint {
     /// The socket handed over by the service manager, or else one at `path`.
     ///
     /// One left behind by a dead daemon is replaced. One that a living daemon serves is not: that
-    /// is an error of kind `AddrInUse`, after a second in which it might have been ending.
+    /// is an error of kind `AddrInUse`, after a second in which it might have been ending. Neither
+    /// is a file that is no socket (`AlreadyExists`): a slip on the command line must not cost it.
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(listener) = sys::fds::activation()?.into_iter().next() {
             return Ok(Self { listener: listener.into(), _lock: None, path: None });
+        }
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
+            let reason = "a file that is no socket is in the way";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
         }
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
@@ -267,6 +272,17 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         Endpoint::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_stays() {
+        let folder = Folder::new("socket");
+        let path = folder.path().join("iphelper.toml");
+        fs::write(&path, "precious").unwrap();
+        let error = Endpoint::open(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
