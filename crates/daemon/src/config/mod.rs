@@ -9,11 +9,14 @@ mod file;
 mod settings;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
 pub use settings::{ClientIdentifier, HostName, Settings};
+
+/// More than any host needs: what goes on and on is no configuration.
+const LARGEST: u64 = 1024 * 1024;
 
 /// The file read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/iphelper/iphelper.toml";
@@ -157,7 +160,7 @@ impl Config {
     /// Reads the file named, which has to exist, or the default one, which need not.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-        match fs::read(path) {
+        match read(path) {
             Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), path),
             Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
                 Ok(Self::default())
@@ -184,6 +187,15 @@ impl Config {
     /// Whether an interface of that name is to obtain a lease without being told to.
     pub fn is_managed(&self, name: &str) -> bool {
         self.section(name).is_some_and(|section| section.dhcp4)
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(read) {
+        Ok(read) if read <= LARGEST => Ok(bytes),
+        _ => Err(io::ErrorKind::FileTooLarge.into()),
     }
 }
 
@@ -274,6 +286,7 @@ mod tests {
             ("[defaults]\nvendor_class = ''\n", 2, "1 to 255"),
             ("[[interface]]\nname = 'a/b'\n", 2, "interface"),
             ("[[interface]]\nname = ''\n", 2, "interface"),
+            ("[[interface]]\nname = 'sixteencharacter'\n", 2, "interface"),
             ("x = [", 1, ""),
             ("\u{0}", 1, ""),
         ] {
@@ -287,5 +300,11 @@ mod tests {
     fn a_named_file_has_to_exist() {
         let error = Config::load(Some(Path::new("/nonexistent/x.toml"))).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/x.toml"), "{error}");
+    }
+
+    #[test]
+    fn what_never_ends_is_not_read_for_ever() {
+        let error = Config::load(Some(Path::new("/dev/zero"))).unwrap_err();
+        assert!(error.to_string().contains("/dev/zero: cannot be read: "), "{error}");
     }
 }

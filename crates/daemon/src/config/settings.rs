@@ -300,9 +300,10 @@ pub(super) struct InterfacePattern(pub(super) String);
 impl<'de> Deserialize<'de> for InterfacePattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        // What the kernel allows (dev_valid_name); patterns may be longer than a name.
+        // What the kernel allows (dev_valid_name, IFNAMSIZ); patterns may be longer than a name.
+        let longest = if text.contains(['*', '?']) { 64 } else { 15 };
         let usable = !text.is_empty()
-            && text.len() <= 64
+            && text.len() <= longest
             && !text.chars().any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
         match usable {
             true => Ok(Self(text)),
