@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use api::daemon::Problem;
 
+/// What fits a status that people read.
+const TOLD_AT_ONCE: usize = 4;
+
 /// The problems there are now, by what they concern.
 ///
 /// A problem is raised when something fails and cleared when the same thing works again, so that
@@ -26,6 +29,20 @@ impl Problems {
         tracing::warn!("{subject}: {text}");
         let time = SystemTime::now().into();
         self.open.insert(key, Problem { time, subject: subject.to_owned(), text });
+    }
+
+    /// Notes what was met in one go as one problem of `kind`, if it was anything: the first few, and
+    /// how many more there are. The log has them all.
+    pub fn raise_all(&mut self, subject: &str, kind: &'static str, texts: &[String]) {
+        let (told, rest) = texts.split_at(texts.len().min(TOLD_AT_ONCE));
+        for text in rest {
+            tracing::warn!("{subject}: {text}");
+        }
+        match (told, rest.len()) {
+            ([], _) => {}
+            (_, 0) => self.raise(subject, kind, told.join("; ")),
+            (_, more) => self.raise(subject, kind, format!("{}; and {more} more", told.join("; "))),
+        }
     }
 
     /// The problem of `kind` with `subject` is over, if there was one.
@@ -66,5 +83,18 @@ mod tests {
         problems.clear("store", "write");
         problems.forget("eth0");
         assert!(problems.list().is_empty());
+    }
+
+    #[test]
+    fn what_came_in_one_go_is_one_problem_with_all_of_it() {
+        let mut problems = Problems::default();
+        problems.raise_all("store", "read", &[]);
+        assert!(problems.list().is_empty());
+        let texts: Vec<_> = (0..6).map(|n| format!("eth{n}.json: damaged")).collect();
+        problems.raise_all("store", "read", texts.get(..2).unwrap());
+        assert_eq!(problems.list()[0].text, "eth0.json: damaged; eth1.json: damaged");
+        problems.raise_all("store", "read", &texts);
+        let [only] = &problems.list()[..] else { panic!("{problems:?}") };
+        assert!(only.text.ends_with("; eth3.json: damaged; and 2 more"), "{}", only.text);
     }
 }

@@ -76,9 +76,7 @@ impl Leases {
         let (handle, requests) = Handle::new();
         let (done_sender, done) = mpsc::unbounded_channel();
         let Parts { found, mut problems, .. } = parts;
-        for damage in found.damaged {
-            problems.raise("store", "read", damage);
-        }
+        problems.raise_all("store", "read", &found.damaged);
         let mut leases = Self {
             choice: parts.choice,
             ports: parts.ports,

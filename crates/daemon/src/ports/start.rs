@@ -135,9 +135,7 @@ impl Starting {
         let records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
         let mut problems = Problems::default();
-        if !found.damaged.is_empty() {
-            problems.raise("ports", "read", found.damaged.join("; "));
-        }
+        problems.raise_all("ports", "read", &found.damaged);
         let cgroups = places.as_ref().ok().and_then(|places| places.cgroup_root().ok());
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
         let has_written = records.reserved_ports().exists();
