@@ -78,6 +78,9 @@ impl Leases {
             | Event::SameNetwork { .. } => tracing::info!("{name}: {text}"),
             // Logged as the problem it is.
             Event::Conflict { .. } => {}
+            Event::NoAnswer { tries, .. } if !worth_a_warning(*tries) => {
+                tracing::debug!("{name}: {text}")
+            }
             _ => tracing::warn!("{name}: {text}"),
         }
         match event {
@@ -189,6 +192,12 @@ fn state_text(lease: &Lease) -> String {
     }
 }
 
+/// Whether that many tries without an answer are to be warned of: a network without a server has one
+/// more each minute, as long as it lasts.
+fn worth_a_warning(tries: u32) -> bool {
+    tries.is_power_of_two()
+}
+
 /// What happened, as one sentence.
 fn told(event: &Event) -> (EventKind, String) {
     match event {
@@ -256,6 +265,13 @@ fn colons(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_without_a_server_does_not_fill_the_log() {
+        // A day of tries, one a minute.
+        let warned: Vec<_> = (1..=1_440).filter(|tries| worth_a_warning(*tries)).collect();
+        assert_eq!(warned, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024]);
+    }
 
     #[test]
     fn ignored_options_are_named() {
