@@ -468,8 +468,8 @@ pub enum Error {
         interface: String,
     },
 
-    /// The kernel or the disk refused what the lease needs.
-    #[error("the lease on {interface} could not be applied: {reason}")]
+    /// The kernel or the disk refused what the lease needs, or the interface lacks what is needed.
+    #[error("failed on {interface}: {reason}")]
     #[serde(rename = "org.iphelper.Lease.Host")]
     Host {
         /// Name of the interface.
@@ -496,7 +496,7 @@ pub enum Error {
 }
 
 fn held_by(holder: Option<&str>) -> String {
-    holder.map(|holder| format!("; {holder} manages it")).unwrap_or_default()
+    holder.map(|holder| format!(" here but by {holder}")).unwrap_or_default()
 }
 
 fn in_words(message: Option<&str>) -> String {

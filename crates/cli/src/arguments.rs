@@ -204,7 +204,7 @@ pub(crate) enum Lease {
         #[arg(value_name = "IFACE")]
         interface: String,
 
-        /// The address configured by hand [default: the interface's first]
+        /// The address configured by hand [default: the interface's first that is not leased]
         #[arg(long)]
         address: Option<IpAddr>,
     },
@@ -258,7 +258,7 @@ pub(crate) enum Daemon {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         config: Option<PathBuf>,
 
-        /// Where leases are kept [default: /var/lib/iphelper]
+        /// Where leases and reservations are kept [default: /var/lib/iphelper]
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         state_dir: Option<PathBuf>,
 
@@ -283,7 +283,7 @@ pub(crate) enum Daemon {
 
 #[derive(Debug, Clone, Copy, Default, Subcommand)]
 pub(crate) enum Lab {
-    /// Runs a lease's life in it, a step a line
+    /// Runs a lease's life in it, and a reservation's, a step a line
     #[default]
     Run,
 

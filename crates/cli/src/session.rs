@@ -64,7 +64,7 @@ impl Session {
         match self.connection()?.call_more(call) {
             Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
             Err(CallError::Method(lease::Error::NotManaged { .. }))
-                if call.interface.is_none() && call.family.is_none() =>
+                if call.interface.is_none() && call.family != Some(lease::Family::Ipv6) =>
             {
                 Ok(Vec::new())
             }

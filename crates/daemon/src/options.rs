@@ -55,18 +55,19 @@ pub(crate) enum Asked {
 
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
-iphelperd holds the addresses that DHCP servers lease to this host.
+iphelperd holds what a host's network is made of: the addresses that DHCP servers lease to it, and
+the ports that are reserved on it.
 
 Usage: iphelperd [--config FILE] [--state-dir DIR] [--socket PATH] [--log LEVEL]
 
   --config FILE    configuration [/etc/iphelper/iphelper.toml, which need not exist]
-  --state-dir DIR  where leases are kept [/var/lib/iphelper]
+  --state-dir DIR  where leases and reservations are kept [/var/lib/iphelper]
   --socket PATH    where iph and other clients connect [/run/iphelper/iphelper.sock]
   --log LEVEL      error, warn, info, debug or trace, above the configuration
   --help, --version
 
-Runs in the foreground and prints `ready` when every lease is restored.
-SIGTERM ends it and keeps the leases; SIGHUP reads the configuration again.
+Runs in the foreground and prints `ready` when every lease and every reservation is restored.
+SIGTERM ends it and keeps them; SIGHUP reads the configuration again.
 ";
 
 impl Options {

@@ -24,7 +24,7 @@ pub enum Error {
     /// The interface's addresses are not the daemon's to manage: it is neither configured for DHCP
     /// nor was a lease acquired on it.
     #[error("{interface} is not managed{}", match holder {
-        Some(holder) => format!("; {holder} manages it"),
+        Some(holder) => format!(" here but by {holder}"),
         None => String::new(),
     })]
     NotManaged {
@@ -98,8 +98,8 @@ pub enum Error {
     #[error("cancelled by a later command or the daemon's end")]
     Cancelled,
 
-    /// The kernel or the disk refused what the lease needs.
-    #[error("the lease on {interface} could not be applied: {reason}")]
+    /// The kernel or the disk refused what the lease needs, or the interface lacks what is needed.
+    #[error("failed on {interface}: {reason}")]
     Host {
         /// Name of the interface.
         interface: String,

@@ -8,8 +8,8 @@ use api::Method;
 use api::client::CallError;
 use api::interface::tables;
 use api::lease::{
-    Acquire, AcquireReply, Error, Inform, Lease, List, Release, ReleaseReply, Renew, RenewReply,
-    Via,
+    Acquire, AcquireReply, Error, Family, Inform, Lease, List, Release, ReleaseReply, Renew,
+    RenewReply, Via,
 };
 
 pub(crate) use summary::{held_address, table};
@@ -19,7 +19,7 @@ use crate::exit::Failure;
 use crate::hints::Explained as _;
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::text::Clock;
+use crate::text::{Clock, escaped};
 
 pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<(), Failure> {
     let timeout = session.timeout();
@@ -50,7 +50,7 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
         }
         arguments::Lease::Inform { interface, address } => {
             let call = Inform { interface, address, timeout };
-            let reply = wait(session, &call.interface, &call)?;
+            let reply = wait(session, &call.interface, &call).map_err(not_informed)?;
             let style = session.printer.style();
             conclude(session, &reply, |clock| show::render_parameters(&reply.lease, clock, style))
         }
@@ -59,7 +59,7 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
 }
 
 fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let leases = session.leases(asked).map_err(unknown)?;
+    let leases = session.leases(asked).map_err(|error| unknown(asked, error))?;
     if session.printer.is_json() {
         return print_all(session, &leases);
     }
@@ -74,7 +74,7 @@ fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
 }
 
 fn show(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let leases = session.leases(asked).map_err(unknown)?;
+    let leases = session.leases(asked).map_err(|error| unknown(asked, error))?;
     if session.printer.is_json() {
         return print_all(session, &leases);
     }
@@ -95,17 +95,37 @@ where
 fn not_acquired(error: CallError<Error>) -> Failure {
     match error {
         CallError::Method(error @ Error::NotManaged { holder: None, .. }) => {
-            let failure = Failure::new(error.exit(), error.to_string());
-            let hint = "A loopback interface is never managed: no DHCP server is behind it.";
-            failure.hint(hint).object(serde_json::to_value(error).ok())
+            hinted(error, "A loopback interface is never managed: no DHCP server is behind it.")
         }
         error => error.into(),
     }
 }
 
-/// An interface that is not managed may not be there at all.
-fn unknown(error: CallError<Error>) -> Failure {
+/// A question that is asked once is not asked again, and no lease is behind it.
+fn not_informed(error: CallError<Error>) -> Failure {
     match error {
+        CallError::Method(error @ Error::NoAnswer { .. }) => hinted(
+            error,
+            "Nobody is asked any more. Servers answer for addresses of the networks they serve.",
+        ),
+        CallError::Method(error @ Error::Host { .. }) => {
+            hinted(error, "`--address` names the address to ask for.")
+        }
+        error => error.into(),
+    }
+}
+
+fn hinted(error: Error, hint: &str) -> Failure {
+    let failure = Failure::new(error.exit(), error.message());
+    failure.hint(hint).object(serde_json::to_value(error).ok())
+}
+
+/// An interface that is not managed may not be there at all, and no interface is for IPv6.
+fn unknown(asked: &List, error: CallError<Error>) -> Failure {
+    match error {
+        CallError::Method(Error::NotManaged { .. }) if asked.family == Some(Family::Ipv6) => {
+            crate::hints::method(&Error::FamilyNotSupported { family: Family::Ipv6 })
+        }
         CallError::Method(Error::NotManaged { interface, holder: None })
             if !interface.contains(['*', '?']) && !exists(&interface) =>
         {
@@ -142,7 +162,7 @@ fn print_all(session: &mut Session, leases: &[Lease]) -> Result<(), Failure> {
 
 pub(crate) fn acquired(reply: &AcquireReply, clock: &Clock) -> String {
     let lease = &reply.lease;
-    let (address, interface) = (held_address(lease), &lease.interface);
+    let (address, interface) = (held_address(lease), escaped(&lease.interface));
     let from = lease.server.map(|server| format!(" from {server}")).unwrap_or_default();
     let until = validity(lease, clock);
     match reply.already {
@@ -159,13 +179,13 @@ pub(crate) fn renewed(reply: &RenewReply, clock: &Clock) -> String {
         Via::Broadcast => "broadcast",
         Via::SameNetwork => "recognised by its router",
     };
-    let (address, interface) = (held_address(lease), &lease.interface);
+    let (address, interface) = (held_address(lease), escaped(&lease.interface));
     let until = validity(lease, clock);
     format!("Renewed {address} on {interface}{with} ({via}), {until}.\n")
 }
 
 pub(crate) fn released(reply: &ReleaseReply, interface: &str) -> String {
-    format!("Released {} on {interface} to {}.\n", reply.address, reply.server)
+    format!("Released {} on {} to {}.\n", reply.address, escaped(interface), reply.server)
 }
 
 fn validity(lease: &Lease, clock: &Clock) -> String {

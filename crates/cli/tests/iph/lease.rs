@@ -89,7 +89,29 @@ fn nothing_managed_is_no_error_unless_something_was_asked_for() {
     assert_eq!((said.code, said.out.as_str()), (Some(0), ""));
     assert!(said.err.contains("No interface is managed."), "{said:?}");
     assert_eq!(fake.run("lease list --json").result(), "");
+    assert!(fake.run("lease list -4").err.contains("No interface is managed."));
+    assert_eq!(fake.run("lease list --ipv4 --json").result(), "");
     fake.run("lease list x*").failure(1);
+}
+
+#[test]
+fn no_interface_is_missed_among_ipv6_leases() {
+    let fake = refusing(Error::NotManaged { interface: "eth0".into(), holder: None });
+    for line in ["lease list -6", "lease show eth0 -6", "lease list --ipv6 eth*"] {
+        assert_eq!(fake.run(line).failure(1), "Error: IPv6 leases are not supported yet\n");
+    }
+}
+
+#[test]
+fn an_inform_that_came_to_nothing_is_not_said_to_go_on() {
+    let interface = || "eth0".to_owned();
+    let nobody = Error::NoAnswer { interface: interface(), waited: 30.0, tries: 5 };
+    let said = refusing(nobody).run("lease inform eth0").failure(1);
+    assert!(said.contains("\nHint: Nobody is asked any more."), "{said}");
+    let nothing = Error::Host { interface: interface(), reason: "it has none".into() };
+    let said = refusing(nothing.clone()).run("lease inform eth0 --json");
+    assert!(said.err.contains("Hint: `--address` names"), "{said:?}");
+    assert_eq!(serde_json::from_value::<Error>(said.json().remove(0)).unwrap(), nothing);
 }
 
 #[test]
@@ -132,6 +154,27 @@ fn outcomes_are_sentences() {
     assert!(informed.starts_with("eth0  bound\n"), "{informed}");
     let watched = fake.run("lease watch").result();
     assert!(watched.ends_with("renewed       Renewed \\u{1b}[2J.\n"), "{watched}");
+}
+
+/// The kernel allows names that rewrite the screen.
+#[test]
+fn outcomes_escape_the_names_of_interfaces() {
+    let fake = Fake::start(|call| match call {
+        Call::Lease(LeaseCall::Acquire(call)) => {
+            Answer::one(&AcquireReply { lease: bound(&call.interface, 2), already: false })
+        }
+        Call::Lease(LeaseCall::Renew(call)) => {
+            Answer::one(&RenewReply { lease: bound(&call.interface, 2), via: Via::Unicast })
+        }
+        _ => Answer::one(&ReleaseReply {
+            address: address("192.0.2.7"),
+            server: address("192.0.2.1"),
+        }),
+    });
+    for verb in ["acquire", "renew", "release"] {
+        let said = fake.run(&format!("lease {verb} a\x1b[2Jb")).result();
+        assert!(said.contains(r" on a\u{1b}[2Jb"), "{said:?}");
+    }
 }
 
 #[test]
@@ -195,7 +238,7 @@ fn every_error_has_its_sentence_hint_and_status() {
         (
             Error::NotManaged { interface: interface(), holder: Some("dhclient".into()) },
             1,
-            "eth0 is not managed; dhclient manages it",
+            "eth0 is not managed here but by dhclient",
             "Have that client leave eth0 alone",
         ),
         (
@@ -251,7 +294,7 @@ fn every_error_has_its_sentence_hint_and_status() {
         (
             Error::Host { interface: interface(), reason: "no space left on device".into() },
             1,
-            "the lease on eth0 could not be applied: no space left on device",
+            "failed on eth0: no space left on device",
             "iph daemon status",
         ),
         (
@@ -270,10 +313,10 @@ fn every_error_has_its_sentence_hint_and_status() {
         let fake = refusing(error.clone());
         for verb in ["acquire", "renew", "release", "inform", "show", "list", "watch"] {
             // These say more, in tests of their own.
-            if matches!(error, Error::NotManaged { holder: None, .. })
-                && matches!(verb, "acquire" | "show" | "list")
-            {
-                continue;
+            match (&error, verb) {
+                (Error::NotManaged { holder: None, .. }, "acquire" | "show" | "list")
+                | (Error::NoAnswer { .. } | Error::Host { .. }, "inform") => continue,
+                _ => {}
             }
             let said = fake.run(&format!("lease {verb} eth0")).failure(status);
             let first = said.lines().next().unwrap_or_default();

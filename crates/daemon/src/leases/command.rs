@@ -263,7 +263,7 @@ impl Leases {
         let leaving = known.is_some_and(|known| known.leaving.is_some());
         let managed = known.is_some();
         if let (Asked::Inform(None), None) = (command, self.first_address(index)) {
-            let reason = "it has no IPv4 address to ask for".to_owned();
+            let reason = "it has no IPv4 address that was configured by hand".to_owned();
             return Err(Error::Host { interface: interface(), reason });
         }
         match command {
