@@ -461,3 +461,10 @@ fn names_of_old_clients() {
         assert!(ack_with(&option(OptionCode::HOST_NAME, name)).host_name().is_some(), "{name:?}");
     }
 }
+
+/// Text in different pieces is one text (RFC 3396 7), however short they are.
+#[test]
+fn pieces_of_text() {
+    let options = ack_with(&[12, 2, b'n', b'a', 12, 1, b's']);
+    assert_eq!((options.host_name(), options.malformed()), (Some("nas"), &[][..]));
+}

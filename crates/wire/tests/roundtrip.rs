@@ -324,3 +324,47 @@ fn udp_checksum_zero() {
     assert!(parse_ipv4_udp(&bytes, ChecksumPolicy::Verify).is_err());
     assert!(parse_ipv4_udp(&bytes, ChecksumPolicy::Ignore).is_ok());
 }
+
+/// RFC 2131 2: "The remaining bits of the flags field [...] MUST be [...] ignored by servers and
+/// relay agents".
+#[test]
+fn one_flag_of_sixteen() {
+    let mut bytes = Message::new(Op::Reply, 1).emit();
+    for (flags, broadcast) in [(0_u16, false), (0x7fff, false), (0x8000, true), (0xffff, true)] {
+        bytes[10..12].copy_from_slice(&flags.to_be_bytes());
+        let read = Message::parse(&bytes).unwrap();
+        assert_eq!(read.broadcast, broadcast, "{flags:#x}");
+        assert_eq!(read.emit()[10..12], [if broadcast { 0x80 } else { 0 }, 0]);
+    }
+}
+
+/// RFC 4390 2.1: a hardware address that does not fit is left out, and its length is zero.
+#[test]
+fn infiniband_has_no_chaddr() {
+    let mut message = Message::new(Op::Request, 1);
+    message.hardware_type = HardwareType::INFINIBAND;
+    message.chaddr = HardwareAddress::new(&[7; 20]).unwrap();
+    let bytes = message.emit();
+    assert_eq!(bytes[1..3], [32, 0]);
+    assert_eq!(bytes[28..44], [0; 16]);
+    message.chaddr = HardwareAddress::new(&[7; 16]).unwrap();
+    let bytes = message.emit();
+    assert_eq!((bytes[2], &bytes[28..44]), (16, &[7; 16][..]));
+}
+
+/// RFC 2131 table 3.
+#[test]
+fn what_a_reply_takes_over() {
+    let mut request = Message::new(Op::Request, 0x1234_5678);
+    request.broadcast = true;
+    request.hops = 3;
+    request.secs = 9;
+    request.giaddr = Ipv4Addr::new(192, 0, 2, 254);
+    request.ciaddr = Ipv4Addr::new(192, 0, 2, 9);
+    request.chaddr = HardwareAddress::ethernet([2, 0, 0, 0, 0, 1]);
+    request.hardware_type = HardwareType::IEEE_802;
+    let reply = Message::reply_to(&request);
+    let expected =
+        Message { op: Op::Reply, hops: 0, secs: 0, ciaddr: Ipv4Addr::UNSPECIFIED, ..request };
+    assert_eq!(reply, expected);
+}
