@@ -59,6 +59,13 @@ pub struct Opener<T> {
     pub answer: Option<T>,
 }
 
+impl Process {
+    /// The process of this number, as far as the calling thread may know it.
+    pub fn of(pid: u32) -> Option<Self> {
+        Proc::open("/proc").ok()?.process(pid)
+    }
+}
+
 impl Processes {
     /// Starts the thread, with the capabilities of the calling thread.
     pub fn start(watched: &Watched) -> io::Result<Self> {
@@ -188,13 +195,10 @@ impl Proc {
         comm.pop_if(|byte| *byte == b'\n');
         let cgroups = self.read(&format!("{pid}/cgroup")).unwrap_or_default();
         let cgroups = String::from_utf8_lossy(&cgroups);
-        // A group that was removed is marked as such.
-        let path = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
-        let path = path.map(|path| path.strip_suffix(" (deleted)").unwrap_or(path));
         Some(Process {
             pid,
             program: String::from_utf8_lossy(&comm).into_owned(),
-            cgroup: path.map(str::to_owned),
+            cgroup: sys::cgroup::of(&cgroups).map(str::to_owned),
         })
     }
 
@@ -310,9 +314,7 @@ mod tests {
         assert_eq!(found[&ours].process.pid, std::process::id());
         let comm = std::fs::read_to_string("/proc/self/comm").unwrap();
         assert_eq!(found[&ours].process.program, comm.trim_end());
-        let cgroups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
-        assert_eq!(found[&ours].process.cgroup.as_deref(), cgroup);
+        assert_eq!(found[&ours].process.cgroup, sys::cgroup::own().unwrap());
         drop(socket);
         // Children of other tests have it open until they run their program.
         wait_until("nobody has it open", || find([ours].into()).is_empty());

@@ -69,5 +69,5 @@ fn remove(directory: &Path) {
 
 /// Where the calling thread sees version 2 of control groups.
 pub(crate) fn hierarchy() -> Option<PathBuf> {
-    Some(sys::mountinfo::cgroup2().ok()??.point)
+    Some(sys::cgroup::mount().ok()??.point)
 }

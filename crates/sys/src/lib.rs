@@ -15,7 +15,7 @@
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
 //! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
-//! | [`mountinfo`] | what is mounted where |
+//! | [`mountinfo`], [`cgroup`] | what is mounted where, and who is in which control group |
 //! | [`ebpf`] | programs of control groups, their maps and pins |
 //! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
 //! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
@@ -23,6 +23,7 @@
 
 pub mod bpf;
 pub mod capability;
+pub mod cgroup;
 pub mod clock;
 pub mod credentials;
 pub mod ebpf;

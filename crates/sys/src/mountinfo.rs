@@ -22,11 +22,6 @@ pub fn read() -> io::Result<Vec<Mount>> {
     Ok(parse(&fs::read("/proc/thread-self/mountinfo")?))
 }
 
-/// The latest mount of version 2 of control groups, if there is one.
-pub fn cgroup2() -> io::Result<Option<Mount>> {
-    Ok(read()?.into_iter().rfind(|mount| mount.kind == b"cgroup2"))
-}
-
 /// The lines of such a file. Those that cannot be understood are passed over.
 pub fn parse(text: &[u8]) -> Vec<Mount> {
     let line = |line: &[u8]| {
@@ -121,7 +116,5 @@ mod tests {
         let mounts = read().unwrap();
         assert!(mounts.iter().any(|mount| mount.point == Path::new("/")));
         assert!(mounts.iter().any(|mount| mount.kind == b"proc"));
-        let groups = cgroup2().unwrap();
-        assert!(groups.is_none_or(|mount| mounts.contains(&mount)));
     }
 }

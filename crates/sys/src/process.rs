@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_child_starts_in_its_control_group() {
-        let at = crate::mountinfo::cgroup2().unwrap().map(|mount| mount.point);
+        let at = crate::cgroup::mount().unwrap().map(|mount| mount.point);
         let name = format!("iphelper-sys-test-{}", std::process::id());
         let directory = at.unwrap_or("/nowhere".into()).join(&name);
         if let Err(error) = std::fs::create_dir(&directory) {

@@ -295,7 +295,7 @@ fn a_command_does_not_outlive_an_iph_that_was_killed() {
 
 /// Whether control groups can be made here.
 fn has_control_groups() -> bool {
-    sys::mountinfo::cgroup2().unwrap().is_some_and(|mount| {
+    sys::cgroup::mount().unwrap().is_some_and(|mount| {
         let probe = mount.point.join(format!("iph-test-{}", std::process::id()));
         std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe)).is_ok()
     })
@@ -339,9 +339,8 @@ fn what_an_iph_left_behind_that_was_killed_is_taken_back() {
         "needs control groups of version 2 that it may make"
     );
     // No process has such a number: the kernel's limit is 4,194,304.
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap().to_owned();
-    let mount = sys::mountinfo::cgroup2().unwrap().unwrap();
+    let own = sys::cgroup::own().unwrap().unwrap();
+    let mount = sys::cgroup::mount().unwrap().unwrap();
     let below = mount.point.join(own.trim_start_matches('/'));
     let empty = below.join(format!("iph-run-{}", 4_200_000 + std::process::id() % 100_000));
     std::fs::create_dir(&empty).unwrap();

@@ -17,6 +17,7 @@ use super::worker::Job;
 use super::{Ports, holders, view};
 use crate::access::Caller;
 use crate::clock::{self, Clock};
+use crate::processes::Process;
 
 /// The most text a purpose has, in bytes.
 const LONGEST_PURPOSE: usize = 1_024;
@@ -263,15 +264,10 @@ impl Ports {
     /// Who asks, for those who find the reservation later.
     fn owner(&self, caller: &Caller) -> Owner {
         let pid = caller.process();
-        let program = pid.and_then(|pid| {
-            let name = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
-            Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
-        });
-        // The line of cgroup2 (`cgroups(7)`).
-        let cgroup = pid.and_then(|pid| {
-            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-            groups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
-        });
+        let (program, cgroup) = match pid.and_then(Process::of) {
+            Some(Process { program, cgroup, .. }) => (Some(program), cgroup),
+            None => (None, None),
+        };
         let unit = cgroup.as_deref().and_then(unit_of).map(str::to_owned);
         Owner { uid: caller.user(), pid, program, unit, cgroup }
     }

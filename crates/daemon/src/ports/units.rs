@@ -300,12 +300,12 @@ mod tests {
 
     #[test]
     fn the_kernels_own_tree_has_our_group() {
-        let Some(point) = sys::mountinfo::cgroup2().unwrap().map(|mount| mount.point) else {
+        let Some(point) = sys::cgroup::mount().unwrap().map(|mount| mount.point) else {
             eprintln!("SKIPPED: the_kernels_own_tree_has_our_group: no cgroup2");
             return;
         };
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+        let own = sys::cgroup::own().unwrap().unwrap();
+        let path = own.as_str();
         let mut units = Units::new(fs::File::open(&point).unwrap().into());
         let group = units.find(path).unwrap();
         assert_eq!(group.id, fs::metadata(point.join(&path[1..])).unwrap().ino());

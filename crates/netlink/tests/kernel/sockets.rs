@@ -110,10 +110,9 @@ fn every_kind_of_socket_is_listed_with_its_owner() {
         assert_eq!(row.family(), Family::Ipv6);
         assert_eq!(row.local, "[::1]:5003".parse().unwrap());
         shared.iter().for_each(|socket| _ = expect(5004, socket));
-        if let Some(mount) = sys::mountinfo::cgroup2().unwrap() {
-            let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-            let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
-            let own = mount.point.join(path.trim_start_matches('/'));
+        if let Some(mount) = sys::cgroup::mount().unwrap() {
+            let own = sys::cgroup::own().unwrap().unwrap();
+            let own = mount.point.join(own.trim_start_matches('/'));
             let inode = std::fs::metadata(&own).unwrap().ino();
             assert_eq!(row.cgroup, Some(inode), "{}", own.display());
         }

@@ -154,15 +154,9 @@ struct Tree {
 impl Tree {
     fn find() -> io::Result<Self> {
         let not_mounted = || io::Error::new(io::ErrorKind::NotFound, "version 2 is not mounted");
-        let mount = sys::mountinfo::cgroup2()?.ok_or_else(not_mounted)?;
-        let groups = fs::read_to_string("/proc/self/cgroup")?;
-        Self::new(mount, &groups).ok_or_else(not_mounted)
-    }
-
-    /// `groups` as in cgroups(7).
-    fn new(mount: Mount, groups: &str) -> Option<Self> {
-        let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
-        Some(Self { mount, own })
+        let mount = sys::cgroup::mount()?.ok_or_else(not_mounted)?;
+        let own = sys::cgroup::own()?.ok_or_else(not_mounted)?;
+        Ok(Self { mount, own })
     }
 
     /// Where the control group of that path is to be found.
@@ -188,27 +182,22 @@ mod tests {
 
     #[test]
     fn the_tree_is_where_the_mounts_say() {
-        let mount = |root: &str, point: &str| Mount {
-            kind: b"cgroup2".to_vec(),
-            root: root.into(),
-            point: point.into(),
+        let tree = |root: &str, point: &str| Tree {
+            mount: Mount { kind: b"cgroup2".to_vec(), root: root.into(), point: point.into() },
+            own: "/docker/abc".into(),
         };
-        let groups = "12:cpu:/\n0::/user.slice/session-1.scope\n";
-        let tree = Tree::new(mount("/", "/sys/fs/cgroup/unified"), groups).unwrap();
-        assert_eq!(tree.own, "/user.slice/session-1.scope");
+        let whole = tree("/", "/sys/fs/cgroup/unified");
         let expected = Path::new("/sys/fs/cgroup/unified/user.slice/iph-run-5");
-        assert_eq!(tree.directory("/user.slice/iph-run-5"), expected);
+        assert_eq!(whole.directory("/user.slice/iph-run-5"), expected);
 
-        let bound = mount("/docker/abc", "/sys/fs/cgroup");
-        let tree = Tree::new(bound.clone(), "0::/docker/abc\n").unwrap();
+        let part = tree("/docker/abc", "/sys/fs/cgroup");
         for (path, directory) in [
             ("/docker/abc/iph-run-5", "/sys/fs/cgroup/iph-run-5"),
             ("/docker/abc", "/sys/fs/cgroup"),
             ("/docker/abcd/iph-run-5", "/sys/fs/cgroup/docker/abcd/iph-run-5"),
             ("one.service", "/sys/fs/cgroup/one.service"),
         ] {
-            assert_eq!(tree.directory(path), Path::new(directory));
+            assert_eq!(part.directory(path), Path::new(directory));
         }
-        assert!(Tree::new(bound, "12:cpu:/\n").is_none());
     }
 }
