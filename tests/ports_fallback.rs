@@ -114,5 +114,5 @@ fn from_strong_to_weak_and_back() {
     user.become_user(SOMEBODY);
     assert_eq!(user.try_bind("tcp4", 5000), "ok 5000");
     assert_eq!(site.stranger().try_bind("tcp4", 5000), "EACCES");
-    assert_eq!(site.guard()["level"], "full");
+    assert!(site.has_guard(), "{}", site.guard());
 }

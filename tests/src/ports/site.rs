@@ -192,6 +192,13 @@ impl Site {
         status["guard"].clone()
     }
 
+    /// Whether programs in the kernel guard, with everything or without what this kernel lacks.
+    #[track_caller]
+    pub fn has_guard(&self) -> bool {
+        let guard = self.guard();
+        ["full", "reduced"].iter().any(|level| guard["level"] == *level)
+    }
+
     /// The ports that automatic assignment leaves out. It takes one read(2) to get them all.
     #[track_caller]
     pub fn left_out(&self) -> BTreeSet<u16> {

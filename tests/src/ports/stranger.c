@@ -48,6 +48,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -549,6 +550,12 @@ static void carry_out(char *line)
 int main(void)
 {
 	static char line[1 << 16];
+	/* A session or a service has 1024 descriptors, and may have more. */
+	struct rlimit limit;
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 	setvbuf(stdout, NULL, _IOLBF, 1 << 16);
 	signal(SIGPIPE, SIG_IGN);
 	while (fgets(line, sizeof line, stdin)) {

@@ -7,7 +7,7 @@ use netlink::route::{Entry, Prefix};
 use netlink::{Change, Event, Family, Monitor, Row, Transport, kernel};
 use sys::netlink::{NETLINK_ROUTE, Socket};
 
-use crate::{in_namespace, veth};
+use crate::{in_namespace, rename, veth};
 
 const GROUPS: [u32; 6] = [
     kernel::RTNLGRP_LINK,
@@ -99,7 +99,7 @@ fn each_change_is_told() {
             "the address goes",
             |event| matches!(event, Event::Address(Change::Gone, row) if row.address == assignment.address),
         );
-        connection.request(&Settings::new().name("renamed").down().apply_to(one)).unwrap();
+        rename(connection, one, "renamed");
         until(&mut monitor, "the new name", |event| {
             matches!(event, Event::Link(Change::Present, view)
                 if view.index == one && view.name == "renamed")

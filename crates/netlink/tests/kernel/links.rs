@@ -3,7 +3,7 @@ use netlink::{Connection, Reason};
 use serde_json::Value;
 use sys::netlink::Socket;
 
-use crate::{in_namespace, ip, ip_do, supports, veth, wait_until};
+use crate::{in_namespace, ip, ip_do, rename, supports, veth, wait_until};
 
 /// Compares every interface with what `ip` says about it.
 fn compare(connection: &mut Connection<Socket>) -> Vec<Link> {
@@ -166,7 +166,7 @@ fn settings_change_what_they_say_and_nothing_else() {
     in_namespace("settings_change_what_they_say_and_nothing_else", |connection| {
         let (one, _) = veth(connection, "one", "two");
         let before = connection.one::<Link>(&link::by_index(one)).unwrap();
-        connection.request(&Settings::new().down().name("renamed").apply_to(one)).unwrap();
+        rename(connection, one, "renamed");
         let after = connection.one::<Link>(&link::by_index(one)).unwrap();
         assert_eq!(after.name, "renamed");
         assert!(!after.flags.is_up());

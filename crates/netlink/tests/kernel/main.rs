@@ -60,12 +60,21 @@ fn veth(connection: &mut Connection<Socket>, one: &str, other: &str) -> (u32, u3
     let indices = [one, other].map(|name| {
         let index = connection.one::<Link>(&link::by_name(name)).unwrap().index;
         // Link-local addresses come when they like; a test that compares wants a table that
-        // stands still.
-        let quiet = Settings::new().ipv6_address_generation(1).up();
-        connection.request(&quiet.apply_to(index)).unwrap();
+        // stands still. In one request, the kernel would set the interface up first.
+        for settings in [Settings::new().ipv6_address_generation(1), Settings::new().up()] {
+            connection.request(&settings.apply_to(index)).unwrap();
+        }
         index
     });
     (indices[0], indices[1])
+}
+
+/// Sets an interface down and gives it another name: in two requests, because the name comes first
+/// in one, and before Linux 6.2 no interface that is up takes one.
+fn rename(connection: &mut Connection<Socket>, index: u32, name: &str) {
+    for settings in [Settings::new().down(), Settings::new().name(name)] {
+        connection.request(&settings.apply_to(index)).unwrap();
+    }
 }
 
 /// Asks again until `condition` holds, for ten seconds at most.

@@ -38,6 +38,16 @@ fn on_port(rows: &[InetSocket], port: u16) -> Vec<InetSocket> {
     rows.iter().filter(|row| row.local.port() == port).copied().collect()
 }
 
+/// Whether TCP sockets that are bound and nothing else are listed: found out with one.
+fn lists_bound(connection: &mut Connection<Socket>, test: &str) -> bool {
+    let _idle = bound(Domain::IPV4, Type::STREAM, "127.0.0.1:5099");
+    let is_listed = !on_port(&list(connection, Protocol::Tcp), 5099).is_empty();
+    if !is_listed {
+        eprintln!("SKIPPED: {test}: in part: the kernel does not list sockets that are only bound");
+    }
+    is_listed
+}
+
 fn inode(socket: impl AsFd) -> u32 {
     let file = std::fs::File::from(socket.as_fd().try_clone_to_owned().unwrap());
     u32::try_from(file.metadata().unwrap().ino()).unwrap()
@@ -60,7 +70,9 @@ fn mptcp(address: &str) -> std::io::Result<Socket2> {
 
 #[test]
 fn every_kind_of_socket_is_listed_with_its_owner() {
-    with_sockets("every_kind_of_socket_is_listed_with_its_owner", |connection| {
+    let test = "every_kind_of_socket_is_listed_with_its_owner";
+    with_sockets(test, |connection| {
+        let lists_bound = lists_bound(connection, test);
         let listener = TcpListener::bind("127.0.0.1:5000").unwrap();
         let client = bound(Domain::IPV4, Type::STREAM, "127.0.0.1:5001");
         client.connect(&listener.local_addr().unwrap().into()).unwrap();
@@ -87,10 +99,11 @@ fn every_kind_of_socket_is_listed_with_its_owner() {
         };
         assert_eq!(states(5000), [State::ESTABLISHED, State::LISTEN]);
         assert_eq!(states(5001), [State::ESTABLISHED]);
-        assert_eq!(states(5002), [State::CLOSED], "bound and nothing else");
+        let idle_states = if lists_bound { vec![State::CLOSED] } else { vec![] };
+        assert_eq!(states(5002), idle_states, "bound and nothing else");
         assert_eq!(states(5003), [State::LISTEN]);
         assert_eq!(states(5004), [State::LISTEN, State::LISTEN]);
-        assert_eq!(rows.len(), 7);
+        assert_eq!(rows.len(), 6 + usize::from(lists_bound));
 
         let expect = |port, socket: &dyn AsFd| {
             let inode = inode(socket.as_fd());
@@ -105,7 +118,9 @@ fn every_kind_of_socket_is_listed_with_its_owner() {
         assert_eq!(expect(5000, &listener).send_queue, 128, "the backlog of std");
         assert_eq!(expect(5000, &accepted).remote, "127.0.0.1:5001".parse().unwrap());
         expect(5001, &client);
-        assert_eq!(expect(5002, &idle).is_ipv6_only, Some(false));
+        if lists_bound {
+            assert_eq!(expect(5002, &idle).is_ipv6_only, Some(false));
+        }
         let row = expect(5003, &six);
         assert_eq!(row.family(), Family::Ipv6);
         assert_eq!(row.local, "[::1]:5003".parse().unwrap());
@@ -120,7 +135,8 @@ fn every_kind_of_socket_is_listed_with_its_owner() {
         // Before Linux 6.8 those that are bound and nothing else are in no list.
         let only = Query::new(Protocol::Tcp, Family::Ipv6).states(States::BOUND);
         let rows = connection.dump::<InetSocket>(&only.dump()).unwrap();
-        assert_eq!(rows.iter().map(|row| row.local.port()).collect::<Vec<_>>(), [5002]);
+        let ports: Vec<_> = rows.iter().map(|row| row.local.port()).collect();
+        assert_eq!(ports, if lists_bound { vec![5002] } else { vec![] });
     });
 }
 
@@ -174,7 +190,9 @@ fn connection_dump(connection: &mut Connection<Socket>, query: &Query) -> Vec<In
 
 #[test]
 fn mptcp_is_listed_twice_with_one_inode() {
-    with_sockets("mptcp_is_listed_twice_with_one_inode", |connection| {
+    let test = "mptcp_is_listed_twice_with_one_inode";
+    with_sockets(test, |connection| {
+        let lists_bound = lists_bound(connection, test);
         let (listening, idle) =
             match mptcp("127.0.0.1:5000").and_then(|one| Ok((one, mptcp("127.0.0.1:5001")?))) {
                 Ok(sockets) => sockets,
@@ -192,13 +210,18 @@ fn mptcp_is_listed_twice_with_one_inode() {
         for (port, socket) in
             [(5000, &listening), (5001, &idle), (5002, &client), (5000, &accepted)]
         {
+            if port == 5001 && !lists_bound {
+                continue;
+            }
             let rows = on_port(&tcp, port);
             let inode = inode(socket);
             assert!(rows.iter().any(|row| row.inode == inode), "{port} {inode} {rows:?}");
         }
         let mptcp = list(connection, Protocol::Mptcp);
         assert!(mptcp.iter().any(|row| row.inode == inode(&listening)), "{mptcp:?}");
-        assert!(mptcp.len() < tcp.len(), "those that are bound and nothing else are missing");
+        if lists_bound {
+            assert!(mptcp.len() < tcp.len(), "those that are bound and nothing else are missing");
+        }
     });
 }
 
@@ -229,7 +252,9 @@ fn only_the_ports_asked_for_are_listed() {
 
 #[test]
 fn a_socket_is_ended_by_its_row() {
-    with_sockets("a_socket_is_ended_by_its_row", |connection| {
+    let test = "a_socket_is_ended_by_its_row";
+    with_sockets(test, |connection| {
+        let lists_bound = lists_bound(connection, test);
         let listener = TcpListener::bind("127.0.0.1:5000").unwrap();
         let mut client = TcpStream::connect("127.0.0.1:5000").unwrap();
         let (_accepted, _) = listener.accept().unwrap();
@@ -250,8 +275,9 @@ fn a_socket_is_ended_by_its_row() {
         assert!(TcpStream::connect("127.0.0.1:5000").is_err());
         assert!(listener.accept().is_err());
         let left = list(connection, Protocol::Tcp);
-        let [left] = left.as_slice() else { panic!("{left:?}") };
-        assert_eq!((left.state, left.inode), (State::CLOSED, inode(&listener)), "still bound");
+        let left: Vec<_> = left.iter().map(|row| (row.state, row.inode)).collect();
+        let bound = if lists_bound { vec![(State::CLOSED, inode(&listener))] } else { vec![] };
+        assert_eq!(left, bound, "still bound");
 
         let udp = UdpSocket::bind("[::1]:5001").unwrap();
         let row = list(connection, Protocol::Udp)[0];

@@ -97,7 +97,8 @@ fn a_connection_that_is_over_is_in_nobodys_way() {
 
 #[test]
 fn holders_come_by_port_with_their_state() {
-    in_namespace("holders_come_by_port_with_their_state", |scanner| {
+    let test = "holders_come_by_port_with_their_state";
+    in_namespace(test, |scanner| {
         let listener = TcpListener::bind("[::]:5001").unwrap();
         let client = TcpStream::connect("127.0.0.1:5001").unwrap();
         let _accepted = listener.accept().unwrap();
@@ -108,20 +109,25 @@ fn holders_come_by_port_with_their_state() {
             .iter()
             .map(|holder| format!("{} {} {}", holder.protocol, holder.socket.local, holder.state()))
             .collect();
-        assert_eq!(
-            shown,
-            [
-                "tcp 127.0.0.1:5000 bound",
-                "udp 127.0.0.1:5000 unconnected",
-                "tcp [::]:5001 listen",
-                "tcp [::ffff:127.0.0.1]:5001 established",
-            ]
-        );
+        let mut expected = vec![
+            "tcp 127.0.0.1:5000 bound",
+            "udp 127.0.0.1:5000 unconnected",
+            "tcp [::]:5001 listen",
+            "tcp [::ffff:127.0.0.1]:5001 established",
+        ];
+        let lists_bound = scanner.hidden == Hidden::None;
+        if !lists_bound {
+            eprintln!("SKIPPED: {test}: in part: sockets that are only bound are not listed");
+            expected.remove(0);
+        }
+        assert_eq!(shown, expected);
         assert!(holders.iter().all(|holder| holder.uid() == Some(0) && holder.inode().is_some()));
         assert_eq!(scanner.holders(Some(Protocol::Udp), 0..=u16::MAX, None).unwrap().len(), 1);
         let used = scanner.ports_in_use(Protocol::Tcp).unwrap();
         let own = client.local_addr().unwrap().port();
-        assert!([5000, 5001, own].iter().all(|port| used.contains(*port)) && used.count() == 3);
+        assert!([5001, own].iter().all(|port| used.contains(*port)), "{used:?}");
+        assert_eq!(used.contains(5000), lists_bound);
+        assert_eq!(used.count(), 2 + u32::from(lists_bound));
     });
 }
 
