@@ -54,28 +54,21 @@ struct Status<'a> {
 pub(crate) fn status(session: &mut Session) -> Result<(), Failure> {
     let status = session.status()?;
     let ports = session.ports()?;
-    if session.printer.is_json() {
-        return Ok(session.printer.json(&Status { status: &status, ports: ports.as_ref() })?);
-    }
-    let text = render(&status, ports.as_ref(), &Clock::system(), session.printer.style());
-    Ok(session.printer.print(&text)?)
+    let whole = Status { status: &status, ports: ports.as_ref() };
+    let text = |style| render(&status, ports.as_ref(), &Clock::system(), style);
+    session.tell(&whole, text)
 }
 
 fn reload(session: &mut Session) -> Result<(), Failure> {
     let reply = session.ask(&Reload {})?;
-    match session.printer.is_json() {
-        true => Ok(session.printer.json(&reply)?),
-        false => Ok(session.printer.print("The configuration was read again.\n")?),
-    }
+    let text = |_| "The configuration was read again.\n".to_owned();
+    session.tell(&reply, text)
 }
 
 fn counters(session: &mut Session, prometheus: bool) -> Result<(), Failure> {
     let counters = session.ask(&Counters {})?.counters;
     if session.printer.is_json() {
-        for counter in &counters {
-            session.printer.json(counter)?;
-        }
-        return Ok(());
+        return Ok(session.printer.json_lines(&counters)?);
     }
     let text = match prometheus {
         true => exposition(&counters),

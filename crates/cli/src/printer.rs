@@ -74,6 +74,11 @@ impl Printer {
         self.print(&line)
     }
 
+    /// Prints values as a line each.
+    pub(crate) fn json_lines<T: Serialize>(&mut self, values: &[T]) -> io::Result<()> {
+        values.iter().try_for_each(|value| self.json(value))
+    }
+
     /// Says something beside the result. Nobody may be there to read it.
     pub(crate) fn note(&mut self, text: &str) {
         self.err.write_all(format!("{text}\n").as_bytes()).ok();

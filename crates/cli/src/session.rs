@@ -7,11 +7,13 @@ use api::client::{CallError, Client, Replies};
 use api::lease::Lease;
 use api::ports::{self, Holder, Reservation};
 use api::{Method, Timeout, daemon, lease};
+use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::exit::Failure;
 use crate::hints::Explained;
 use crate::printer::Printer;
+use crate::terminal::Style;
 
 /// What the daemon gets beyond the deadline it was given, to say that it passed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -108,6 +110,18 @@ impl Session {
     /// How the daemon is doing.
     pub(crate) fn status(&self) -> Result<daemon::StatusReply, CallError<daemon::Error>> {
         self.ask(&daemon::Status {})
+    }
+
+    /// Prints an outcome: as JSON if that was asked for, else as the text that is made of it.
+    pub(crate) fn tell<T: Serialize>(
+        &mut self,
+        outcome: &T,
+        text: impl FnOnce(Style) -> String,
+    ) -> Result<(), Failure> {
+        match self.printer.is_json() {
+            true => Ok(self.printer.json(outcome)?),
+            false => Ok(self.printer.print(&text(self.printer.style()))?),
+        }
     }
 
     /// A connection for several calls, each as prompt as [`ask`](Self::ask).

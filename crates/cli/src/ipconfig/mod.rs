@@ -54,10 +54,7 @@ fn show(session: &mut Session, all: bool) -> Result<(), Failure> {
     };
     let host = Host::read(leases).map_err(unreadable)?;
     if session.printer.is_json() {
-        for adapter in &host.adapters {
-            session.printer.json(adapter)?;
-        }
-        return Ok(());
+        return Ok(session.printer.json_lines(&host.adapters)?);
     }
     let text = match all {
         true => layout::in_full(&host, &Clock::system()),

@@ -36,23 +36,23 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
         arguments::Lease::Acquire(Target { interface, family }) => {
             let call = Acquire { interface, family: family.family(), timeout };
             let reply = wait(session, &call.interface, &call).map_err(not_acquired)?;
-            conclude(session, &reply, |clock| acquired(&reply, clock))
+            session.tell(&reply, |_| acquired(&reply, &Clock::system()))
         }
         arguments::Lease::Renew(Target { interface, family }) => {
             let call = Renew { interface, family: family.family(), timeout };
             let reply = wait(session, &call.interface, &call)?;
-            conclude(session, &reply, |clock| renewed(&reply, clock))
+            session.tell(&reply, |_| renewed(&reply, &Clock::system()))
         }
         arguments::Lease::Release(Target { interface, family }) => {
             let call = Release { interface, family: family.family(), timeout };
             let reply = wait(session, &call.interface, &call)?;
-            conclude(session, &reply, |_| released(&reply, &call.interface))
+            session.tell(&reply, |_| released(&reply, &call.interface))
         }
         arguments::Lease::Inform { interface, address } => {
             let call = Inform { interface, address, timeout };
             let reply = wait(session, &call.interface, &call).map_err(not_informed)?;
-            let style = session.printer.style();
-            conclude(session, &reply, |clock| show::render_parameters(&reply.lease, clock, style))
+            let text = |style| show::render_parameters(&reply.lease, &Clock::system(), style);
+            session.tell(&reply, text)
         }
         arguments::Lease::Watch { pattern } => watch::run(session, pattern),
     }
@@ -61,7 +61,7 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
 fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
     let leases = session.leases(asked).map_err(|error| unknown(asked, error))?;
     if session.printer.is_json() {
-        return print_all(session, &leases);
+        return Ok(session.printer.json_lines(&leases)?);
     }
     if leases.is_empty() {
         session.printer.note("No interface is managed.");
@@ -76,7 +76,7 @@ fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
 fn show(session: &mut Session, asked: &List) -> Result<(), Failure> {
     let leases = session.leases(asked).map_err(|error| unknown(asked, error))?;
     if session.printer.is_json() {
-        return print_all(session, &leases);
+        return Ok(session.printer.json_lines(&leases)?);
     }
     let (clock, style) = (Clock::system(), session.printer.style());
     let texts: Vec<_> = leases.iter().map(|lease| show::render(lease, &clock, style)).collect();
@@ -139,25 +139,6 @@ fn unknown(asked: &List, error: CallError<Error>) -> Failure {
 fn exists(interface: &str) -> bool {
     let found = tables::Tables::open().and_then(|mut kernel| kernel.ifindex(interface));
     !matches!(found, Err(tables::Error::NotFound(_)))
-}
-
-/// Prints the outcome: the reply itself, or what `sentence` says of it.
-fn conclude<T: serde::Serialize>(
-    session: &mut Session,
-    reply: &T,
-    sentence: impl FnOnce(&Clock) -> String,
-) -> Result<(), Failure> {
-    match session.printer.is_json() {
-        true => Ok(session.printer.json(reply)?),
-        false => Ok(session.printer.print(&sentence(&Clock::system()))?),
-    }
-}
-
-fn print_all(session: &mut Session, leases: &[Lease]) -> Result<(), Failure> {
-    for lease in leases {
-        session.printer.json(lease)?;
-    }
-    Ok(())
 }
 
 pub(crate) fn acquired(reply: &AcquireReply, clock: &Clock) -> String {

@@ -11,12 +11,7 @@ use crate::text::{Clock, escaped};
 pub(super) fn run(session: &mut Session, interface: Option<String>) -> Result<(), Failure> {
     for reply in session.follow(&Monitor { interface })? {
         let event = reply?.event;
-        if session.printer.is_json() {
-            session.printer.json(&event)?;
-            continue;
-        }
-        let line = render(&event, &Clock::system(), session.printer.style());
-        session.printer.print(&line)?;
+        session.tell(&event, |style| render(&event, &Clock::system(), style))?;
     }
     Ok(())
 }

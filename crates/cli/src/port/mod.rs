@@ -60,10 +60,7 @@ fn carry_out(session: &mut Session, command: Port) -> Result<Exit, Failure> {
 fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
     let reservations = session.reservations(asked)?;
     if session.printer.is_json() {
-        for reservation in &reservations {
-            session.printer.json(reservation)?;
-        }
-        return Ok(());
+        return Ok(session.printer.json_lines(&reservations)?);
     }
     if reservations.is_empty() {
         session.printer.note("No ports are reserved.");
@@ -110,29 +107,20 @@ fn lookup(session: &mut Session, block: Block) -> Result<(), Failure> {
     let Block { protocol, start_port, number_of_ports } = block;
     let call = Lookup { protocol, start_port, number_of_ports };
     let reply = session.ask(&call).map_err(|error| hints::explained(session, &block, error))?;
-    match session.printer.is_json() {
-        true => Ok(session.printer.json(&reply.reservation)?),
-        false => {
-            let style = session.printer.style();
-            let text = shown::render(&reply.reservation, &Clock::system(), style);
-            Ok(session.printer.print(&text)?)
-        }
-    }
+    let text = |style| shown::render(&reply.reservation, &Clock::system(), style);
+    session.tell(&reply.reservation, text)
 }
 
 fn release(session: &mut Session, block: Block, kill: bool) -> Result<(), Failure> {
     let Block { protocol, start_port, number_of_ports } = block;
     let call = Delete { protocol, start_port, number_of_ports, kill: kill.then_some(true) };
     let reply = session.wait(&call).map_err(|error| hints::explained(session, &block, error))?;
-    if session.printer.is_json() {
-        return Ok(session.printer.json(&reply)?);
-    }
     let closed = match (kill, reply.killed) {
         (false, _) => String::new(),
         (true, 1) => ", and closed 1 socket".to_owned(),
         (true, count) => format!(", and closed {count} sockets"),
     };
-    Ok(session.printer.print(&format!("Released {protocol} {}{closed}.\n", block.ports()))?)
+    session.tell(&reply, |_| format!("Released {protocol} {}{closed}.\n", block.ports()))
 }
 
 fn grant(session: &mut Session, block: Block, admitted: Admitted) -> Result<(), Failure> {
@@ -154,10 +142,7 @@ fn revoke(session: &mut Session, block: Block, admitted: Admitted) -> Result<(),
 fn holders(session: &mut Session, asked: &Holders) -> Result<(), Failure> {
     let holders = session.holders(asked)?;
     if session.printer.is_json() {
-        for holder in &holders {
-            session.printer.json(holder)?;
-        }
-        return Ok(());
+        return Ok(session.printer.json_lines(&holders)?);
     }
     if holders.is_empty() {
         session.printer.note("Nobody sits there.");
@@ -196,11 +181,8 @@ fn whose(words: &[Option<String>; 3], reserved: bool) -> Result<Holders, Failure
 /// Prints the outcome: the reservation itself, or what was done and what there is now.
 fn conclude(session: &mut Session, reply: &ReservationReply, done: &str) -> Result<(), Failure> {
     let reservation: &Reservation = &reply.reservation;
-    if session.printer.is_json() {
-        return Ok(session.printer.json(reservation)?);
-    }
-    let details = shown::render(reservation, &Clock::system(), session.printer.style());
-    Ok(session.printer.print(&format!("{done} {details}"))?)
+    let details = |style| shown::render(reservation, &Clock::system(), style);
+    session.tell(reservation, |style| format!("{done} {}", details(style)))
 }
 
 /// Users and control groups, as the API has them.

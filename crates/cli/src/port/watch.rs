@@ -20,12 +20,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 pub(super) fn events(session: &mut Session) -> Result<(), Failure> {
     for reply in session.follow(&Monitor {})? {
         let event = reply?.event;
-        if session.printer.is_json() {
-            session.printer.json(&event)?;
-            continue;
-        }
-        let line = render(&event, &Clock::system(), session.printer.style());
-        session.printer.print(&line)?;
+        session.tell(&event, |style| render(&event, &Clock::system(), style))?;
     }
     Ok(())
 }
@@ -44,13 +39,8 @@ pub(super) fn denials(session: &mut Session, follow: bool, recent: u32) -> Resul
             Some(Err(error)) => return Err(error.into()),
         };
         told += 1;
-        match session.printer.is_json() {
-            true => session.printer.json(&denial)?,
-            false => {
-                let line = shown::denial(&denial, &Clock::system(), session.printer.style());
-                session.printer.print(&line)?;
-            }
-        }
+        let line = |style| shown::denial(&denial, &Clock::system(), style);
+        session.tell(&denial, line)?;
     }
     if told == 0 && !session.printer.is_json() {
         session.printer.note("Nobody was refused.");

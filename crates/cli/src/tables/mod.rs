@@ -33,7 +33,7 @@ pub(crate) fn interface(session: &mut Session, command: Interface) -> Result<(),
             let settings = settings(&members)?;
             let call = interface::Set { interface, family: family.family(), settings };
             let reply = perform(&call)?;
-            conclude(session, &reply, |style| members_of(&reply.row, style))
+            session.tell(&reply, |style| members_of(&reply.row, style))
         }
         Interface::Watch(asked) => {
             let tables: &[Table] = match asked.which.family.is_said() {
@@ -60,10 +60,10 @@ pub(crate) fn address(session: &mut Session, command: Address) -> Result<(), Fai
             let on = address.interface.clone();
             if change {
                 let reply = perform(&interface::SetAddress { address })?;
-                conclude(session, &reply, |_| format!("Changed {what} on {}.\n", escaped(&on)))
+                session.tell(&reply, |_| format!("Changed {what} on {}.\n", escaped(&on)))
             } else {
                 let reply = perform(&interface::AddAddress { address })?;
-                conclude(session, &reply, |_| format!("Added {what} to {}.\n", escaped(&on)))
+                session.tell(&reply, |_| format!("Added {what} to {}.\n", escaped(&on)))
             }
         }
         Address::Delete { interface, address, peer } => {
@@ -71,7 +71,7 @@ pub(crate) fn address(session: &mut Session, command: Address) -> Result<(), Fai
             let plain = AddressSettings::new(interface, address.address, address.length);
             let address = AddressSettings { peer, ..plain };
             let reply = perform(&interface::DeleteAddress { address })?;
-            conclude(session, &reply, |_| said)
+            session.tell(&reply, |_| said)
         }
         Address::Watch(asked) => watch::run(session, &asked, &[Table::UnicastAddress]),
     }
@@ -90,21 +90,21 @@ pub(crate) fn route(session: &mut Session, command: Route) -> Result<(), Failure
             let destination = route.destination;
             if change {
                 let reply = perform(&interface::SetRoute { route })?;
-                conclude(session, &reply, |_| format!("Changed the route to {destination}.\n"))
+                session.tell(&reply, |_| format!("Changed the route to {destination}.\n"))
             } else {
                 let reply = perform(&interface::AddRoute { route })?;
-                conclude(session, &reply, |_| format!("Added a route to {destination}.\n"))
+                session.tell(&reply, |_| format!("Added a route to {destination}.\n"))
             }
         }
         Route::Delete(route) => {
             let route = route_settings(route)?;
             let destination = route.destination;
             let reply = perform(&interface::DeleteRoute { route })?;
-            conclude(session, &reply, |_| format!("Deleted a route to {destination}.\n"))
+            session.tell(&reply, |_| format!("Deleted a route to {destination}.\n"))
         }
         Route::Get { destination, source, interface } => {
             let reply = perform(&interface::BestRoute { destination, source, interface })?;
-            conclude(session, &reply, |_| best(destination, &reply))
+            session.tell(&reply, |_| best(destination, &reply))
         }
         Route::Watch(asked) => watch::run(session, &asked, &[Table::Route]),
     }
@@ -121,19 +121,19 @@ pub(crate) fn neighbor(session: &mut Session, command: Neighbor) -> Result<(), F
                 true => perform(&interface::SetNeighbor { neighbor })?,
                 false => perform(&interface::AddNeighbor { neighbor })?,
             };
-            conclude(session, &reply, |_| said)
+            session.tell(&reply, |_| said)
         }
         Neighbor::Delete { interface, address } => {
             let said = format!("Deleted {address} on {}.\n", escaped(&interface));
             let neighbor =
                 NeighborSettings { interface, address, physical_address: None, state: None };
             let reply = perform(&interface::DeleteNeighbor { neighbor })?;
-            conclude(session, &reply, |_| said)
+            session.tell(&reply, |_| said)
         }
         Neighbor::Flush { interface, family } => {
             let call = interface::FlushNeighbors { interface, family: family.family() };
             let reply = perform(&call)?;
-            conclude(session, &reply, |_| match reply.flushed {
+            session.tell(&reply, |_| match reply.flushed {
                 1 => "Forgot 1 neighbour.\n".to_owned(),
                 count => format!("Forgot {count} neighbours.\n"),
             })
@@ -141,7 +141,7 @@ pub(crate) fn neighbor(session: &mut Session, command: Neighbor) -> Result<(), F
         Neighbor::Resolve { interface, address } => {
             let timeout = session.timeout();
             let reply = perform(&interface::ResolveNeighbor { interface, address, timeout })?;
-            conclude(session, &reply, |_| {
+            session.tell(&reply, |_| {
                 let on = escaped(&reply.row.interface.to_string()).into_owned();
                 let link = reply.row.physical_address.filter(|link| !link.is_empty());
                 match link {
@@ -379,18 +379,6 @@ fn next_hop(text: &str, on_link: bool) -> Result<NextHopSettings, Failure> {
 fn perform<C: Local>(call: &C) -> Result<C::Reply, Failure> {
     let mut kernel = Tables::open().map_err(failed)?;
     explained(call.carry_out(&mut kernel))
-}
-
-/// Prints the outcome: the reply itself, or what `sentence` makes of it.
-fn conclude<T: Serialize>(
-    session: &mut Session,
-    reply: &T,
-    sentence: impl FnOnce(Style) -> String,
-) -> Result<(), Failure> {
-    match session.printer.is_json() {
-        true => Ok(session.printer.json(reply)?),
-        false => Ok(session.printer.print(&sentence(session.printer.style()))?),
-    }
 }
 
 fn failed(error: tables::Error) -> Failure {
