@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use iphelper_tests::Host;
 use iphelper_tests::servers::{SERVER, scripted, scripted_with};
+use iphelper_tests::{Host, PATIENCE};
 use lab::dhcp::{Behaviour, ServerConfig};
 use lab::{Lan, or_skip};
 use wire::dhcpv4::OptionCode;
@@ -66,6 +66,44 @@ fn refused_routes_name_servers_and_mtu() {
     for refused in [3, 6, 26, 121, 249] {
         assert!(!asked.contains(&refused), "{asked:?}");
     }
+}
+
+/// The door is shut when the configuration says so, not when the lease is next extended; and a daemon
+/// that starts without a server does not open it again.
+#[test]
+fn what_is_refused_from_now_on_goes_at_once() {
+    const SECTION: &str =
+        "[[interface]]\nname = \"eth0\"\nuse_routes = false\nuse_dns = false\nuse_mtu = false";
+    let lan = or_skip!(Lan::new());
+    let routes = [1, 0, 10, 98, 0, 1, 1, 128, 10, 98, 0, 1];
+    let config = ServerConfig::new(SERVER)
+        .option(OptionCode::CLASSLESS_ROUTE, routes)
+        .option(OptionCode::INTERFACE_MTU, [5, 120]);
+    let server = or_skip!(scripted_with(&lan, config));
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("");
+    let before = host.settled(client)["address"].clone();
+    assert_eq!(host.dhcp_routes().len(), 2, "{:?}", host.dhcp_routes());
+    let shut = |host: &Host| {
+        host.dhcp_routes().is_empty()
+            && host.namespace.link("eth0").unwrap().mtu == 1500
+            && !host.resolver_file().contains("nameserver")
+    };
+    assert!(!shut(&host));
+    drop(server);
+    host.reload(SECTION);
+    lab::wait_until("what is refused to go", PATIENCE, || shut(&host)).unwrap();
+    assert_eq!(host.wait_client("the lease", |_| true)["address"], before);
+
+    host.kill();
+    host.start(SECTION);
+    // Nobody answers: the address is used all the same, and any server is looked for.
+    let client = host.wait_client("the lease from before, unconfirmed", |client| {
+        client["state"] == "selecting" && client["address"] == before
+    });
+    assert_eq!(client["routes"], serde_json::json!([]));
+    assert!(shut(&host), "{:?}", host.dhcp_routes());
+    assert_eq!(host.leased_address().map(|a| a.address.to_string()).as_deref(), before.as_str());
 }
 
 #[test]
