@@ -7,7 +7,6 @@ use engine::Instant;
 use wire::dhcpv4::Message;
 
 use super::commands::Wait;
-use super::config::ConflictDetection;
 use super::counters::Discard;
 use super::engine::Client;
 use super::lease::Lease;
@@ -75,7 +74,10 @@ impl Client {
             backoff: Backoff::standard(),
             retransmit_at: now,
         })));
-        self.verify_network(now);
+        // Whoever has to probe for the address first does not have it sooner by this.
+        if !self.must_probe_first(address) {
+            self.verify_network(now);
+        }
     }
 
     /// Does what is due in the state, if anything is.
@@ -397,10 +399,7 @@ impl Client {
             lease.spread(&mut self.rng);
         }
         self.refusals = 0;
-        let in_use =
-            self.binding.as_ref().is_some_and(|b| b.in_use && b.lease.address == lease.address);
-        let strict = self.config.conflict_detection == ConflictDetection::Strict;
-        if strict && !in_use && self.detects_conflicts() {
+        if self.must_probe_first(lease.address) {
             self.probe_first(lease, now);
         } else {
             self.install(lease, how, None, now);

@@ -73,16 +73,26 @@ impl Client {
         let Some(binding) = self.binding.as_mut() else {
             return;
         };
-        binding.in_use = true;
         let address = binding.lease.address;
-        let effects = changes(None, &binding.lease, true);
+        binding.acd = None;
         if self.detects_conflicts() {
             let acd = Acd::start(address, now, &mut self.rng);
             if let Some(binding) = self.binding.as_mut() {
                 binding.acd = Some(acd);
             }
         }
-        self.carry_out(Purpose::Other, effects);
+        if !self.must_probe_first(address) {
+            self.put_in_use();
+        }
+    }
+
+    /// Puts the lease held on the interface.
+    pub(super) fn put_in_use(&mut self) {
+        if let Some(binding) = self.binding.as_mut() {
+            binding.in_use = true;
+            let effects = changes(None, &binding.lease, true);
+            self.carry_out(Purpose::Other, effects);
+        }
     }
 
     pub(super) fn new_binding(&mut self, lease: Lease, in_use: bool) -> Box<Binding> {

@@ -9,11 +9,12 @@ use wire::arp;
 use super::acd::{Acd, Due, MAX_CONFLICTS, RATE_LIMIT_INTERVAL, Verdict};
 use super::acquire::How;
 use super::commands::Wait;
+use super::config::ConflictDetection;
 use super::engine::Client;
 use super::lease::Lease;
 use super::message::Kind;
 use super::output::{Event, Failure};
-use super::state::{Init, Phase, Probing};
+use super::state::{Binding, Init, Phase, Probing};
 use super::timers::Exchange;
 
 /// RFC 2131 3.1 (5): "The client SHOULD wait a minimum of ten seconds before restarting the
@@ -21,6 +22,14 @@ use super::timers::Exchange;
 const DECLINE_WAIT: Duration = Duration::from_secs(10);
 
 impl Client {
+    /// Whether the address has to be probed for before it is used: strict detection, and it is not
+    /// in use yet.
+    pub(super) fn must_probe_first(&self, address: Ipv4Addr) -> bool {
+        let used = |binding: &Binding| binding.in_use && binding.lease.address == address;
+        let strict = self.config.conflict_detection == ConflictDetection::Strict;
+        strict && self.detects_conflicts() && !self.binding.as_deref().is_some_and(used)
+    }
+
     /// Strict detection: the address is probed for before it is used.
     pub(super) fn probe_first(&mut self, lease: Lease, now: Instant) {
         let acd = Acd::start(lease.address, now, &mut self.rng);
@@ -51,14 +60,23 @@ impl Client {
 
     /// Probes and announces the address in use.
     pub(super) fn fire_conflict_detection(&mut self, now: Instant) {
-        let Some(acd) = self.binding.as_mut().and_then(|b| b.acd.as_mut()) else {
+        let Some(binding) = &mut self.binding else {
+            return;
+        };
+        let (Some(acd), in_use) = (&mut binding.acd, binding.in_use) else {
             return;
         };
         let due = acd.fire(now, &mut self.rng);
         let address = acd.address();
         match due {
             Some(Due::Probe) => self.probe(address),
-            Some(Due::Clear) => self.conflicts = 0,
+            Some(Due::Clear) => {
+                self.conflicts = 0;
+                // The previous lease, that no server has confirmed.
+                if !in_use {
+                    self.put_in_use();
+                }
+            }
             Some(Due::Announce) => self.announce(address),
             None => {}
         }
@@ -78,10 +96,13 @@ impl Client {
             }
             return;
         }
-        let Some(acd) = self.binding.as_mut().and_then(|b| b.acd.as_mut()) else {
+        let Some(binding) = &mut self.binding else {
             return;
         };
-        match acd.judge(packet, &own, true, now) {
+        let (Some(acd), in_use) = (&mut binding.acd, binding.in_use) else {
+            return;
+        };
+        match acd.judge(packet, &own, in_use, now) {
             Verdict::Harmless => {}
             Verdict::Defend => {
                 let address = acd.address();

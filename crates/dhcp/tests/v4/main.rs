@@ -8,6 +8,7 @@ mod acquire;
 mod checked;
 mod commands;
 mod conflict;
+mod dna;
 mod harness;
 mod host;
 mod inform;
