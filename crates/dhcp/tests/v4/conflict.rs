@@ -52,6 +52,8 @@ fn background_uses_at_once_and_probes_meanwhile() {
     assert!(matches!(replies(&outputs)[..], [(_, Ok(Outcome::Acquired { .. }))]));
     assert_eq!(listens(&outputs).last().map(|l| l.dhcp), Some(DhcpListen::Off));
     let outputs = host.advance(seconds(20.0));
+    // Nothing is put in place twice.
+    assert_eq!(effects(&outputs), []);
     let probe = (NOBODY, ADDRESS);
     let announcement = (ADDRESS, ADDRESS);
     assert_eq!(about_address(&outputs), [probe, probe, probe, announcement, announcement]);

@@ -113,3 +113,15 @@ fn a_refusal_of_something_else_is_not_its_answer() {
     let outputs = host.advance(seconds(5.0));
     assert!(matches!(replies(&outputs)[..], [(id, Err(Failure::NoAnswer { .. }))] if id == inform));
 }
+
+#[test]
+fn what_is_refused_is_not_in_the_answer_either() {
+    let mut host = Host::new(Config { use_routes: false, use_dns: false, ..plain() });
+    host.input(Input::Link(link(true)));
+    let (_, outputs) = host.command(Command::Inform { address: ADDRESS }, 5);
+    let outputs = host.receive(&ack_for(&dhcp(&outputs)[0], NOBODY));
+    let [(_, Ok(Outcome::Informed { lease }))] = &replies(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!((lease.routes.len(), lease.dns.len()), (0, 0));
+}
