@@ -42,6 +42,23 @@ fn a_route_comes_back() {
     eventually("the route", || host.default_routes() == routes);
 }
 
+/// The kernel makes an address that comes after ours in our subnet hang on ours.
+#[test]
+fn an_administrators_address_beside_ours_stays() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start_bound("");
+    let IpAddr::V4(leased) = host.leased_address().unwrap().address else { panic!() };
+    let beside = "10.98.0.77".parse().unwrap();
+    host.namespace.add_address("eth0", beside, 24).unwrap();
+    // Answered for the address: the daemon knows of it.
+    eventually("an answer to INFORM", || host.iph(&["lease", "inform", "eth0"]).code == 0);
+    host.iph(&["lease", "release", "eth0"]).success();
+    assert!(!host.namespace.has_address("eth0", leased).unwrap());
+    assert!(host.namespace.has_address("eth0", beside).unwrap());
+}
+
 #[test]
 fn an_administrators_objects_stay() {
     let lan = or_skip!(Lan::new());

@@ -34,6 +34,9 @@ use crate::supervise::{Watched, Worker};
 /// to programs; nobody else uses this one, so that a tagged address is ours for certain.
 pub const ADDRESS_TAG: u8 = 0x69;
 
+/// `linux/ip.h`.
+const IPV4_DEVCONF_PROMOTE_SECONDARIES: u16 = 20;
+
 /// A change to the host's network.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -65,6 +68,14 @@ impl Change {
         let request = assignment(interface, address, prefix_length).delete();
         let what = format!("remove address {address}/{prefix_length}");
         Self { request, fine: Some(Reason::NotFound), what }
+    }
+
+    /// Has the kernel keep the other addresses of a subnet when its first one goes. By itself it
+    /// takes them along, whoever they belong to (`__inet_del_ifa` in net/ipv4/devinet.c).
+    pub fn keep_other_addresses(interface: u32) -> Self {
+        let promote = [(IPV4_DEVCONF_PROMOTE_SECONDARIES, 1)];
+        let request = Settings::new().ipv4_settings(&promote).apply_to(interface);
+        Self { request, fine: None, what: "keep other addresses".to_owned() }
     }
 
     /// Installs a route.

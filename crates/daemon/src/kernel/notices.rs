@@ -23,6 +23,8 @@ pub enum Notice {
     Address(AddressRow),
     /// Somebody else removed an address, or its lifetime ended.
     AddressGone(AddressRow),
+    /// Somebody else's address went along with one that we removed.
+    AddressTakenAlong(AddressRow),
     /// Somebody else removed a DHCP client's route.
     RouteGone(RouteRow),
     /// Some were lost: read the tables again.
@@ -80,6 +82,7 @@ impl Notices {
                 match (row, message.kind == RTM_DELADDR) {
                     (Some(row), false) => notice(Notice::Address(row)),
                     (Some(row), true) if !ours => notice(Notice::AddressGone(row)),
+                    (Some(row), true) if !row.is_ours => notice(Notice::AddressTakenAlong(row)),
                     _ => {}
                 }
             } else if message.kind == RTM_DELROUTE

@@ -274,6 +274,16 @@ impl Leases {
         self.change(tag, Change::remove_address(index, address, prefix_length));
     }
 
+    /// Sees to it that an address of somebody else's on a managed interface stays when ours goes.
+    pub(super) fn keep_others(&mut self, index: u32) {
+        let Some(interface) = self.interfaces.get_mut(&index) else { return };
+        if std::mem::replace(&mut interface.keeps_others, true) {
+            return;
+        }
+        let tag = Tag { interface: index, client: interface.number, effect: None };
+        self.change(tag, Change::keep_other_addresses(index));
+    }
+
     /// A thread has answered.
     pub(super) fn on_done(&mut self, done: Done) {
         match done {

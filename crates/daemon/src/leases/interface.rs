@@ -32,6 +32,8 @@ pub(super) struct Interface {
     /// The leased address that an earlier daemon may have left in the kernel, and the metric of
     /// the routes beside it, until the next address is installed.
     pub(super) left_behind: Option<(Ipv4Addr, u32)>,
+    /// The kernel was told not to take others' addresses along with ours.
+    pub(super) keeps_others: bool,
     /// The MTU it had before a server set one.
     pub(super) mtu_before: Option<u32>,
     /// Name servers as last handed to the resolver.
@@ -98,6 +100,7 @@ impl Interface {
             deadline_at: None,
             installed: Installed::default(),
             left_behind: None,
+            keeps_others: false,
             mtu_before: None,
             resolver: None,
             unsaved: None,

@@ -47,6 +47,7 @@ impl Leases {
                         self.on_address_gone(row);
                     }
                 }
+                Notice::AddressTakenAlong(row) => self.forget_foreign(row),
                 Notice::RouteGone(row) => self.on_route_gone(row),
                 Notice::Lost => {
                     self.counters.count("notifications-lost");
@@ -328,6 +329,7 @@ impl Leases {
         if !row.is_ours {
             self.forget_foreign(row);
             self.foreign.entry(row.interface).or_default().push(row);
+            self.keep_others(row.interface);
         }
     }
 
