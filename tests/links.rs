@@ -114,6 +114,30 @@ fn renamed() {
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
 }
 
+/// Nothing has been written since under the new name.
+#[test]
+fn renamed_before_a_restart() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    host.iph(&["lease", "acquire", "eth0"]).success();
+    let address = host.leased_address().unwrap().address;
+    host.namespace.change("eth0", &Settings::new().name("lan0")).unwrap();
+    host.wait_client_of("lan0", "the lease under the new name", |client| {
+        client["state"] == "bound"
+    });
+    let moved = host.state.join("leases/lan0.json");
+    eventually("the record to follow", || moved.exists());
+    host.kill();
+    host.capture.clear();
+    host.start("");
+    let after = host.wait_client_of("lan0", "the lease", |client| client["state"] == "bound");
+    assert_eq!(after["address"], address.to_string());
+    assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
+    assert_eq!(host.problems(), []);
+}
+
 #[test]
 fn plugged_in_later() {
     let lan = or_skip!(Lan::new());

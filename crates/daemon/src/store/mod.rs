@@ -156,9 +156,8 @@ fn write_all<T>(
                 Job::Write { tag, entry } => batch.add(tag, *entry),
                 Job::Rename { from, to } => {
                     batch.commit(folder, boot_id, &mut done);
-                    let (from, to) = (folder.path(&from), folder.path(&to));
-                    if let Err(error) = fs::rename(&from, &to) {
-                        tracing::debug!("{} did not follow its interface: {error}", from.display());
+                    if let Err(reason) = folder.rename(&from, &to) {
+                        tracing::warn!("the record of {from} did not follow it to {to}: {reason}");
                     }
                 }
                 Job::Remove { interface } => {
@@ -177,6 +176,19 @@ fn write_all<T>(
 impl Folder {
     fn path(&self, interface: &str) -> PathBuf {
         self.leases.join(file::name_of(interface))
+    }
+
+    /// The record of an interface, if there is one, follows it to its new name. It says the name
+    /// itself, too.
+    fn rename(&self, from: &str, to: &str) -> Result<(), String> {
+        let (old, new) = (self.path(from), self.path(to));
+        let bytes = match fs::read(&old) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            read => read.map_err(|error| error.to_string())?,
+        };
+        let bytes = record::renamed(&bytes, from, to)?;
+        let moved = file::replace(&new, &bytes, true).and_then(|()| file::remove(&old, true));
+        moved.map_err(|error| error.to_string())
     }
 }
 
@@ -415,6 +427,24 @@ mod tests {
         let found = load(&folder);
         assert_eq!(found.entries.keys().collect::<Vec<_>>(), ["lan0"]);
         assert!(found.damaged.is_empty());
+    }
+
+    #[test]
+    fn a_file_says_its_interfaces_new_name_without_being_written_again() {
+        let folder = testing::Folder::new("store");
+        let (store, _outcomes) = start(open(&folder));
+        let renewed = Entry { on_command: true, ..entry("eth1") };
+        store.write(1, Entry { on_command: false, ..entry("eth0") });
+        store.write(2, renewed);
+        // Two that change their names, by a third.
+        for (from, to) in [("eth0", "tmp"), ("eth1", "eth0"), ("tmp", "eth1"), ("lo", "lo1")] {
+            store.rename(from, to);
+        }
+        drop(store);
+        let found = load(&folder);
+        assert!(found.damaged.is_empty(), "{:?}", found.damaged);
+        let commanded = found.entries.iter().map(|(name, entry)| (&name[..], entry.on_command));
+        assert_eq!(commanded.collect::<Vec<_>>(), [("eth0", true), ("eth1", false)]);
     }
 
     #[test]

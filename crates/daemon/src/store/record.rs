@@ -139,6 +139,12 @@ pub(super) fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
     envelope::seal(SCHEMA, &stored)
 }
 
+/// What is to be in the file of `interface` now that it is called `name`.
+pub(super) fn renamed(bytes: &[u8], interface: &str, name: &str) -> Result<Vec<u8>, String> {
+    let stored = Stored { interface: name.to_owned(), ..parse(bytes, interface)? };
+    Ok(envelope::seal(SCHEMA, &stored))
+}
+
 /// Reads the file of `interface`, or says what is wrong with it.
 pub(super) fn parse(bytes: &[u8], interface: &str) -> Result<Stored, String> {
     let stored: Stored = envelope::open(SCHEMA, bytes)?;
