@@ -71,7 +71,8 @@ impl Access {
         match number {
             Some(number) if caller.groups.contains(&number) => Ok(()),
             Some(_) => Err(format!("uid 0 or membership of group {name}")),
-            None => Err("uid 0".to_owned()),
+            None if name.is_empty() => Err("uid 0".to_owned()),
+            None => Err(format!("uid 0 (there is no group {name})")),
         }
     }
 
@@ -112,7 +113,10 @@ mod tests {
     #[test]
     fn a_group_that_is_not_there_lets_nobody_in() {
         let access = Access { own_user: 77, ..Access::new("no-such-group-here") };
-        assert_eq!(access.may_change(&caller(1_000, &[0, 1, 2])), Err("uid 0".to_owned()));
+        let needed = access.may_change(&caller(1_000, &[0, 1, 2])).unwrap_err();
+        assert_eq!(needed, "uid 0 (there is no group no-such-group-here)");
+        access.set_group("");
+        assert_eq!(access.may_change(&caller(1_000, &[0])), Err("uid 0".to_owned()));
         access.set_group("root");
         assert_eq!(access.may_change(&caller(1_000, &[0])), Ok(()));
     }
