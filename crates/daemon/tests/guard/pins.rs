@@ -298,8 +298,16 @@ fn three_capabilities_are_enough_and_two_nearly() {
         let features = all.features();
         all.detach().unwrap();
         assert_eq!(open_with_capabilities(inside, &[Bpf, NetAdmin, Perfmon]), Ok(features));
-        let without = features.without(Features::MPTCP | Features::PROGRAM);
-        assert_eq!(open_with_capabilities(inside, &[Bpf, NetAdmin]), Ok(without));
+        match open_with_capabilities(inside, &[Bpf, NetAdmin]) {
+            // What else a kernel gives up on without CAP_PERFMON differs.
+            Ok(two) => assert!(features.without(Features::MPTCP).contains(two), "{two}"),
+            // Linux 6.1.
+            Err(refused) if refused.contains("too complex") => {
+                let test = "three_capabilities_are_enough_and_two_nearly";
+                eprintln!("SKIPPED: {test}: in part: {refused}");
+            }
+            Err(refused) => panic!("{refused}"),
+        }
         let left = inside.guard();
         left.insert(id(2), &row(Protocol::Tcp, 6000, 10)).unwrap();
         drop(left);

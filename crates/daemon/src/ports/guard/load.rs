@@ -135,7 +135,7 @@ fn unattachable(hook: Hook, error: &io::Error) -> Unavailable {
 
 /// The programs that this kernel takes, with as many of the wanted features as it has.
 ///
-/// All at first; if that fails none, and then one after the other those it takes.
+/// All at first; if that fails the least, and then one after the other those it takes.
 fn programs(
     maps: &Maps,
     cookie: u64,
@@ -144,17 +144,25 @@ fn programs(
     if let Ok(programs) = variant(maps, cookie, wanted, &mut []) {
         return Ok((wanted, programs));
     }
-    let mut features = Features::NONE;
-    let mut best = match variant(maps, cookie, features, &mut []) {
-        Ok(programs) => programs,
-        Err((hook, error)) => {
-            let mut log = vec![0; LOG_LENGTH];
-            // Said where the first one fails: again at the same.
-            let _ = variant(maps, cookie, features, &mut log);
-            let what =
-                format!("the kernel does not take the program {} ({})", hook.name(), last(&log));
-            return Err(Unavailable::because(&what, &error));
-        }
+    // The plain search is a loop that the verifier goes through turn by turn. Without CAP_PERFMON it
+    // follows branches that a processor mispredicts as well, and gives up on it (Linux 6.12).
+    let least = [Features::NONE, Features::LONG_SEARCH];
+    let mut taken = least
+        .into_iter()
+        .filter(|features| wanted.contains(*features))
+        .filter_map(|features| Some((features, variant(maps, cookie, features, &mut []).ok()?)));
+    let Some((mut features, mut best)) = taken.next() else {
+        let mut log = vec![0; LOG_LENGTH];
+        let said = variant(maps, cookie, Features::NONE, &mut log);
+        return match said {
+            Ok(programs) => Ok((Features::NONE, programs)),
+            Err((hook, error)) => {
+                let name = hook.name();
+                let why = last(&log);
+                let what = format!("the kernel does not take the program {name} ({why})");
+                Err(Unavailable::because(&what, &error))
+            }
+        };
     };
     for feature in Features::each().filter(|feature| wanted.contains(*feature)) {
         if let Ok(programs) = variant(maps, cookie, features | feature, &mut []) {
