@@ -98,6 +98,10 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
     let mut waiting: Vec<Request> = Vec::new();
     let mut is_troubled = false;
     loop {
+        // Before looking: what the kernel acknowledged before somebody asked is in the answer.
+        if !collect(asked, &mut waiting) {
+            return;
+        }
         let outcome = watch.process();
         if let Err(error) = &outcome
             && !is_troubled
@@ -107,13 +111,6 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
         is_troubled = outcome.is_err();
         let outcome = outcome.map_err(Error::from);
         publish(&mut watch, &changes);
-        loop {
-            match asked.try_recv() {
-                Ok(request) => waiting.push(request),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return,
-            }
-        }
         let now = Instant::now();
         if !waiting.is_empty() {
             used_at = now;
@@ -128,6 +125,10 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
         }
         let subscribed = changes.receiver_count() > 0;
         if !subscribed && used_at.elapsed() >= LINGER {
+            // Somebody may have asked while the kernel was.
+            if collect(asked, &mut waiting) && !waiting.is_empty() {
+                continue;
+            }
             tracing::debug!("nobody asks for tables any longer");
             return;
         }
@@ -140,6 +141,17 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
         if let Err(error) = wait(&watch, wake, patience) {
             tracing::error!("the tables cannot be followed: {error}");
             return;
+        }
+    }
+}
+
+/// Takes the requests that are there. Returns whether there can be more.
+fn collect(asked: &Receiver<Request>, waiting: &mut Vec<Request>) -> bool {
+    loop {
+        match asked.try_recv() {
+            Ok(request) => waiting.push(request),
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
         }
     }
 }
