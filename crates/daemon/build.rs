@@ -1,7 +1,7 @@
 //! Links the unwinder into `iphelperd`, and into `iph`, which contains it.
 //!
 //! The standard library asks for `libgcc_s.so`, and finding, mapping and relocating a second
-//! library is a tenth of what it takes to start a command. A linker script of that name, found
+//! library is a good part of what it takes to start a command. A linker script of that name, found
 //! before the compiler's own, answers with the archives that hold the same code. Where the
 //! compiler has no such archive, everything stays as the standard library has it.
 

@@ -203,7 +203,7 @@ mod tests {
         assert!(mentions("see /srv/build/iphelper/notes", "/srv/build/iphelper"));
         assert!(!mentions("see /srv/build/iphelper-old/notes", "/srv/build/iphelper"));
         assert!(!mentions("https://example.org/srv/build/x", "/srv/build"));
-        assert!(!mentions("${DESTDIR}/root/x", "/root"));
+        assert!(!mentions("${DESTDIR}/srv/build/x", "/srv/build"));
     }
 
     #[test]
