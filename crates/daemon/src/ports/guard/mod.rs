@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Removing the folder with `rm -r` removes the guard: nothing else keeps the programs attached. A
-//! daemon that runs [notices](Guard::losses), and puts them back. Everything is built under another name and renamed, so the folder `v1` is
-//! complete or absent.
+//! daemon that runs [notices](Guard::losses), and puts them back. Everything is built under another
+//! name and renamed, so the folder `v1` is complete or absent.
 //!
 //! All calls block, for less than a millisecond but for [`Guard::open`], which has the kernel check
 //! the programs and takes some ten.
