@@ -18,6 +18,7 @@ mod clock;
 pub mod config;
 pub mod counters;
 pub mod identity;
+mod inotify;
 pub mod kernel;
 pub mod leases;
 pub mod log;

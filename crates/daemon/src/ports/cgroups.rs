@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ::ports::Reservation;
-use rustix::fs::inotify;
 
 use super::units::Units;
+use crate::inotify::{Inotify, WatchFlags};
 
 /// How often what is watched is looked at again because it changed meanwhile.
 const ROUNDS: usize = 8;
@@ -25,7 +24,7 @@ pub(super) struct Cgroups {
 
 /// Readable when a control group came or went where one of ours is or may come to be.
 #[derive(Debug)]
-pub(super) struct Comings(OwnedFd);
+pub(super) struct Comings(Inotify);
 
 impl Cgroups {
     /// Looks below a folder of cgroup2.
@@ -76,10 +75,7 @@ impl Cgroups {
     fn watch_for(&mut self, names: &BTreeSet<String>) -> io::Result<()> {
         let watch = match &self.watch {
             Some(watch) => watch.clone(),
-            None => {
-                let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-                self.watch.insert(Arc::new(Comings(inotify::init(flags)?))).clone()
-            }
+            None => self.watch.insert(Arc::new(Comings(Inotify::new()?))).clone(),
         };
         let mut folders: BTreeSet<String> = BTreeSet::from([String::new()]);
         for name in names {
@@ -88,15 +84,13 @@ impl Cgroups {
                 None => folders.extend(self.units.slices()),
             }
         }
-        let flags = inotify::WatchFlags::CREATE
-            | inotify::WatchFlags::DELETE
-            | inotify::WatchFlags::ONLYDIR;
+        let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
         for folder in folders {
             // The file system may be mounted nowhere.
             let path = format!("/proc/self/fd/{}/{folder}", self.root.as_raw_fd());
-            match inotify::add_watch(&watch.0, path.as_str(), flags) {
-                Ok(_) | Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
+            match watch.0.watch(path, flags) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
         Ok(())
@@ -106,10 +100,7 @@ impl Cgroups {
 impl Comings {
     /// Takes note of all there was.
     pub(super) fn drain(&self) {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 4_096];
-        let mut events = inotify::Reader::new(&self.0, &mut buffer);
-        // Ends with `EAGAIN`, when there are no more.
-        while events.next().is_ok() {}
+        self.0.drain();
     }
 }
 

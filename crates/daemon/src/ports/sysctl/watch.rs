@@ -1,10 +1,9 @@
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::inotify;
+use crate::inotify::{Inotify, WatchFlags};
 
 /// Notices writes to the list, after they were made.
 ///
@@ -12,7 +11,7 @@ use rustix::fs::inotify;
 /// container with a `/proc` of its own in the host's network namespace writes unseen.
 #[derive(Debug)]
 pub struct Watch {
-    inotify: OwnedFd,
+    inotify: Inotify,
 }
 
 impl Watch {
@@ -22,22 +21,14 @@ impl Watch {
     }
 
     fn at(path: &Path) -> io::Result<Self> {
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = inotify::init(flags)?;
-        inotify::add_watch(&inotify, path, inotify::WatchFlags::MODIFY)?;
+        let inotify = Inotify::new()?;
+        inotify.watch(path, WatchFlags::MODIFY)?;
         Ok(Self { inotify })
     }
 
     /// Takes note of all there was, and returns whether there was a write. Our own are among them.
     pub fn drain(&self) -> bool {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 4_096];
-        let mut events = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut written = false;
-        // Ends with `EAGAIN`, when there are no more.
-        while events.next().is_ok() {
-            written = true;
-        }
-        written
+        self.inotify.drain()
     }
 }
 
