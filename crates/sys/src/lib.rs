@@ -25,6 +25,7 @@ pub mod bpf;
 pub mod capability;
 pub mod cgroup;
 pub mod clock;
+mod closer;
 pub mod credentials;
 pub mod ebpf;
 pub mod fds;
@@ -44,3 +45,5 @@ pub mod signals;
 mod socket;
 pub mod timer;
 pub mod udp;
+
+pub use closer::Closer;
