@@ -114,6 +114,31 @@ pub enum Error {
         /// What would do.
         needed: String,
     },
+
+    /// The caller, or all callers together, hold as much of the daemon as they may. Whatever the
+    /// interface of the call, this ends its connection.
+    #[error("{} more {resource} at a time than the {allowed} that are allowed", holders(*per_user))]
+    #[serde(rename = "org.iphelper.Daemon.LimitExceeded")]
+    LimitExceeded {
+        /// Of what: `connections`, `descriptors` or `bytes of unfinished messages`.
+        resource: String,
+        /// How much there may be.
+        allowed: u64,
+        /// The bound is that of one user, and not that of all users but uid 0 together.
+        per_user: bool,
+    },
+
+    /// The daemon is ending.
+    #[error("the daemon is ending")]
+    #[serde(rename = "org.iphelper.Daemon.Cancelled")]
+    Cancelled,
+}
+
+fn holders(per_user: bool) -> &'static str {
+    match per_user {
+        true => "this user has",
+        false => "all users together have",
+    }
 }
 
 fn place(file: &str, line: Option<u32>, column: Option<u32>) -> String {

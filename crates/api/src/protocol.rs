@@ -25,6 +25,10 @@ pub const MOST_DESCRIPTORS: usize = 16;
 /// next to nothing.
 const KEPT_CAPACITY: usize = 8 << 10;
 
+/// From this size on a buffer of input grows by as much: doubled, the longest message would take
+/// twice its size.
+const STEP: usize = 64 << 10;
+
 /// The bytes are no Varlink, or a value cannot be made into it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -148,6 +152,10 @@ impl Decoder {
             self.buffer.drain(..self.start);
             self.scanned -= self.start;
             self.start = 0;
+        }
+        let missing = (self.buffer.len() + bytes.len()).saturating_sub(self.buffer.capacity());
+        if missing > 0 && self.buffer.len() >= STEP {
+            self.buffer.reserve_exact(bytes.len().max(STEP));
         }
         self.buffer.extend_from_slice(bytes);
     }

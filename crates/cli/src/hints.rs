@@ -47,10 +47,12 @@ pub(crate) fn client(error: &client::Error) -> Failure {
             "It may still do what it was asked to: `iph lease watch` and `iph port watch` show what \
              happens.",
         ),
-        client::Error::Closed => (
-            Exit::Unreachable,
-            "It ended, or has too many callers; its log says which (`journalctl -u iphelperd`).",
-        ),
+        client::Error::Closed => {
+            (Exit::Unreachable, "It ended; its log says why (`journalctl -u iphelperd`).")
+        }
+        client::Error::Crowded(_) => {
+            (Exit::Unreachable, "`ss -xp` shows who is connected; uid 0 always gets through.")
+        }
         client::Error::Service(_) | client::Error::Unknown { .. } => {
             (Exit::Failed, "iph and the daemon may be of different versions: see `iph --version`.")
         }

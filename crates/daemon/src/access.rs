@@ -2,25 +2,42 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use api::server::Share;
+use tokio::sync::watch;
+
+/// How long "there is no such group" is believed.
+const ABSENT_FOR: Duration = Duration::from_secs(10);
+/// How long a caller waits for the name service, which may be on a network.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is known of a caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Caller {
     user: u32,
     groups: Vec<u32>,
     /// 0 if it is not visible here.
     process: u32,
+    /// Its connection counts as long as anything is done for it; `None` for ourselves.
+    _place: Option<Arc<Share>>,
 }
 
 impl Caller {
     /// Who connected, by the credentials the kernel noted then.
-    pub fn of(socket: impl AsFd) -> io::Result<Self> {
+    pub fn of(socket: impl AsFd, place: Option<Arc<Share>>) -> io::Result<Self> {
         let peer = sys::credentials::peer(socket.as_fd())?;
         // Kernels before 4.13 do not tell the supplementary groups.
         let mut groups = sys::credentials::peer_groups(socket.as_fd()).unwrap_or_default();
         groups.push(peer.group);
-        Ok(Self { user: peer.user, groups, process: peer.pid })
+        Ok(Self { user: peer.user, groups, process: peer.pid, _place: place })
+    }
+
+    /// A user of no group.
+    #[cfg(test)]
+    pub(crate) fn for_test(user: u32) -> Self {
+        Self { user, groups: Vec::new(), process: 0, _place: None }
     }
 
     /// Its user.
@@ -35,59 +52,125 @@ impl Caller {
 }
 
 /// The rule.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Access {
     own_user: u32,
-    /// Name and number; `None` where there is no such group (yet).
-    group: RwLock<(String, Option<u32>)>,
+    group: Arc<Mutex<Group>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: String,
+    number: Number,
+    /// Somebody looks it up; the other end goes when that is over.
+    lookup: Option<watch::Receiver<()>>,
+}
+
+/// What the name service says of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    /// It has not been asked, or has not answered.
+    Unknown,
+    Is(u32),
+    /// There is none, as of then.
+    Absent(Instant),
 }
 
 impl Access {
     /// The rule with that group.
     pub fn new(group: &str) -> Self {
-        let access = Self {
-            own_user: sys::process::effective_user(),
-            group: RwLock::new((String::new(), None)),
-        };
-        access.set_group(group);
-        access
+        let group = Group { name: group.to_owned(), number: Number::Unknown, lookup: None };
+        Self { own_user: sys::process::effective_user(), group: Arc::new(Mutex::new(group)) }
     }
 
     /// Makes the members of another group those who may.
     pub fn set_group(&self, name: &str) {
         // Looking a group up may load name services: only when it is somebody's turn to be asked.
-        let mut group = self.group.write().unwrap_or_else(PoisonError::into_inner);
-        if group.0 != name {
-            *group = (name.to_owned(), None);
+        let mut group = self.lock();
+        if group.name != name {
+            *group = Group { name: name.to_owned(), number: Number::Unknown, lookup: None };
         }
     }
 
-    /// Whether the caller may change things; the error says what would do.
+    /// Waits until it is known whether a caller may change things, for a while. The name service is
+    /// asked on a thread, by one at a time, whatever the number of callers.
+    pub async fn settle(&self, caller: &Caller) {
+        if self.is_privileged(caller) {
+            return;
+        }
+        if let Some(mut lookup) = self.look_up() {
+            // The end of the other end is the word.
+            let _ = tokio::time::timeout(ANSWER_WITHIN, lookup.changed()).await;
+        }
+    }
+
+    /// Whether the caller may change things, as far as it is [known](Self::settle); the error says
+    /// what would do.
     pub fn may_change(&self, caller: &Caller) -> Result<(), String> {
-        if caller.user == 0 || caller.user == self.own_user {
+        if self.is_privileged(caller) {
             return Ok(());
         }
-        let (name, number) = self.looked_up();
-        match number {
-            Some(number) if caller.groups.contains(&number) => Ok(()),
-            Some(_) => Err(format!("uid 0 or membership of group {name}")),
-            None if name.is_empty() => Err("uid 0".to_owned()),
-            None => Err(format!("uid 0 (there is no group {name})")),
+        let group = self.lock();
+        let name = &group.name;
+        match group.number {
+            Number::Is(number) if caller.groups.contains(&number) => Ok(()),
+            Number::Is(_) => Err(format!("uid 0 or membership of group {name}")),
+            _ if name.is_empty() => Err("uid 0".to_owned()),
+            Number::Absent(_) => Err(format!("uid 0 (there is no group {name})")),
+            Number::Unknown => {
+                Err(format!("uid 0 (the name service does not say who group {name} is)"))
+            }
         }
     }
 
-    /// The group by number. One that is not there is looked up again each time: it may be made.
-    fn looked_up(&self) -> (String, Option<u32>) {
-        let known = self.group.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if known.0.is_empty() || known.1.is_some() {
-            return known;
+    fn is_privileged(&self, caller: &Caller) -> bool {
+        caller.user == 0 || caller.user == self.own_user
+    }
+
+    /// Has the group looked up if need be; the receiver fails when that is over.
+    fn look_up(&self) -> Option<watch::Receiver<()>> {
+        let mut group = self.lock();
+        let is_known = match group.number {
+            Number::Is(_) => true,
+            Number::Absent(since) => since.elapsed() < ABSENT_FOR,
+            Number::Unknown => group.name.is_empty(),
+        };
+        if is_known {
+            return None;
         }
-        let number = sys::credentials::group_id(&known.0).ok().flatten();
-        let mut group = self.group.write().unwrap_or_else(PoisonError::into_inner);
-        if group.0 == known.0 {
-            group.1 = number;
+        if let Some(lookup) = group.lookup.as_ref().filter(|lookup| lookup.has_changed().is_ok()) {
+            return Some(lookup.clone());
         }
-        (known.0, number)
+        let (over, lookup) = watch::channel(());
+        group.lookup = Some(lookup.clone());
+        let (access, name) = (self.clone(), group.name.clone());
+        drop(group);
+        tokio::task::spawn_blocking(move || {
+            access.note(&name, sys::credentials::group_id(&name));
+            drop(over);
+        });
+        Some(lookup)
+    }
+
+    /// Takes note of what the name service said.
+    fn note(&self, name: &str, answer: io::Result<Option<u32>>) {
+        let mut group = self.lock();
+        // It may be another group's turn by now.
+        if group.name == name {
+            group.number = match answer {
+                Ok(Some(number)) => Number::Is(number),
+                Ok(None) => Number::Absent(Instant::now()),
+                Err(error) => {
+                    tracing::debug!("group {name} cannot be looked up: {error}");
+                    Number::Unknown
+                }
+            };
+        }
+    }
+
+    /// What is inside is whole between any two statements.
+    fn lock(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,35 +179,53 @@ mod tests {
     use super::*;
 
     fn caller(user: u32, groups: &[u32]) -> Caller {
-        Caller { user, groups: groups.to_vec(), process: 0 }
+        Caller { groups: groups.to_vec(), ..Caller::for_test(user) }
     }
 
-    #[test]
-    fn root_the_daemon_and_the_group_may() {
+    async fn may_change(access: &Access, caller: &Caller) -> Result<(), String> {
+        access.settle(caller).await;
+        access.may_change(caller)
+    }
+
+    #[tokio::test]
+    async fn root_the_daemon_and_the_group_may() {
         // Debian and everybody else: group root is 0.
         let access = Access { own_user: 77, ..Access::new("root") };
         assert_eq!(access.may_change(&caller(0, &[])), Ok(()));
         assert_eq!(access.may_change(&caller(77, &[5])), Ok(()));
-        assert_eq!(access.may_change(&caller(1_000, &[5, 0])), Ok(()));
-        let needed = access.may_change(&caller(1_000, &[5])).unwrap_err();
+        let needed = access.may_change(&caller(1_000, &[5, 0])).unwrap_err();
+        assert_eq!(needed, "uid 0 (the name service does not say who group root is)");
+        assert_eq!(may_change(&access, &caller(1_000, &[5, 0])).await, Ok(()));
+        let needed = may_change(&access, &caller(1_000, &[5])).await.unwrap_err();
         assert_eq!(needed, "uid 0 or membership of group root");
     }
 
-    #[test]
-    fn a_group_that_is_not_there_lets_nobody_in() {
+    #[tokio::test]
+    async fn a_group_that_is_not_there_lets_nobody_in() {
         let access = Access { own_user: 77, ..Access::new("no-such-group-here") };
-        let needed = access.may_change(&caller(1_000, &[0, 1, 2])).unwrap_err();
+        let needed = may_change(&access, &caller(1_000, &[0, 1, 2])).await.unwrap_err();
         assert_eq!(needed, "uid 0 (there is no group no-such-group-here)");
         access.set_group("");
-        assert_eq!(access.may_change(&caller(1_000, &[0])), Err("uid 0".to_owned()));
+        assert_eq!(may_change(&access, &caller(1_000, &[0])).await, Err("uid 0".to_owned()));
         access.set_group("root");
-        assert_eq!(access.may_change(&caller(1_000, &[0])), Ok(()));
+        assert_eq!(may_change(&access, &caller(1_000, &[0])).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_not_asked_again() {
+        let access = Access { own_user: 77, ..Access::new("no-such-group-here") };
+        assert!(access.look_up().is_some());
+        assert!(access.look_up().is_some(), "nobody has answered");
+        access.settle(&caller(1_000, &[])).await;
+        assert!(access.look_up().is_none(), "remembered for a while");
+        access.lock().number = Number::Absent(Instant::now() - ABSENT_FOR);
+        assert!(access.look_up().is_some());
     }
 
     #[test]
     fn this_process_is_known_by_its_socket() {
         let (one, _two) = std::os::unix::net::UnixStream::pair().unwrap();
-        let own = Caller::of(&one).unwrap();
+        let own = Caller::of(&one, None).unwrap();
         assert_eq!(own.user, sys::process::effective_user());
         assert!(own.groups.contains(&sys::process::effective_group()));
     }

@@ -4,6 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use engine::Instant;
 
+/// By how much times that are shown may be off.
+const TOLERANCE: Duration = Duration::from_millis(100);
+
 /// One reading of both clocks, to convert between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
@@ -17,6 +20,18 @@ impl Clock {
     /// Reads both clocks.
     pub fn read() -> Self {
         Self { boot: now(), wall: SystemTime::now() }
+    }
+
+    /// This reading for as long as it is right, within a tenth of a second; else a new one. Two
+    /// readings differ by the time they take, and with them every time that is shown.
+    pub(crate) fn kept(self) -> Self {
+        let fresh = Self::read();
+        let expected = self.wall(fresh.boot);
+        let off = match fresh.wall.duration_since(expected) {
+            Ok(ahead) => ahead,
+            Err(behind) => behind.duration(),
+        };
+        if off < TOLERANCE { self } else { fresh }
     }
 
     /// The wall time of `instant`, as the wall clock stands now.
@@ -61,6 +76,16 @@ pub(crate) fn whole_seconds(now: Instant, at: Instant) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reading_is_kept_until_the_wall_clock_is_set() {
+        let read = Clock::read();
+        assert_eq!(read.kept().wall, read.wall);
+        let set = Clock { wall: read.wall + Duration::from_secs(1), ..read };
+        assert!(set.kept().wall < set.wall);
+        let set = Clock { wall: read.wall - Duration::from_secs(1), ..read };
+        assert!(set.kept().wall > set.wall);
+    }
 
     fn clock() -> Clock {
         Clock {

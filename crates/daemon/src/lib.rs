@@ -38,6 +38,8 @@ pub mod supervise;
 pub mod tables;
 #[cfg(test)]
 mod testing;
+mod turns;
+mod work;
 
 pub use clock::Clock;
 pub use options::{DEFAULT_STATE_DIR, Options, UsageError};

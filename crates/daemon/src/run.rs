@@ -119,7 +119,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 
     let boot_id = clock::boot_id();
     let found = folder.load(&boot_id, Clock::read());
-    let access = Arc::new(Access::new(&config.daemon.group));
+    let access = Access::new(&config.daemon.group);
     let choice = Choice::new(&config.daemon);
     let (ports_config, configured) = watch::channel(config.ports.clone());
     let reserved = ports::Parts {
@@ -177,7 +177,7 @@ async fn serve_all(
     handle: Handle,
     reservations: (Starting, ports::Handle, oneshot::Receiver<()>),
     endpoint: Endpoint,
-    access: Arc<Access>,
+    access: Access,
     watched: Watched,
 ) -> Result<(), RunError> {
     let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;

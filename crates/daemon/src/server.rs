@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::lease::{self, Error, Family};
-use api::server::{Handler, Statistics, Subscription, TableSubscription};
+use api::server::{Handler, Listed, Objects, Share, Statistics, Subscription, TableSubscription};
 use api::{daemon, interface};
 use dhcp::v4;
 
@@ -85,7 +85,7 @@ pub struct Service {
     leases: Handle,
     ports: ports::Handle,
     tables: Served,
-    access: Arc<Access>,
+    access: Access,
     statistics: Arc<Statistics>,
 }
 
@@ -94,7 +94,7 @@ impl Service {
     pub fn new(
         leases: Handle,
         ports: ports::Handle,
-        access: Arc<Access>,
+        access: Access,
         statistics: Arc<Statistics>,
     ) -> Self {
         Self { leases, ports, tables: Served::default(), access, statistics }
@@ -105,11 +105,12 @@ impl Handler for Service {
     type Peer = Caller;
     type Ports = ports::Handle;
 
-    fn accept(&self, stream: &tokio::net::UnixStream) -> io::Result<Caller> {
-        Caller::of(stream)
+    fn accept(&self, stream: &tokio::net::UnixStream, place: Arc<Share>) -> io::Result<Caller> {
+        Caller::of(stream, Some(place))
     }
 
-    fn may_change(&self, caller: &Caller) -> Result<(), String> {
+    async fn may_change(&self, caller: &Caller) -> Result<(), String> {
+        self.access.settle(caller).await;
         self.access.may_change(caller)
     }
 
@@ -117,11 +118,16 @@ impl Handler for Service {
         &self.ports
     }
 
-    async fn list(&self, _: &Caller, call: lease::List) -> Result<Vec<lease::Lease>, Error> {
-        match call.family {
-            Some(Family::Ipv6) => Ok(Vec::new()),
-            Some(Family::Ipv4) | None => Ok(self.leases.list(call.interface).await),
-        }
+    async fn list(
+        &self,
+        caller: &Caller,
+        call: lease::List,
+    ) -> Result<Objects<Arc<lease::Lease>>, Error> {
+        let leases = match call.family {
+            Some(Family::Ipv6) => Vec::new(),
+            Some(Family::Ipv4) | None => self.leases.list(caller, call.interface).await,
+        };
+        Ok(Objects::shared(leases))
     }
 
     async fn acquire(
@@ -177,28 +183,28 @@ impl Handler for Service {
 
     async fn subscribe(
         &self,
-        _: &Caller,
+        caller: &Caller,
         call: &lease::Monitor,
     ) -> Result<Subscription<lease::Event>, Error> {
         let cancelled = || Error::Cancelled { interface: String::new() };
-        let subscribed = self.leases.subscribe(call.interface.clone()).await;
+        let subscribed = self.leases.subscribe(caller, call.interface.clone()).await;
         subscribed.ok_or_else(cancelled)
     }
 
     async fn rows<L: interface::Listing>(
         &self,
-        _: &Caller,
+        caller: &Caller,
         call: &L,
-    ) -> Result<Vec<L::Row>, interface::Error> {
-        self.tables.rows(call).await
+    ) -> Result<Listed<L::Row>, interface::Error> {
+        self.tables.rows(caller, call).await
     }
 
     async fn carry_out<C: interface::Local>(
         &self,
-        _: &Caller,
+        caller: &Caller,
         call: C,
     ) -> Result<C::Reply, interface::Error> {
-        self.tables.carry_out(call).await
+        self.tables.carry_out(caller, call).await
     }
 
     async fn subscribe_to_tables(
@@ -210,9 +216,7 @@ impl Handler for Service {
     }
 
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
-        let ending =
-            || daemon::Error::AccessDenied { needed: "a daemon that is not ending".into() };
-        let mut status = self.leases.status().await.ok_or_else(ending)?;
+        let mut status = self.leases.status().await.ok_or(daemon::Error::Cancelled)?;
         status.problems.extend(self.ports.health().await.problems);
         Ok(status)
     }

@@ -213,9 +213,16 @@ pub enum Error {
     #[error("the daemon does not answer")]
     TimedOut,
 
-    /// The daemon closed the connection: it ended, or has too many callers.
+    /// The daemon closed the connection: it ended.
     #[error("the daemon closed the connection")]
     Closed,
+
+    /// This user, or all users together, hold as much of the daemon as they may.
+    #[error("{reason}")]
+    LimitExceeded {
+        /// Of what, and how much is allowed.
+        reason: String,
+    },
 
     /// The daemon answered what this version does not understand.
     #[error("the daemon's answer is not understood")]
@@ -261,6 +268,7 @@ impl From<client::Error> for Error {
             }
             client::Error::TimedOut => Self::TimedOut,
             client::Error::Closed => Self::Closed,
+            client::Error::Crowded(error) => Self::LimitExceeded { reason: error.to_string() },
             other => Self::Protocol(Box::new(other)),
         }
     }

@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::time::Instant;
 
 use netlink::kernel::*;
 use netlink::route::{Prefix, RouteView};
@@ -58,7 +59,7 @@ pub struct Route {
     /// Seconds it remains valid; `None` for ever.
     pub valid_lifetime: Option<u32>,
     /// Seconds since it was last changed, where somebody saw that: see
-    /// [`Cache::route_age`](crate::Cache::route_age). Linux itself does not know.
+    /// [`set_age`](Self::set_age). Linux itself does not know.
     pub age: Option<u32>,
 }
 
@@ -166,6 +167,14 @@ pub enum RouterPreference {
 }
 
 impl Route {
+    /// Says how long ago it was last changed, by what a
+    /// [cache](crate::Cache::route_changed_at) has seen.
+    pub fn set_age(&mut self, changed_at: Option<Instant>, now: Instant) {
+        self.age = changed_at.map(|at| {
+            u32::try_from(now.saturating_duration_since(at).as_secs()).unwrap_or(u32::MAX)
+        });
+    }
+
     pub(crate) fn new(view: &RouteView<'_>, directory: &Directory) -> Self {
         let metrics = view.metrics();
         Self {

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{CallError, Error, Received, decode_reply, encode_call, is_answer};
+use super::{CallError, Error, Received, decode_reply, encode_call, is_answer, is_closed};
 use crate::protocol::{self, Decoder, LONGEST_REPLY};
 use crate::{Method, passing};
 
@@ -143,6 +143,8 @@ impl AsyncClient {
                     descriptors = &[];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The daemon may have said why it closes: that is to be read.
+                Err(error) if is_closed(&error) => return Ok(()),
                 Err(error) => return Err(Error::talking(error)),
             }
         }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{CallError, Error, Received, decode_reply, encode_call, is_answer};
+use super::{CallError, Error, Received, decode_reply, encode_call, is_answer, is_closed};
 use crate::protocol::{self, Decoder, LONGEST_REPLY};
 use crate::{Method, passing};
 
@@ -142,6 +142,8 @@ impl Client {
                     descriptors = &[];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The daemon may have said why it closes: that is to be read.
+                Err(error) if is_closed(&error) => return Ok(()),
                 Err(error) => return Err(Error::talking(error)),
             }
         }

@@ -17,7 +17,7 @@ pub use asynchronous::{AsyncClient, AsyncReplies};
 pub use blocking::{Client, Replies};
 
 use crate::protocol::MOST_DESCRIPTORS;
-use crate::{Method, protocol, service};
+use crate::{Method, daemon, protocol, service};
 
 /// The daemon could not be asked, or its answer not be had.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum Error {
     #[error("the daemon did not answer in time")]
     TimedOut,
 
-    /// The daemon closed the connection: it ended, or has too many callers.
+    /// The daemon closed the connection: it ended.
     #[error("the daemon closed the connection")]
     Closed,
 
@@ -59,6 +59,11 @@ pub enum Error {
     /// with these parameters.
     #[error("the service refused the call")]
     Service(#[source] service::Error),
+
+    /// The caller, or all callers together, hold as much of the daemon as they may. The connection is
+    /// closed.
+    #[error("the daemon takes no more: {0}")]
+    Crowded(daemon::Error),
 
     /// The service answered with an error this version does not know.
     #[error("unknown error {name}: {parameters}")]
@@ -99,10 +104,15 @@ impl Error {
     fn talking(source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ if is_closed(&source) => Self::Closed,
             _ => Self::Io(source),
         }
     }
+}
+
+/// Whether the other side closed the connection.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// One reply, and whether others follow.
@@ -164,6 +174,10 @@ fn decode_error<M: Method>(name: &str, parameters: &str) -> CallError<M::Error> 
     };
     if let Ok(error) = serde_json::from_value(whole.clone()) {
         return CallError::Method(error);
+    }
+    // It may answer a call of any interface.
+    if let Ok(error @ daemon::Error::LimitExceeded { .. }) = serde_json::from_value(whole.clone()) {
+        return Error::Crowded(error).into();
     }
     match serde_json::from_value(whole) {
         Ok(error) => Error::Service(error).into(),

@@ -356,7 +356,10 @@ fn daemon_is_that_of_the_idl() {
         message: "unknown key `colour`".into(),
         hint: Some("did you mean `color`?".into()),
     };
-    check_errors(&idl, &[invalid, Error::AccessDenied { needed: "uid 0".into() }]);
+    let exceeded =
+        Error::LimitExceeded { resource: "connections".into(), allowed: 64, per_user: true };
+    let denied = Error::AccessDenied { needed: "uid 0".into() };
+    check_errors(&idl, &[invalid, denied, exceeded, Error::Cancelled]);
 }
 
 #[test]
@@ -419,7 +422,10 @@ fn samples_are_complete(
         | lease::Error::FamilyNotSupported { .. } => {}
     }
     match daemon_error {
-        daemon::Error::InvalidConfiguration { .. } | daemon::Error::AccessDenied { .. } => {}
+        daemon::Error::InvalidConfiguration { .. }
+        | daemon::Error::AccessDenied { .. }
+        | daemon::Error::LimitExceeded { .. }
+        | daemon::Error::Cancelled => {}
     }
     match service_error {
         service::Error::InterfaceNotFound { .. }

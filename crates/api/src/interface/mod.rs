@@ -9,6 +9,7 @@ mod error;
 mod local;
 mod rows;
 mod settings;
+mod snapshot;
 
 use std::net::IpAddr;
 
@@ -23,6 +24,7 @@ pub use error::Error;
 pub use local::Local;
 pub use rows::{Filter, Listing, TableRow};
 pub use settings::{AddressSettings, NeighborSettings, NextHopSettings, RouteSettings};
+pub use snapshot::{Reading, Shared, Snapshot};
 pub use tables::{self, Table};
 
 use crate::calls::calls;

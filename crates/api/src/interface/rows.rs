@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -48,7 +49,7 @@ pub trait TableRow: tables::Row + Serialize + DeserializeOwned + Send + Sync + '
     fn read(tables: &mut Tables, family: Family) -> Result<Vec<Self>, Error>;
 
     /// The table in a cache.
-    fn cached(cache: &Cache) -> impl Iterator<Item = &Self>;
+    fn cached(cache: &Cache) -> impl Iterator<Item = &Arc<Self>>;
 
     /// A change of the table, with this row.
     fn put_into(self, change: &mut Change);
@@ -56,9 +57,15 @@ pub trait TableRow: tables::Row + Serialize + DeserializeOwned + Send + Sync + '
     /// Takes out what is not kept up to date by notifications.
     fn strip(&mut self) {}
 
-    /// Adds what a cache knows besides its rows.
-    fn complete(&mut self, cache: &Cache) {
+    /// When it was last changed, where that is shown and a cache has seen it.
+    fn changed_at(&self, cache: &Cache) -> Option<Instant> {
         let _ = cache;
+        None
+    }
+
+    /// Says when it was last changed.
+    fn set_changed_at(&mut self, changed_at: Option<Instant>) {
+        let _ = changed_at;
     }
 
     /// Of the members of this row that changed, those that do not go on by themselves.
@@ -81,7 +88,7 @@ macro_rules! table {
     (
         $row:ident in $table:ident as $member:ident,
         read $read:expr, cached $cached:ident, wanted $wanted:expr
-        $(, strip $strip:expr)? $(, complete $complete:expr)?
+        $(, strip $strip:expr)? $(, changed $changed_at:expr, $set:expr)?
     ) => {
         impl TableRow for $row {
             const TABLE: Table = Table::$table;
@@ -96,7 +103,7 @@ macro_rules! table {
                 read(tables, family)
             }
 
-            fn cached(cache: &Cache) -> impl Iterator<Item = &Self> {
+            fn cached(cache: &Cache) -> impl Iterator<Item = &Arc<Self>> {
                 cache.$cached()
             }
 
@@ -109,9 +116,14 @@ macro_rules! table {
                 strip(self);
             })?
 
-            $(fn complete(&mut self, cache: &Cache) {
-                let complete: fn(&mut Self, &Cache) = $complete;
-                complete(self, cache);
+            $(fn changed_at(&self, cache: &Cache) -> Option<Instant> {
+                let changed_at: fn(&Self, &Cache) -> Option<Instant> = $changed_at;
+                changed_at(self, cache)
+            }
+
+            fn set_changed_at(&mut self, changed_at: Option<Instant>) {
+                let set: fn(&mut Self, Option<Instant>) = $set;
+                set(self, changed_at);
             })?
         }
     };
@@ -159,7 +171,8 @@ table!(
         };
         filter.family().includes(row.family) && leads_there()
     },
-    complete |row, cache| row.age = cache.route_age(&tables::Row::key(row), Instant::now())
+    changed |row, cache| cache.route_changed_at(&tables::Row::key(row)),
+    |row, changed_at| row.set_age(changed_at, Instant::now())
 );
 table!(
     Neighbor in Neighbor as neighbor,

@@ -161,6 +161,18 @@ impl Connection {
         Ok(())
     }
 
+    /// Ends the conversation with an error, whatever was asked: for a client that holds more than it
+    /// may. Nothing else can be queued afterwards that it would understand.
+    pub fn refuse<E: Serialize + std::error::Error>(&mut self, error: &E) -> Result<(), Error> {
+        self.answered();
+        self.outgoing.push(error)
+    }
+
+    /// Bytes of messages that have not come to their end, or have not been handed out.
+    pub fn unhandled(&self) -> usize {
+        self.decoder.buffered()
+    }
+
     /// The bytes to write next.
     pub fn outgoing(&self) -> &[u8] {
         self.outgoing.bytes()

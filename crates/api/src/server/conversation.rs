@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use super::connection::{Call, Request};
@@ -13,19 +12,25 @@ use crate::{Empty, daemon};
 
 /// Serves one client until it leaves, breaks the protocol, or `end`'s sender is dropped.
 pub(super) async fn converse<H: Handler>(
-    stream: UnixStream,
+    line: Line,
     peer: H::Peer,
     handler: Arc<H>,
     statistics: Arc<Statistics>,
     end: watch::Receiver<()>,
 ) {
-    let line = Line::new(stream);
     let mut conversation = Conversation { line, peer, handler, statistics, end };
-    if let Err(Over::Malformed) = conversation.run().await {
-        Statistics::count(&conversation.statistics.connections_malformed);
-        // What was answered before still goes out, if the client takes it at once.
-        conversation.line.write_some().ok();
+    let over = conversation.run().await;
+    let Conversation { line, statistics, .. } = &mut conversation;
+    match over {
+        Ok(()) | Err(Over::Gone) => return,
+        Err(Over::Malformed) => Statistics::count(&statistics.connections_malformed),
+        Err(Over::Refused(error)) => {
+            Statistics::count(&statistics.connections_refused);
+            line.connection.refuse(&error).ok();
+        }
     }
+    // What was answered before still goes out, if the client takes it at once.
+    line.write_some().ok();
 }
 
 pub(super) struct Conversation<H: Handler> {
@@ -42,7 +47,7 @@ impl<H: Handler> Conversation<H> {
             if self.end.has_changed().is_err() {
                 return self.line.flush().await;
             }
-            if let Some(request) = self.line.connection.poll_request()? {
+            if let Some(request) = self.line.poll_request()? {
                 Statistics::count(&self.statistics.calls);
                 self.answer(request).await?;
             } else if !self.line.connection.outgoing().is_empty() {
@@ -77,7 +82,7 @@ impl<H: Handler> Conversation<H> {
             daemon::Call::Counters(_) => line.answer(oneway, handler.counters(peer)).await,
             daemon::Call::Reload(_) => {
                 let denied = |needed| daemon::Error::AccessDenied { needed };
-                let allowed = handler.may_change(peer).map_err(denied);
+                let allowed = async { handler.may_change(peer).await.map_err(denied) };
                 let answer = || async { handler.reload(peer).await.map(|()| Empty {}) };
                 line.answer_if(allowed, oneway, answer).await
             }

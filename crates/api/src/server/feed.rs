@@ -9,6 +9,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 
 use super::connection::Connection;
+use super::handler::Lazy;
 use super::line::{Line, Over};
 use super::statistics::Statistics;
 use crate::protocol;
@@ -50,7 +51,7 @@ pub(super) trait Feed: Send {
 
 /// What there is, and where what happens from then on comes from.
 pub(super) struct Subscribed<T> {
-    pub(super) snapshot: Box<dyn Iterator<Item = T> + Send>,
+    pub(super) snapshot: Lazy<T>,
     pub(super) channels: Vec<Receiver<T>>,
 }
 
@@ -93,8 +94,13 @@ async fn follow<F: Feed>(
             Err(error) => return Ok(error),
         };
         for item in mark.into_iter().chain(snapshot) {
-            line.make_room().await?;
+            let before = line.connection.outgoing().len();
             feed.tell(&mut line.connection, item)?;
+            match line.connection.outgoing().len() == before {
+                // Much may be passed over that was not asked for.
+                true => tokio::task::yield_now().await,
+                false => line.make_room().await?,
+            }
         }
         mark = loop {
             let received = match next_at_once(&mut channels) {

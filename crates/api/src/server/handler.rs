@@ -1,5 +1,7 @@
 //! What the server loop asks of the program it serves for.
 
+use std::any::Any;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -7,28 +9,86 @@ use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 
 use super::descriptor::Descriptor;
+use super::quota::Share;
 use crate::{daemon, interface, lease, ports};
 
+/// What is made only when there is room to send it, an item at a time.
+pub type Lazy<T> = Box<dyn Iterator<Item = T> + Send>;
+
 /// A subscriber's view: what there is, and what happens from then on, with no gap between.
-#[derive(Debug)]
 pub struct Subscription<E> {
     /// What there is: for monitors, one event of kind `state` for each object.
-    pub snapshot: Vec<Arc<E>>,
+    pub snapshot: Lazy<Arc<E>>,
     /// Every event after the snapshot, whatever it concerns: the server loop picks the ones asked
     /// for. A subscriber that falls behind by more than the channel holds is resynchronised, or
     /// told how much it missed. The channel's end ends the call with `Cancelled`.
     pub events: broadcast::Receiver<Arc<E>>,
 }
 
-/// A subscriber's view of tables.
+/// Rows of a table that were asked for.
 #[derive(Debug)]
+pub struct Listed<R> {
+    /// The rows, in one state of the table.
+    pub rows: interface::Reading<R>,
+    /// Dropped when they are sent. Where there is something, the rows are this reader's alone, and
+    /// are not kept long for one that does not read.
+    pub place: Option<Place>,
+}
+
+/// What is held until an answer is sent.
+pub type Place = Box<dyn Any + Send>;
+
+/// Objects to be sent one by one.
+pub struct Objects<T> {
+    /// The objects.
+    pub objects: Lazy<T>,
+    /// As [`Listed::place`].
+    pub place: Option<Place>,
+}
+
+/// A subscriber's view of tables.
 pub struct TableSubscription {
-    /// The rows there are, as added; those asked for.
-    pub snapshot: Vec<interface::Change>,
+    /// The rows there are, as added, in parts; those asked for. A part may be empty.
+    pub snapshot: Lazy<Vec<interface::Change>>,
     /// Every change after the snapshot, in batches, on one channel or several: the server loop
     /// picks the ones asked for. A subscriber that falls behind by more than a channel holds is
     /// resynchronised. A channel's end ends the call with `Cancelled`.
     pub changes: Vec<broadcast::Receiver<Arc<[interface::Change]>>>,
+}
+
+impl<T> Objects<T> {
+    /// Those, of which others have copies, or which are few.
+    pub fn shared(objects: impl IntoIterator<Item = T, IntoIter: Send + 'static>) -> Self {
+        Self { objects: Box::new(objects.into_iter()), place: None }
+    }
+}
+
+impl<E> Subscription<E> {
+    /// With what there is.
+    pub fn new(
+        snapshot: impl IntoIterator<Item = Arc<E>, IntoIter: Send + 'static>,
+        events: broadcast::Receiver<Arc<E>>,
+    ) -> Self {
+        Self { snapshot: Box::new(snapshot.into_iter()), events }
+    }
+}
+
+impl<T> fmt::Debug for Objects<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Objects").finish_non_exhaustive()
+    }
+}
+
+impl<E> fmt::Debug for Subscription<E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Subscription").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TableSubscription {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TableSubscription").finish_non_exhaustive()
+    }
 }
 
 /// Answers the calls.
@@ -43,11 +103,14 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Finds out who connected: the credentials of a Unix socket do not change. On an error the
     /// connection is closed.
-    fn accept(&self, stream: &UnixStream) -> io::Result<Self::Peer>;
+    ///
+    /// `place` is the connection's among those of its user. Work that goes on when its caller has
+    /// left keeps it until it is done, so that nobody has more done than they have connections.
+    fn accept(&self, stream: &UnixStream, place: Arc<Share>) -> io::Result<Self::Peer>;
 
     /// Whether the caller may change anything; the error says what would do, such as
     /// `membership of group iphelper`. Asked before every call that changes something.
-    fn may_change(&self, peer: &Self::Peer) -> Result<(), String>;
+    fn may_change(&self, peer: &Self::Peer) -> impl Future<Output = Result<(), String>> + Send;
 
     /// What answers the calls of `org.iphelper.PortReservation`.
     fn ports(&self) -> &Self::Ports;
@@ -57,7 +120,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         peer: &Self::Peer,
         call: lease::List,
-    ) -> impl Future<Output = Result<Vec<lease::Lease>, lease::Error>> + Send;
+    ) -> impl Future<Output = Result<Objects<Arc<lease::Lease>>, lease::Error>> + Send;
 
     /// Obtains a lease.
     fn acquire(
@@ -101,7 +164,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         peer: &Self::Peer,
         call: &L,
-    ) -> impl Future<Output = Result<Vec<L::Row>, interface::Error>> + Send;
+    ) -> impl Future<Output = Result<Listed<L::Row>, interface::Error>> + Send;
 
     /// Carries out a call that needs no cache.
     fn carry_out<C: interface::Local>(
@@ -164,7 +227,7 @@ pub trait PortHandler<Peer>: Send + Sync + 'static {
         &self,
         peer: &Peer,
         call: ports::List,
-    ) -> impl Future<Output = Result<Vec<ports::Reservation>, ports::Error>> + Send;
+    ) -> impl Future<Output = Result<Objects<Arc<ports::Reservation>>, ports::Error>> + Send;
 
     /// Lets a socket into the block of that token.
     fn associate(
@@ -208,7 +271,7 @@ pub trait PortHandler<Peer>: Send + Sync + 'static {
         &self,
         peer: &Peer,
         call: ports::Holders,
-    ) -> impl Future<Output = Result<Vec<ports::Holder>, ports::Error>> + Send;
+    ) -> impl Future<Output = Result<Objects<ports::Holder>, ports::Error>> + Send;
 
     /// Subscribes to refused binds. The snapshot has at most
     /// [`call.recent()`](ports::Denials::recent) of the past, oldest first.

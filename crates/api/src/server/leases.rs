@@ -22,13 +22,15 @@ impl<H: Handler> Conversation<H> {
         use lease::Call::*;
         let Self { line, peer, handler, statistics, end } = self;
         let (handler, peer) = (&**handler, &*peer);
-        let allowed = || handler.may_change(peer).map_err(|needed| Error::AccessDenied { needed });
+        let allowed = || async {
+            handler.may_change(peer).await.map_err(|needed| Error::AccessDenied { needed })
+        };
         match call {
             Monitor(call) => feed::run(Events { handler, peer, call }, line, statistics, end).await,
             List(call) => {
                 let pattern = call.interface.clone().unwrap_or_else(|| "*".to_owned());
                 let nothing = || Error::NotManaged { interface: pattern, holder: None };
-                let reply = |lease| lease::ListReply { lease };
+                let reply = |lease| lease::ListReply { lease: Arc::unwrap_or_clone(lease) };
                 line.list(more, oneway, handler.list(peer, call), reply, nothing).await
             }
             Acquire(call) => {
@@ -57,7 +59,7 @@ impl<H: Handler> Feed for Events<'_, H> {
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<Event>>, Error> {
         let Subscription { snapshot, events } =
             self.handler.subscribe(self.peer, &self.call).await?;
-        Ok(Subscribed { snapshot: Box::new(snapshot.into_iter()), channels: vec![events] })
+        Ok(Subscribed { snapshot, channels: vec![events] })
     }
 
     fn tell(

@@ -1,14 +1,22 @@
 //! The socket of one connection.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
-use super::connection::Connection;
-use crate::{passing, protocol};
+use super::connection::{Connection, Request};
+use super::door::{Door, Limits};
+use super::handler::Objects;
+use super::quota::{Excess, Share};
+use crate::passing::{self, Received};
+use crate::{daemon, protocol};
 
 /// Why a conversation is over.
 pub(super) enum Over {
@@ -16,6 +24,8 @@ pub(super) enum Over {
     Gone,
     /// The client does not keep the protocol.
     Malformed,
+    /// The client holds more than it may.
+    Refused(daemon::Error),
 }
 
 impl From<io::Error> for Over {
@@ -30,17 +40,114 @@ impl From<protocol::Error> for Over {
     }
 }
 
+/// How long a list that others wait for goes on for a reader that reads nothing of it.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long a client whose descriptors nobody can take waits for room.
+const ROOM_WITHIN: Duration = Duration::from_secs(10);
+
 /// The socket and the state of the protocol on it.
 pub(super) struct Line {
-    stream: UnixStream,
+    stream: Stream,
     pub(super) connection: Connection,
     /// The client sends nothing more; it may still read.
     input_ended: bool,
+    /// What the messages that have not been answered take beyond what is free.
+    bytes: Share,
+    /// Since when they take that.
+    unfinished_since: Option<Instant>,
+}
+
+/// The socket, closed where that holds nobody up.
+struct Stream {
+    /// `None` only while dropping.
+    inner: Option<UnixStream>,
+    /// The connection counts until it is closed, and until what it asked for is done.
+    place: Arc<Share>,
+    door: Arc<Door>,
+}
+
+/// A line between two event loops.
+pub(super) struct Detached {
+    /// `None` only while dropping, or when it goes on.
+    stream: Option<std::os::unix::net::UnixStream>,
+    place: Arc<Share>,
+    door: Arc<Door>,
+}
+
+impl Detached {
+    /// Goes on in the event loop of the calling task.
+    pub(super) fn attach(mut self) -> io::Result<Line> {
+        let Some(stream) = self.stream.take() else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        // Where it fails it closes a socket that only we have read from; what is in it waits for
+        // nobody on this thread.
+        let stream = UnixStream::from_std(stream)?;
+        Ok(Line::new(stream, self.place.clone(), self.door.clone()))
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.door.close_later((stream, self.place.clone()));
+        }
+    }
+}
+
+impl Deref for Stream {
+    type Target = UnixStream;
+
+    #[expect(clippy::expect_used, reason = "`None` only while dropping, which has the only borrow")]
+    fn deref(&self) -> &UnixStream {
+        self.inner.as_ref().expect("an open socket")
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(stream) = self.inner.take() {
+            self.door.close(stream, Some(self.place.clone()));
+        }
+    }
 }
 
 impl Line {
-    pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, connection: Connection::new(), input_ended: false }
+    pub(super) fn new(stream: UnixStream, place: Arc<Share>, door: Arc<Door>) -> Self {
+        let bytes = door.bytes.take_anyway(place.uid(), 0);
+        Self {
+            stream: Stream { inner: Some(stream), place, door },
+            connection: Connection::new(),
+            input_ended: false,
+            bytes,
+            unfinished_since: None,
+        }
+    }
+
+    /// Takes it out of the event loop, before anything was said on it.
+    pub(super) fn detach(mut self) -> io::Result<Detached> {
+        let (place, door) = (self.stream.place.clone(), self.stream.door.clone());
+        let stream = self.stream.inner.take().map(UnixStream::into_std).transpose()?;
+        Ok(Detached { stream, place, door })
+    }
+
+    /// The next call to answer, if one has come to its end.
+    pub(super) fn poll_request(&mut self) -> Result<Option<Request>, Over> {
+        let request = self.connection.poll_request()?;
+        self.account()?;
+        Ok(request)
+    }
+
+    /// Counts the bytes that are held.
+    fn account(&mut self) -> Result<(), Over> {
+        let held = self.connection.unhandled().saturating_sub(Limits::FREE_BYTES);
+        let more = held.saturating_sub(self.bytes.amount());
+        let door = &self.stream.door;
+        self.bytes.grow(more).map_err(|excess| Over::Refused(door.too_many_bytes(excess)))?;
+        self.bytes.shrink_to(held);
+        self.unfinished_since =
+            (held > 0).then(|| self.unfinished_since.unwrap_or_else(Instant::now));
+        Ok(())
     }
 
     /// Answers the call with what the handler makes of it.
@@ -64,7 +171,7 @@ impl Line {
     /// and nothing is done.
     pub(super) async fn answer_if<T, E, F>(
         &mut self,
-        allowed: Result<(), E>,
+        allowed: impl Future<Output = Result<(), E>>,
         oneway: bool,
         answer: impl FnOnce() -> F,
     ) -> Result<(), Over>
@@ -74,7 +181,7 @@ impl Line {
         F: Future<Output = Result<T, E>>,
     {
         let answer = async {
-            allowed?;
+            allowed.await?;
             answer().await
         };
         self.answer(oneway, answer).await
@@ -107,7 +214,7 @@ impl Line {
         &mut self,
         more: bool,
         oneway: bool,
-        objects: impl Future<Output = Result<Vec<T>, E>>,
+        objects: impl Future<Output = Result<Objects<T>, E>>,
         reply: impl Fn(T) -> R,
         nothing: impl FnOnce() -> E,
     ) -> Result<(), Over>
@@ -115,17 +222,18 @@ impl Line {
         R: Serialize,
         E: Serialize + std::error::Error,
     {
-        let mut objects = match self.attended(oneway, objects).await? {
-            Ok(objects) => objects.into_iter(),
+        let Objects { mut objects, place } = match self.attended(oneway, objects).await? {
+            Ok(objects) => objects,
             Err(error) => return Ok(self.connection.fail(&error)?),
         };
+        let is_alone = place.is_some();
         let Some(mut object) = objects.next() else {
             return Ok(self.connection.fail(&nothing())?);
         };
         if more {
             for next in objects {
                 self.connection.reply_and_continue(&reply(object))?;
-                self.make_room().await?;
+                self.make_room_for_list(|| is_alone).await?;
                 object = next;
             }
         }
@@ -137,6 +245,25 @@ impl Line {
             true => Ok(()),
             false => self.flush().await,
         }
+    }
+
+    /// As [`make_room`](Self::make_room), but a reader that has read nothing for a while is given up
+    /// where what it reads `is_wanted` by others, or is kept for it alone.
+    pub(super) async fn make_room_for_list(
+        &mut self,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<(), Over> {
+        while !self.connection.has_room() {
+            let before = self.connection.outgoing().len();
+            match tokio::time::timeout(READ_WITHIN, self.flush()).await {
+                Ok(flushed) => return flushed,
+                Err(_) if self.connection.outgoing().len() == before && is_wanted() => {
+                    return Err(Over::Gone);
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes all that is queued, then lets the other tasks run.
@@ -169,26 +296,57 @@ impl Line {
         Ok(())
     }
 
-    /// Waits for bytes of the client and takes them. Returns false at their end.
+    /// Waits for bytes of the client and takes them. Returns false at their end. Cancel safe.
     pub(super) async fn read(&mut self) -> Result<bool, Over> {
         loop {
-            self.stream.readable().await?;
+            self.readable().await?;
             let mut piece = [0; 8 << 10];
-            let stream = &self.stream;
-            let receive = || passing::receive(stream, &mut piece);
+            let (stream, door, uid) = (&self.stream, &self.stream.door, self.stream.place.uid());
+            let receive = || match door.descriptors.check(uid, 1) {
+                Ok(()) => passing::receive(&**stream, &mut piece).map(Ok),
+                // Those who pass none are not held up by those who pass many.
+                Err(excess) => {
+                    passing::receive_bytes(&**stream, &mut piece).map(|got| got.ok_or(excess))
+                }
+            };
             match stream.try_io(Interest::READABLE, receive) {
-                Ok(received) if received.count == 0 => {
+                Ok(Ok(received)) if received.count == 0 => {
                     self.input_ended = true;
                     return Ok(false);
                 }
-                Ok(received) => {
-                    let bytes = piece.get(..received.count).unwrap_or_default();
-                    self.connection.receive(bytes, received.descriptors);
+                Ok(Ok(received)) => {
+                    self.take(&piece, received)?;
                     return Ok(true);
+                }
+                Ok(Err(excess)) => {
+                    let room = door.descriptors.room(uid, 1);
+                    let waited = tokio::time::timeout(ROOM_WITHIN, room).await;
+                    waited.map_err(|_| Over::Refused(door.too_many_descriptors(excess)))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    fn take(&mut self, piece: &[u8], received: Received) -> Result<(), Over> {
+        let Received { count, descriptors } = received;
+        let (door, uid) = (&self.stream.door, self.stream.place.uid());
+        let descriptors = descriptors.into_iter().map(|one| door.receive(one, uid)).collect();
+        self.connection.receive(piece.get(..count).unwrap_or_default(), descriptors);
+        self.account()
+    }
+
+    /// Waits until there is something to read; a message that holds much only for some time.
+    async fn readable(&self) -> Result<(), Over> {
+        let Some(since) = self.unfinished_since else {
+            return Ok(self.stream.readable().await?);
+        };
+        let readable =
+            tokio::time::timeout_at(since + self.stream.door.unfinished, self.stream.readable());
+        match readable.await {
+            Ok(readable) => Ok(readable?),
+            Err(_) => Err(Over::Refused(self.stream.door.too_many_bytes(Excess::Own))),
         }
     }
 

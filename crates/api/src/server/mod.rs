@@ -9,6 +9,8 @@ mod connection;
 mod conversation;
 mod descriptor;
 #[cfg(feature = "tokio")]
+mod door;
+#[cfg(feature = "tokio")]
 mod feed;
 #[cfg(feature = "tokio")]
 mod handler;
@@ -20,17 +22,27 @@ mod passed;
 #[cfg(feature = "tokio")]
 mod ports;
 #[cfg(feature = "tokio")]
+mod quota;
+#[cfg(feature = "tokio")]
 mod serve;
 #[cfg(feature = "tokio")]
 mod statistics;
+#[cfg(feature = "tokio")]
+mod strangers;
 #[cfg(feature = "tokio")]
 mod tables;
 
 pub use connection::{Call, Connection, Request};
 pub use descriptor::Descriptor;
 #[cfg(feature = "tokio")]
-pub use handler::{Handler, PortHandler, Subscription, TableSubscription};
+pub use door::Limits;
 #[cfg(feature = "tokio")]
-pub use serve::{Limits, serve};
+pub use handler::{
+    Handler, Lazy, Listed, Objects, Place, PortHandler, Subscription, TableSubscription,
+};
+#[cfg(feature = "tokio")]
+pub use quota::{Bound, Excess, Quota, Share};
+#[cfg(feature = "tokio")]
+pub use serve::serve;
 #[cfg(feature = "tokio")]
 pub use statistics::Statistics;

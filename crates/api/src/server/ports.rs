@@ -27,7 +27,9 @@ impl<H: Handler> Conversation<H> {
         let Self { line, peer, handler, statistics, end } = self;
         let (handler, peer) = (&**handler, &*peer);
         let ports = handler.ports();
-        let allowed = || handler.may_change(peer).map_err(|needed| Error::AccessDenied { needed });
+        let allowed = || async {
+            handler.may_change(peer).await.map_err(|needed| Error::AccessDenied { needed })
+        };
         let passed = line.connection.take_descriptors();
         match call {
             Monitor(_) => feed::run(Events { ports, peer }, line, statistics, end).await,
@@ -37,7 +39,8 @@ impl<H: Handler> Conversation<H> {
             }
             List(call) => {
                 let nothing = || Error::NotFound;
-                line.list(more, oneway, ports.list(peer, call), told, nothing).await
+                let reply = |one| told(Arc::unwrap_or_clone(one));
+                line.list(more, oneway, ports.list(peer, call), reply, nothing).await
             }
             Holders(call) => {
                 let reply = |holder| HoldersReply { holder };
@@ -111,7 +114,7 @@ impl<Ports: PortHandler<Peer>, Peer: Sync> Feed for Events<'_, Ports, Peer> {
 
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<Event>>, Error> {
         let Subscription { snapshot, events } = self.ports.subscribe(self.peer).await?;
-        Ok(Subscribed { snapshot: Box::new(snapshot.into_iter()), channels: vec![events] })
+        Ok(Subscribed { snapshot, channels: vec![events] })
     }
 
     fn tell(
@@ -158,7 +161,7 @@ impl<Ports: PortHandler<Peer>, Peer: Sync> Feed for Refused<'_, Ports, Peer> {
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<Denial>>, Error> {
         let Subscription { snapshot, events } =
             self.ports.subscribe_to_denials(self.peer, &self.call).await?;
-        Ok(Subscribed { snapshot: Box::new(snapshot.into_iter()), channels: vec![events] })
+        Ok(Subscribed { snapshot, channels: vec![events] })
     }
 
     fn tell(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::connection::Connection;
 use super::conversation::Conversation;
 use super::feed::{self, Feed, Subscribed};
-use super::handler::{Handler, TableSubscription};
+use super::handler::{Handler, Listed, TableSubscription};
 use super::line::Over;
 use crate::interface::{self, Change, ChangeKind, Error, Filter, Listing, Local, Rows};
 use crate::protocol;
@@ -55,28 +55,39 @@ impl<H: Handler> Conversation<H> {
 
     async fn carry_out<C: Local>(&mut self, call: C, oneway: bool) -> Result<(), Over> {
         let (handler, peer) = (&*self.handler, &self.peer);
-        let allowed = match C::CHANGES {
-            true => handler.may_change(peer).map_err(|needed| Error::AccessDenied { needed }),
-            false => Ok(()),
+        let allowed = async {
+            match C::CHANGES {
+                true => handler.may_change(peer).await,
+                false => Ok(()),
+            }
+            .map_err(|needed| Error::AccessDenied { needed })
         };
         self.line.answer_if(allowed, oneway, || handler.carry_out(peer, call)).await
     }
 
-    /// Sends a table in parts. Each is encoded once, when there is room for it.
+    /// Sends a table in parts. Each is made and encoded when there is room for it.
     async fn rows<L: Listing>(&mut self, call: &L) -> Result<(), Over> {
         let listed = self.line.attended(false, self.handler.rows(&self.peer, call)).await?;
-        let mut left = match listed {
-            Ok(rows) => rows.into_iter(),
+        let Listed { rows: mut reading, place } = match listed {
+            Ok(listed) => listed,
             Err(error) => return Ok(self.line.connection.fail(&error)?),
         };
-        loop {
-            let rows = Rows { rows: left.by_ref().take(Rows::<L::Row>::MOST).collect() };
-            if left.len() == 0 {
-                return Ok(self.line.connection.reply(&rows)?);
+        let is_alone = place.is_some();
+        // The last part is only known when there is no other.
+        let mut part = Vec::new();
+        while let Some(next) = reading.step(Rows::<L::Row>::MOST) {
+            if next.is_empty() {
+                tokio::task::yield_now().await;
+                continue;
             }
-            self.line.connection.reply_and_continue(&rows)?;
-            self.line.make_room().await?;
+            let rows = std::mem::replace(&mut part, next);
+            if !rows.is_empty() {
+                self.line.connection.reply_and_continue(&Rows { rows })?;
+                let is_wanted = || is_alone || reading.is_superseded();
+                self.line.make_room_for_list(is_wanted).await?;
+            }
         }
+        Ok(self.line.connection.reply(&Rows { rows: part })?)
     }
 }
 
@@ -95,12 +106,7 @@ impl<H: Handler> Feed for Changes<'_, H> {
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<[Change]>>, Error> {
         let TableSubscription { snapshot, changes } =
             self.handler.subscribe_to_tables(self.peer, &self.call).await?;
-        // In parts, which are freed as they are sent.
-        let mut rows = snapshot.into_iter();
-        let parts = iter::from_fn(move || {
-            let part: Arc<[Change]> = rows.by_ref().take(Rows::<Change>::MOST).collect();
-            (!part.is_empty()).then_some(part)
-        });
+        let parts = snapshot.map(Arc::from);
         let snapshot = parts.chain(iter::once_with(|| mark(ChangeKind::Complete)));
         Ok(Subscribed { snapshot: Box::new(snapshot), channels: changes })
     }

@@ -15,8 +15,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use iphelper_api::client::{Client, Replies};
-use iphelper_api::interface::TableRow;
-use iphelper_api::server::{Handler, Limits, Statistics, Subscription, TableSubscription, serve};
+use iphelper_api::interface::{Snapshot, TableRow as _};
+use iphelper_api::server::{
+    Handler, Limits, Listed, Objects, Share, Statistics, Subscription, TableSubscription, serve,
+};
 use iphelper_api::{Time, daemon, interface, lease};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot};
@@ -130,11 +132,11 @@ impl Handler for Canned {
     type Peer = u32;
     type Ports = CannedPorts;
 
-    fn accept(&self, stream: &UnixStream) -> io::Result<u32> {
+    fn accept(&self, stream: &UnixStream, _: Arc<Share>) -> io::Result<u32> {
         stream.peer_cred().map(|credentials| credentials.uid())
     }
 
-    fn may_change(&self, _peer: &u32) -> Result<(), String> {
+    async fn may_change(&self, _peer: &u32) -> Result<(), String> {
         match self.may_change {
             true => Ok(()),
             false => Err("membership of group iphelper".into()),
@@ -149,11 +151,12 @@ impl Handler for Canned {
         &self,
         _peer: &u32,
         call: lease::List,
-    ) -> Result<Vec<lease::Lease>, lease::Error> {
+    ) -> Result<Objects<Arc<lease::Lease>>, lease::Error> {
         let pattern = call.interface.as_deref().unwrap_or("*");
         let leases = self.leases.lock().unwrap();
         let wanted = |lease: &&lease::Lease| iphelper_api::matches(pattern, &lease.interface);
-        Ok(leases.iter().filter(wanted).cloned().collect())
+        let wanted: Vec<_> = leases.iter().filter(wanted).cloned().map(Arc::new).collect();
+        Ok(Objects::shared(wanted))
     }
 
     async fn acquire(
@@ -226,23 +229,23 @@ impl Handler for Canned {
         let leases = self.leases.lock().unwrap();
         let state = |lease: &lease::Lease| event(lease::EventKind::State, lease.clone());
         let cancelled = || lease::Error::Cancelled { interface: String::new() };
-        Ok(Subscription {
-            events: self.events.lock().unwrap().as_ref().ok_or_else(cancelled)?.subscribe(),
-            snapshot: leases.iter().map(|lease| Arc::new(state(lease))).collect(),
-        })
+        let events = self.events.lock().unwrap().as_ref().ok_or_else(cancelled)?.subscribe();
+        let snapshot: Vec<_> = leases.iter().map(|lease| Arc::new(state(lease))).collect();
+        Ok(Subscription::new(snapshot, events))
     }
 
     async fn rows<L: interface::Listing>(
         &self,
         _peer: &u32,
         call: &L,
-    ) -> Result<Vec<L::Row>, interface::Error> {
+    ) -> Result<Listed<L::Row>, interface::Error> {
         let filter = call.filter();
         let tables = self.tables.lock().unwrap();
         // Rows are of many types here, and JSON is what they have in common.
         let rows = tables.get(&format!("{:?}", L::Row::TABLE)).into_iter().flatten();
         let rows = rows.map(|row| serde_json::from_value(row.clone()).unwrap());
-        Ok(rows.filter(|row: &L::Row| row.is_wanted(&filter)).collect())
+        let rows = Snapshot::from_rows(rows.collect()).read(filter);
+        Ok(Listed { rows, place: None })
     }
 
     async fn carry_out<C: interface::Local>(
@@ -258,10 +261,10 @@ impl Handler for Canned {
         _peer: &u32,
         _call: &interface::Monitor,
     ) -> Result<TableSubscription, interface::Error> {
-        let snapshot = self.rows(&0, &interface::ListStack::default()).await?;
+        let mut rows = self.rows(&0, &interface::ListStack::default()).await?.rows;
         let changes = self.changes.lock().unwrap();
         Ok(TableSubscription {
-            snapshot: snapshot.into_iter().map(interface::Change::added).collect(),
+            snapshot: Box::new(std::iter::from_fn(move || rows.added(64))),
             changes: changes.iter().map(broadcast::Sender::subscribe).collect(),
         })
     }

@@ -11,7 +11,7 @@ use iphelper_api::ports::{
     Grant, Guard, GuardLevel, Holder, Holders, Kind, List, Lookup, Protocol, Refusal, Release,
     Reservation, Revoke, StatusReply, Who,
 };
-use iphelper_api::server::{Descriptor, PortHandler, Subscription};
+use iphelper_api::server::{Descriptor, Objects, PortHandler, Subscription};
 use tokio::sync::broadcast;
 
 /// Reservations of a daemon that has no kernel under it.
@@ -210,10 +210,11 @@ impl PortHandler<u32> for CannedPorts {
         Ok(DeleteReply { killed: if call.kill == Some(true) { 2 } else { 0 } })
     }
 
-    async fn list(&self, _: &u32, call: List) -> Result<Vec<Reservation>, Error> {
+    async fn list(&self, _: &u32, call: List) -> Result<Objects<Arc<Reservation>>, Error> {
         let reservations = self.reservations.lock().unwrap();
         let wanted = |one: &&Reservation| call.protocol.is_none_or(|wanted| wanted == one.protocol);
-        Ok(reservations.iter().filter(wanted).cloned().collect())
+        let wanted: Vec<_> = reservations.iter().filter(wanted).cloned().map(Arc::new).collect();
+        Ok(Objects::shared(wanted))
     }
 
     async fn associate(
@@ -273,7 +274,7 @@ impl PortHandler<u32> for CannedPorts {
         Ok(found)
     }
 
-    async fn holders(&self, _: &u32, call: Holders) -> Result<Vec<Holder>, Error> {
+    async fn holders(&self, _: &u32, call: Holders) -> Result<Objects<Holder>, Error> {
         let holders = [holder(), Holder { port: 8080, reservation: None, ..holder() }];
         let wanted = |holder: &Holder| {
             call.start_port.is_none_or(|start| {
@@ -281,7 +282,8 @@ impl PortHandler<u32> for CannedPorts {
                 (start..start.saturating_add(count)).contains(&holder.port)
             }) && (call.reserved != Some(true) || holder.reservation.is_some())
         };
-        Ok(holders.into_iter().filter(wanted).collect())
+        let wanted: Vec<_> = holders.into_iter().filter(wanted).collect();
+        Ok(Objects::shared(wanted))
     }
 
     async fn subscribe_to_denials(
@@ -291,20 +293,16 @@ impl PortHandler<u32> for CannedPorts {
     ) -> Result<Subscription<Denial>, Error> {
         let skipped = self.recent.len().saturating_sub(call.recent());
         let denials = self.denials.lock().unwrap();
-        Ok(Subscription {
-            snapshot: self.recent.iter().skip(skipped).cloned().collect(),
-            events: denials.as_ref().ok_or(Error::Cancelled)?.subscribe(),
-        })
+        let recent: Vec<_> = self.recent.iter().skip(skipped).cloned().collect();
+        Ok(Subscription::new(recent, denials.as_ref().ok_or(Error::Cancelled)?.subscribe()))
     }
 
     async fn subscribe(&self, _: &u32) -> Result<Subscription<Event>, Error> {
         let reservations = self.reservations.lock().unwrap();
         let state = |one: &Reservation| Arc::new(event(EventKind::State, one.clone()));
         let events = self.events.lock().unwrap();
-        Ok(Subscription {
-            snapshot: reservations.iter().map(state).collect(),
-            events: events.as_ref().ok_or(Error::Cancelled)?.subscribe(),
-        })
+        let snapshot: Vec<_> = reservations.iter().map(state).collect();
+        Ok(Subscription::new(snapshot, events.as_ref().ok_or(Error::Cancelled)?.subscribe()))
     }
 
     async fn status(&self, _: &u32) -> Result<StatusReply, Error> {

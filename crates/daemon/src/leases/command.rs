@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::holder::Search;
 use super::{EVENTS, Leases};
+use crate::access::Caller;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 
@@ -39,19 +40,20 @@ pub(super) enum Request {
     },
     /// The caller is gone.
     Cancel(CommandId),
-    List {
-        pattern: Option<String>,
-        answer: oneshot::Sender<Vec<lease::Lease>>,
-    },
-    Subscribe {
-        pattern: Option<String>,
-        answer: oneshot::Sender<Subscription<lease::Event>>,
-    },
+    /// To be answered when it is its caller's turn.
+    Read(Caller, Read),
     Status(oneshot::Sender<api::daemon::StatusReply>),
     Counters(oneshot::Sender<Vec<api::daemon::Counter>>),
     Reload(oneshot::Sender<Result<(), ConfigError>>),
     /// The daemon ends.
     Stop,
+}
+
+/// What looks at every lease.
+#[derive(Debug)]
+pub(super) enum Read {
+    List { pattern: Option<String>, answer: oneshot::Sender<Vec<Arc<lease::Lease>>> },
+    Subscribe { pattern: Option<String>, answer: oneshot::Sender<Subscription<lease::Event>> },
 }
 
 /// A command as it is asked for.
@@ -144,13 +146,18 @@ impl Handle {
     }
 
     /// Every client whose interface matches, by interface.
-    pub async fn list(&self, pattern: Option<String>) -> Vec<lease::Lease> {
-        self.ask(|answer| Request::List { pattern, answer }).await.unwrap_or_default()
+    pub async fn list(&self, caller: &Caller, pattern: Option<String>) -> Vec<Arc<lease::Lease>> {
+        let read = |answer| Request::Read(caller.clone(), Read::List { pattern, answer });
+        self.ask(read).await.unwrap_or_default()
     }
 
     /// What there is, and what happens from then on. `None` when the daemon is ending.
-    pub async fn subscribe(&self, pattern: Option<String>) -> Option<Subscription<lease::Event>> {
-        self.ask(|answer| Request::Subscribe { pattern, answer }).await
+    pub async fn subscribe(
+        &self,
+        caller: &Caller,
+        pattern: Option<String>,
+    ) -> Option<Subscription<lease::Event>> {
+        self.ask(|answer| Request::Read(caller.clone(), Read::Subscribe { pattern, answer })).await
     }
 
     /// How the daemon is doing.
@@ -206,12 +213,7 @@ impl Leases {
                     self.tell(pending.interface, Input::Cancel { id });
                 }
             }
-            Request::List { pattern, answer } => _ = answer.send(self.view_all(pattern.as_deref())),
-            Request::Subscribe { pattern, answer } => {
-                let events = self.events.subscribe();
-                let snapshot = self.snapshot(pattern.as_deref());
-                _ = answer.send(Subscription { snapshot, events });
-            }
+            Request::Read(caller, read) => self.turns.push(caller.user(), (caller, read)),
             Request::Status(answer) => _ = answer.send(self.status()),
             Request::Counters(answer) => {
                 let mut counters = self.counters.clone();
@@ -222,6 +224,21 @@ impl Leases {
             }
             Request::Reload(answer) => _ = answer.send(self.reload()),
             Request::Stop => self.stop(),
+        }
+    }
+
+    /// Answers whose turn it is. What nobody waits for is not begun.
+    pub(super) fn serve_turn(&mut self) {
+        match self.turns.next() {
+            Some(((_, Read::List { pattern, answer }), _)) if !answer.is_closed() => {
+                let _ = answer.send(self.view_all(pattern.as_deref()));
+            }
+            Some(((_, Read::Subscribe { pattern, answer }), _)) if !answer.is_closed() => {
+                let events = self.events.subscribe();
+                let snapshot = self.snapshot(pattern.as_deref());
+                let _ = answer.send(Subscription { snapshot, events });
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,8 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use api::lease::Lease;
 use dhcp::v4::{self, Client, Record, State};
 use engine::{Instant, Rng};
 use wire::HardwareAddress;
@@ -42,6 +44,8 @@ pub(super) struct Interface {
     pub(super) unsaved: Option<Unsaved>,
     /// The client ends when this command is answered.
     pub(super) leaving: Option<v4::CommandId>,
+    /// As it was shown last: whoever reads it later shares it.
+    pub(super) shown: Option<Arc<Lease>>,
     /// Effects that wait until a packet has left.
     pub(super) held: Option<Box<Held>>,
 }
@@ -105,6 +109,7 @@ impl Interface {
             resolver: None,
             unsaved: None,
             leaving: None,
+            shown: None,
             held: None,
         }
     }

@@ -49,8 +49,8 @@ use wire::HardwareAddress;
 pub use command::{Completed, Handle};
 pub use start::{Parts, Workers};
 
-use crate::access::Access;
-use crate::clock;
+use crate::access::{Access, Caller};
+use crate::clock::{self, Clock};
 use crate::config::{self, Config, LogLevel};
 use crate::counters::Counters;
 use crate::identity::Identity;
@@ -58,7 +58,8 @@ use crate::kernel::{AddressRow, Answer, Kernel, LinkRow, Notices};
 use crate::problems::Problems;
 use crate::resolver::{Choice, Resolver};
 use crate::store::{Entry, Store};
-use command::{Pending, Request};
+use crate::turns::{Slots, Turns};
+use command::{Pending, Read, Request};
 use holder::Finder;
 use interface::{Installed, Interface};
 use pacer::Pacer;
@@ -66,6 +67,8 @@ use poller::{Poller, Ready};
 
 /// Events kept for a subscriber that is behind.
 const EVENTS: usize = 1_024;
+/// Of what is answered at once, one is under way at a time.
+const READS: Slots = Slots { each: 1, all: 1, root: 1 };
 /// After a write failed, when everything unwritten is tried again.
 const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -103,11 +106,13 @@ pub struct Leases {
     /// What the caller asked for, above the configuration.
     log_level: Option<LogLevel>,
     state_dir: PathBuf,
-    access: Arc<Access>,
+    access: Access,
     choice: Choice,
     /// The port reservations' part of the configuration, for their task.
     ports: watch::Sender<config::Ports>,
     ready_at: SystemTime,
+    /// By which leases are shown: the same times as long as the wall clock is not set.
+    clock: Clock,
 
     links: BTreeMap<u32, LinkRow>,
     /// How many interfaces have each link-layer address.
@@ -134,6 +139,8 @@ pub struct Leases {
     clients: u64,
 
     pending: HashMap<CommandId, Pending>,
+    /// Callers that wait for their turn to read.
+    turns: Turns<(Caller, Read)>,
     last_own_command: u64,
     /// The daemon ends when these are answered.
     stopping: Option<BTreeSet<CommandId>>,
@@ -185,6 +192,8 @@ impl Leases {
                     // Without a handle nobody could ask for the end either.
                     self.on_request(request.unwrap_or(Request::Stop));
                 }
+                // One at a time: a list of a thousand interfaces holds up timers no longer than that.
+                () = tokio::task::yield_now(), if self.turns.has_next() => self.serve_turn(),
             }
             if self.stopping.as_ref().is_some_and(BTreeSet::is_empty) {
                 return Ok(());

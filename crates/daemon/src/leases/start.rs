@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use netlink::Connection;
@@ -18,8 +17,9 @@ use super::holder::Finder;
 use super::pacer::Pacer;
 use super::poller::Poller;
 use super::receive::BUFFER;
-use super::{Done, Leases};
+use super::{Done, Leases, READS};
 use crate::access::Access;
+use crate::clock::Clock;
 use crate::config::{self, Config, LogLevel};
 use crate::counters::Counters;
 use crate::identity::Identity;
@@ -29,6 +29,7 @@ use crate::processes::Processes;
 use crate::resolver::{Choice, Resolver};
 use crate::store::{Folder, Found, Store};
 use crate::supervise::Watched;
+use crate::turns::Turns;
 
 /// What leases are made of.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub struct Parts {
     /// Problems met on the way here.
     pub problems: Problems,
     /// Who may change things.
-    pub access: Arc<Access>,
+    pub access: Access,
     /// Where name servers go.
     pub choice: Choice,
     /// Told when the configuration of the port reservations changes.
@@ -88,6 +89,7 @@ impl Leases {
             state_dir: parts.state_dir,
             access: parts.access,
             ready_at: SystemTime::now(),
+            clock: Clock::read(),
             links: BTreeMap::new(),
             own_hardware: HashMap::new(),
             interfaces: BTreeMap::new(),
@@ -104,6 +106,7 @@ impl Leases {
             expected: BTreeMap::new(),
             clients: 0,
             pending: HashMap::new(),
+            turns: Turns::new(READS),
             last_own_command: u64::MAX,
             stopping: None,
             problems,

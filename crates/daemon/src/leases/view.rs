@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::lease::{EventKind, Family, Lease, Route, State};
+use api::server::Lazy;
 use api::{Prefix, Time, lease};
 use dhcp::v4::{self, Event, Via};
 
@@ -19,22 +20,30 @@ impl Leases {
         Some(shown(interface, link, Clock::read()))
     }
 
-    /// The clients whose interface matches, by index.
-    pub(super) fn view_all(&self, pattern: Option<&str>) -> Vec<Lease> {
-        let clock = Clock::read();
+    /// The clients whose interface matches, by index. Readers share those that did not change.
+    pub(super) fn view_all(&mut self, pattern: Option<&str>) -> Vec<Arc<Lease>> {
+        self.clock = self.clock.kept();
+        let clock = self.clock;
         let matches = |name: &str| pattern.is_none_or(|pattern| api::matches(pattern, name));
         self.interfaces
-            .iter()
+            .iter_mut()
             .filter_map(|(index, interface)| Some((interface, self.links.get(index)?)))
             .filter(|(_, link)| matches(&link.name))
-            .map(|(interface, link)| shown(interface, link, clock))
+            .map(|(interface, link)| {
+                let fresh = shown(interface, link, clock);
+                match &interface.shown {
+                    Some(before) if **before == fresh => before.clone(),
+                    _ => interface.shown.insert(Arc::new(fresh)).clone(),
+                }
+            })
             .collect()
     }
 
-    /// Where every client that matches stands, as events.
-    pub(super) fn snapshot(&self, pattern: Option<&str>) -> Vec<Arc<lease::Event>> {
+    /// Where every client that matches stands, as events, each made when it is sent.
+    pub(super) fn snapshot(&mut self, pattern: Option<&str>) -> Lazy<Arc<lease::Event>> {
         let time = Time::now();
-        let event = |lease: Lease| {
+        let event = move |lease: Arc<Lease>| {
+            let lease = Arc::unwrap_or_clone(lease);
             Arc::new(lease::Event {
                 kind: EventKind::State,
                 time,
@@ -45,7 +54,7 @@ impl Leases {
                 lease: Some(lease),
             })
         };
-        self.view_all(pattern).into_iter().map(event).collect()
+        Box::new(self.view_all(pattern).into_iter().map(event))
     }
 
     pub(super) fn status(&self) -> api::daemon::StatusReply {

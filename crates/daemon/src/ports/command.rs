@@ -8,16 +8,17 @@ use ::ports::{
     Terms, Token, Wanted,
 };
 use api::ports::{self as asked, Error, EventKind};
-use api::server::{Descriptor, Subscription};
+use api::server::{Descriptor, Lazy, Subscription};
 use tokio::sync::oneshot;
 
-use super::handle::{Answer, Answered, Call, Health, Request};
+use super::handle::{Answer, Answered, Call, Health, Request, Waiting};
 use super::units::{is_unit, unit_of};
 use super::worker::Job;
 use super::{Ports, holders, view};
 use crate::access::Caller;
-use crate::clock::{self, Clock};
+use crate::clock;
 use crate::processes::Process;
+use crate::turns::Slot;
 
 /// The most text a purpose has, in bytes.
 const LONGEST_PURPOSE: usize = 1_024;
@@ -35,27 +36,32 @@ pub(super) struct Pending {
     answer: oneshot::Sender<Answer>,
     /// What came with the call.
     pub(super) socket: Option<Descriptor>,
+    /// Its place among the commands under way.
+    _slot: Slot<Waiting>,
 }
 
 impl Ports {
     /// Serves a request.
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
-            Request::Call { answer, .. } if self.is_unable() => {
+            Request::Call(Waiting { answer, .. }) if self.is_unable() => {
                 let reason = "there is no thread for it".to_owned();
                 let _ = answer.send(Err(Error::Host { reason }));
             }
-            Request::Call { ref call, .. } if self.has_to_wait(call) => self.early.push(request),
-            Request::Call { caller, call, answer } => self.on_call(caller, call, answer),
+            Request::Call(ref waiting) if self.has_to_wait(&waiting.call) => {
+                self.early.push(request);
+            }
+            Request::Call(waiting) => self.turns.push(waiting.caller.user(), waiting),
             Request::Monitor(answer) => {
                 let events = self.events.subscribe();
+                self.clock = self.clock.kept();
                 let _ = answer.send(Subscription { snapshot: self.snapshot(), events });
             }
             Request::Denials { recent, answer } => {
                 let events = self.denials.subscribe();
                 let skipped = self.recent_denials.len().saturating_sub(recent);
-                let snapshot = self.recent_denials.iter().skip(skipped).cloned().collect();
-                let _ = answer.send(Subscription { snapshot, events });
+                let recent: Vec<_> = self.recent_denials.iter().skip(skipped).cloned().collect();
+                let _ = answer.send(Subscription::new(recent, events));
             }
             // Until then it would say that nobody is refused.
             Request::Status(_) if self.restored.is_some() => self.early.push(request),
@@ -68,6 +74,7 @@ impl Ports {
                 self.is_stopping = true;
                 // Nobody finds out any more; who waits hears that it is over.
                 self.early.clear();
+                self.turns.clear();
                 self.tell(Input::Stop);
             }
         }
@@ -77,6 +84,16 @@ impl Ports {
     pub(super) fn serve_early(&mut self) {
         for request in std::mem::take(&mut self.early) {
             self.on_request(request);
+        }
+    }
+
+    /// Serves whose turn it is.
+    pub(super) fn serve_turn(&mut self) {
+        let Some((Waiting { caller, call, answer }, slot)) = self.turns.next() else { return };
+        self.clock = self.clock.kept();
+        // What nobody waits for is not begun.
+        if !answer.is_closed() {
+            self.on_call(caller, call, answer, slot);
         }
     }
 
@@ -99,7 +116,13 @@ impl Ports {
         self.worker.is_none() && self.hands.is_none()
     }
 
-    fn on_call(&mut self, caller: Caller, call: Call, answer: oneshot::Sender<Answer>) {
+    fn on_call(
+        &mut self,
+        caller: Caller,
+        call: Call,
+        answer: oneshot::Sender<Answer>,
+        slot: Slot<Waiting>,
+    ) {
         match call {
             Call::Lookup(call) => {
                 let found = block(call.start_port, call.number_of_ports).and_then(|block| {
@@ -114,25 +137,26 @@ impl Ports {
                 let listed = self.manager.reservations();
                 let listed =
                     listed.filter(|one| protocol.is_none_or(|wanted| one.protocol == wanted));
-                let listed = listed.map(|one| *self.shown(one, &caller)).collect();
+                let listed: Vec<_> = listed.map(|one| *self.shown(one, &caller)).collect();
+                let listed = listed.into_iter().map(|one| self.lists.share(one)).collect();
                 let _ = answer.send(Ok(Answered::Reservations(listed)));
             }
             Call::Associate(call, socket) => {
                 let associated = self.associate(&caller, call.token, &socket);
                 let _ = answer.send(associated.map(Answered::Reservation));
             }
-            Call::Holders(call) => self.list_holders(&call, answer),
+            Call::Holders(call) => _ = answer.send(self.wanted(&call)),
             Call::Acquire(call, socket) => {
                 self.notice_closed();
                 match self.acquisition(&caller, &call, &socket) {
-                    Ok(command) => self.command(command, caller, answer, Some(socket)),
+                    Ok(command) => self.command(command, caller, answer, Some(socket), slot),
                     Err(error) => _ = answer.send(Err(error)),
                 }
             }
             call => {
                 self.notice_closed();
                 match self.understand(&caller, call) {
-                    Ok(command) => self.command(command, caller, answer, None),
+                    Ok(command) => self.command(command, caller, answer, None, slot),
                     Err(error) => _ = answer.send(Err(error)),
                 }
             }
@@ -145,10 +169,11 @@ impl Ports {
         caller: Caller,
         answer: oneshot::Sender<Answer>,
         socket: Option<Descriptor>,
+        slot: Slot<Waiting>,
     ) {
         self.last_command += 1;
         let id = CommandId(self.last_command);
-        self.pending.insert(id, Pending { caller, answer, socket });
+        self.pending.insert(id, Pending { caller, answer, socket, _slot: slot });
         self.tell(Input::Command { id, command });
     }
 
@@ -295,16 +320,11 @@ impl Ports {
         let _ = answer.send(answered);
     }
 
-    fn list_holders(&mut self, call: &asked::Holders, answer: oneshot::Sender<Answer>) {
+    /// What is to be looked for by a list of sockets.
+    fn wanted(&self, call: &asked::Holders) -> Answer {
         let ports = match (call.start_port, call.number_of_ports) {
-            (None, None) => Ok(0..=u16::MAX),
-            (start, count) => {
-                block(start.unwrap_or(0), count.unwrap_or(1)).map(|block| block.ports())
-            }
-        };
-        let ports = match ports {
-            Ok(ports) => ports,
-            Err(error) => return drop(answer.send(Err(error))),
+            (None, None) => 0..=u16::MAX,
+            (start, count) => block(start.unwrap_or(0), count.unwrap_or(1))?.ports(),
         };
         let of = |one: &Reservation| ((one.protocol, one.block.last()), (one.block, one.id));
         let wanted = holders::Wanted {
@@ -319,10 +339,7 @@ impl Ports {
                 .and_then(|enforcing| enforcing.guard.as_ref())
                 .and_then(|guard| guard.sockets().ok().map(Arc::new)),
         };
-        let holders = self.holders.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = answer.send(holders.list(&wanted).map(Answered::Holders));
-        });
+        Ok(Answered::Holders(self.holders.clone(), Box::new(wanted)))
     }
 
     /// A reservation as this caller may see it.
@@ -342,19 +359,24 @@ impl Ports {
         let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
         let denials = guard.and_then(|guard| guard.denials(one.id).ok()).unwrap_or(0);
         let owner = self.names.get(&one.owner.uid).cloned().flatten();
-        let mut shown = view::reservation(one, denials, owner, Clock::read());
+        let mut shown = view::reservation(one, denials, owner, self.clock);
         if one.kind == ::ports::Kind::Persistent {
             shown.token = Some(one.token.get().into());
         }
         shown
     }
 
-    fn snapshot(&self) -> Vec<Arc<asked::Event>> {
+    /// What there is, as events, each made when it is sent.
+    fn snapshot(&mut self) -> Lazy<Arc<asked::Event>> {
         let state = |one: &Reservation| {
-            let text = format!("{} is reserved", view::name(one));
-            Arc::new(view::event(EventKind::State, text, self.shown_to_all(one)))
+            (format!("{} is reserved", view::name(one)), self.shown_to_all(one))
         };
-        self.manager.reservations().map(state).collect()
+        let states: Vec<_> = self.manager.reservations().map(state).collect();
+        let states: Vec<_> =
+            states.into_iter().map(|(text, one)| (text, self.lists.share(one))).collect();
+        Box::new(states.into_iter().map(|(text, one)| {
+            Arc::new(view::event(EventKind::State, text, Arc::unwrap_or_clone(one)))
+        }))
     }
 }
 

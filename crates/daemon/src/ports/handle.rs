@@ -1,20 +1,21 @@
 //! What others ask of the reservations: the calls of the API, and a few of the daemon's own.
 
+use std::sync::Arc;
+
 use api::daemon::{Counter, Problem};
 use api::ports::{self as asked, Error};
-use api::server::{Descriptor, PortHandler, Subscription};
+use api::server::{self, Descriptor, Objects, PortHandler, Subscription};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::access::Caller;
+use super::holders::{Holders, Wanted};
+use crate::access::{Access, Caller};
+use crate::turns::Slots;
+use crate::work::Work;
 
 /// A request to [`Ports`](super::Ports).
 #[derive(Debug)]
 pub(super) enum Request {
-    Call {
-        caller: Caller,
-        call: Call,
-        answer: oneshot::Sender<Answer>,
-    },
+    Call(Waiting),
     Monitor(oneshot::Sender<Subscription<asked::Event>>),
     Denials {
         recent: usize,
@@ -48,7 +49,16 @@ pub(super) enum Call {
     Release(asked::Release),
     Grant(asked::Grant),
     Revoke(asked::Revoke),
+    /// To be looked for by whoever asks.
     Holders(asked::Holders),
+}
+
+/// A call that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) caller: Caller,
+    pub(super) call: Call,
+    pub(super) answer: oneshot::Sender<Answer>,
 }
 
 /// How a call ended.
@@ -58,8 +68,9 @@ pub(super) type Answer = Result<Answered, Error>;
 pub(super) enum Answered {
     Done,
     Reservation(Box<asked::Reservation>),
-    Reservations(Vec<asked::Reservation>),
-    Holders(Vec<asked::Holder>),
+    Reservations(Vec<Arc<asked::Reservation>>),
+    /// What is to be looked for, and with what.
+    Holders(Holders, Box<Wanted>),
     Killed(u32),
 }
 
@@ -67,12 +78,18 @@ pub(super) enum Answered {
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: mpsc::UnboundedSender<Request>,
+    access: Access,
+    /// Lists of sockets, each for one reader.
+    lists: Work,
 }
 
+/// How many lists of sockets are made and kept at a time: one of a busy host is megabytes.
+const LISTS: Slots = Slots { each: 1, all: 4, root: 4 };
+
 impl Handle {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Request>) {
+    pub(super) fn new(access: Access) -> (Self, mpsc::UnboundedReceiver<Request>) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests }, receiver)
+        (Self { requests, access, lists: Work::new(LISTS) }, receiver)
     }
 
     /// How the reservations are doing.
@@ -93,8 +110,10 @@ impl Handle {
     }
 
     async fn call(&self, caller: &Caller, call: Call) -> Answer {
+        // Whether the caller is privileged is looked at when its turn has come.
+        self.access.settle(caller).await;
         let caller = caller.clone();
-        self.ask(|answer| Request::Call { caller, call, answer }).await?
+        self.ask(|answer| Request::Call(Waiting { caller, call, answer })).await?
     }
 
     /// Asks, and waits for the answer as long as the daemon is not ending.
@@ -140,9 +159,9 @@ impl PortHandler<Caller> for Handle {
         &self,
         caller: &Caller,
         call: asked::List,
-    ) -> Result<Vec<asked::Reservation>, Error> {
+    ) -> Result<Objects<Arc<asked::Reservation>>, Error> {
         match self.call(caller, Call::List(call)).await? {
-            Answered::Reservations(reservations) => Ok(reservations),
+            Answered::Reservations(reservations) => Ok(Objects::shared(reservations)),
             _ => Err(Error::Cancelled),
         }
     }
@@ -189,11 +208,16 @@ impl PortHandler<Caller> for Handle {
         &self,
         caller: &Caller,
         call: asked::Holders,
-    ) -> Result<Vec<asked::Holder>, Error> {
-        match self.call(caller, Call::Holders(call)).await? {
-            Answered::Holders(holders) => Ok(holders),
-            _ => Err(Error::Cancelled),
-        }
+    ) -> Result<Objects<asked::Holder>, Error> {
+        let place = self.lists.place(caller).await.ok_or(Error::Cancelled)?;
+        let Answered::Holders(holders, wanted) = self.call(caller, Call::Holders(call)).await?
+        else {
+            return Err(Error::Cancelled);
+        };
+        let listed = place.run(move || holders.list(&wanted)).await;
+        let (holders, place) = listed.ok_or(Error::Cancelled)?;
+        let place: server::Place = Box::new(place);
+        Ok(Objects { objects: Box::new(holders?.into_iter()), place: Some(place) })
     }
 
     async fn subscribe_to_denials(

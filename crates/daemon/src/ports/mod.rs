@@ -9,8 +9,8 @@
 //! - The thread of `worker` changes the host, in order: the guard's maps, the kernel's list of
 //!   reserved ports, the records on disk. It is started for the first reservation, and so is all
 //!   that is loaded into the kernel: a daemon without reservations has nothing of this.
-//! - API handlers hold a [`Handle`]. Lists of sockets are read on the runtime's threads for
-//!   blocking work.
+//! - API handlers hold a [`Handle`]. Their calls are served in turn, user by user, a few at a time;
+//!   lists of sockets are [`Work`](crate::work::Work).
 //!
 //! # Cancel safety
 //!
@@ -26,6 +26,7 @@ mod enforcement;
 pub mod guard;
 mod handle;
 mod holders;
+mod lists;
 mod placeholder;
 mod purge;
 pub mod scan;
@@ -51,21 +52,25 @@ pub use purge::{Purged, purge};
 pub use start::{Parts, Prepared, Starting};
 
 use crate::access::Access;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::readable::Readable;
 use crate::supervise::{Watched, Worker};
+use crate::turns::{Slots, Turns};
 use cgroups::Comings;
 use command::Pending;
 use enforcement::{Enforcing, Hands};
 use guard::{Events, Losses};
-use handle::Request;
+use handle::{Request, Waiting};
 use holders::Holders;
+use lists::Lists;
 use sysctl::{Rechecks, Watch};
 use worker::{Job, Told};
 
+/// Commands under way at a time.
+const COMMANDS: Slots = Slots { each: 2, all: 4, root: 16 };
 /// Events and refused binds kept for a subscriber that is behind.
 const EVENTS: usize = 1_024;
 
@@ -73,7 +78,7 @@ const EVENTS: usize = 1_024;
 #[derive(Debug)]
 pub struct Ports {
     manager: Manager,
-    access: Arc<Access>,
+    access: Access,
     watched: Watched,
     /// Cookie of the daemon's network namespace.
     network: u64,
@@ -88,6 +93,12 @@ pub struct Ports {
 
     pending: HashMap<CommandId, Pending>,
     last_command: u64,
+    /// Calls that wait for their turn.
+    turns: Turns<Waiting>,
+    /// By which reservations are shown: the same times as long as the wall clock is not set.
+    clock: Clock,
+    /// Reservations as they were listed last.
+    lists: Lists,
     /// Requests that came before it was known what can be had.
     early: Vec<Request>,
     /// Results of effects that needed no thread.
@@ -131,6 +142,7 @@ pub struct Ports {
 enum Woken {
     Told(Told),
     Request(Option<Request>),
+    Turn,
     Sights,
     Losses,
     Comings,
@@ -160,11 +172,14 @@ impl Ports {
                 () = sleep_until(recheck_at) => Woken::Recheck,
                 Ok(()) = self.configured.changed() => Woken::Configured,
                 request = self.requests.recv() => Woken::Request(request),
+                // One at a time: others that run on this thread have their turn, too.
+                () = tokio::task::yield_now(), if self.turns.has_next() => Woken::Turn,
             };
             match woken {
                 Woken::Told(told) => self.on_told(told),
                 // Without a handle nobody could ask for the end either.
                 Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
+                Woken::Turn => self.serve_turn(),
                 Woken::Configured => self.configure(),
                 Woken::Sights => self.on_sights(),
                 Woken::Losses => self.on_losses(),

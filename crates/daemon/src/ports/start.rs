@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 
 use ::ports::{Input, Manager};
@@ -14,10 +13,11 @@ use super::enforcement::Hands;
 use super::guard::{self, Guard, Places, Search};
 use super::handle::{Handle, Request};
 use super::holders::Holders;
+use super::lists::Lists;
 use super::store::Records;
 use super::sysctl::Rechecks;
 use super::units::Units;
-use super::{EVENTS, Ports};
+use super::{COMMANDS, EVENTS, Ports};
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::config;
@@ -25,6 +25,7 @@ use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::supervise::Watched;
+use crate::turns::Turns;
 
 /// What reservations are made of.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub struct Parts {
     /// Identifies the boot.
     pub boot_id: String,
     /// Who may change things.
-    pub access: Arc<Access>,
+    pub access: Access,
 }
 
 /// What has to be found out while the daemon has all its privileges.
@@ -82,7 +83,7 @@ impl Prepared {
     pub fn start(self, watched: &Watched) -> io::Result<(Starting, Handle, oneshot::Receiver<()>)> {
         let mut seed = [0; 32];
         sys::random::fill(&mut seed)?;
-        let (handle, requests) = Handle::new();
+        let (handle, requests) = Handle::new(self.parts.access.clone());
         let (restored, when_restored) = oneshot::channel();
         let starting = Starting {
             prepared: self,
@@ -166,6 +167,9 @@ impl Starting {
             holders: Holders::new(processes, cgroups.map(Units::new)),
             pending: HashMap::new(),
             last_command: 0,
+            turns: Turns::new(COMMANDS),
+            clock: Clock::read(),
+            lists: Lists::default(),
             early: Vec::new(),
             results: VecDeque::new(),
             in_the_way: None,

@@ -1,5 +1,6 @@
 //! A thread that keeps tables.
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::interface::{Change, Error, tables};
+use api::interface::{Change, Error, Shared, Snapshot, Table, TableRow, tables};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tables::{Cache, Subscription, Watch};
 
@@ -19,6 +20,9 @@ const LINGER: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_millis(200);
 /// The most changes of one batch.
 const BATCH: usize = 64;
+/// States of a table that readers may have. Of those that are more, readers that do not read are
+/// given up.
+const STATES: usize = 4;
 /// Batches kept for a subscriber that is behind.
 const BATCHES: usize = 512;
 
@@ -26,8 +30,58 @@ const BATCHES: usize = 512;
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) cache: &'a Cache,
+    snapshots: &'a mut Snapshots,
     /// Whoever subscribes while looking misses nothing and is told nothing twice.
     pub(super) changes: &'a Changes,
+}
+
+impl View<'_> {
+    /// The rows of a table, shared with all who read them in this state.
+    pub(super) fn snapshot<R: TableRow>(&mut self) -> Snapshot<R> {
+        self.snapshots.of(self.cache)
+    }
+}
+
+/// What readers still have of the tables, in which states.
+#[derive(Debug, Default)]
+struct Snapshots(Vec<Kept>);
+
+/// A snapshot of a table in some state.
+#[derive(Debug)]
+struct Kept {
+    table: Table,
+    generation: u64,
+    /// A [`Shared`] of the table's row type.
+    shared: Box<dyn Any + Send>,
+}
+
+impl Snapshots {
+    fn of<R: TableRow>(&mut self, cache: &Cache) -> Snapshot<R> {
+        let generation = cache.generation(R::TABLE);
+        self.0.retain(|kept| kept.table != R::TABLE || kept.shared::<R>().is_some());
+        let of_table = |kept: &&Kept| kept.table == R::TABLE;
+        let current = self.0.iter().filter(of_table).find(|kept| kept.generation == generation);
+        if let Some(snapshot) = current.and_then(Kept::shared) {
+            return snapshot;
+        }
+        let older = self.0.iter().filter(of_table).count();
+        let surplus = (older + 1).saturating_sub(STATES);
+        for kept in self.0.iter().filter(of_table).take(surplus) {
+            if let Some(shared) = kept.shared.downcast_ref::<Shared<R>>() {
+                shared.supersede();
+            }
+        }
+        let snapshot = Snapshot::of(cache);
+        let shared = Box::new(snapshot.downgrade());
+        self.0.push(Kept { table: R::TABLE, generation, shared });
+        snapshot
+    }
+}
+
+impl Kept {
+    fn shared<R: TableRow>(&self) -> Option<Snapshot<R>> {
+        self.shared.downcast_ref::<Shared<R>>()?.upgrade()
+    }
 }
 
 /// Something to do with the tables, or with why there are none.
@@ -96,6 +150,7 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
     let changes: Changes = tokio::sync::broadcast::channel(BATCHES).0;
     let mut used_at = Instant::now();
     let mut waiting: Vec<Request> = Vec::new();
+    let mut snapshots = Snapshots::default();
     let mut is_troubled = false;
     loop {
         // Before looking: what the kernel acknowledged before somebody asked is in the answer.
@@ -120,7 +175,8 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
             _ => true,
         };
         for request in waiting.extract_if(.., is_due) {
-            let view = View { cache: watch.cache(), changes: &changes };
+            let snapshots = &mut snapshots;
+            let view = View { cache: watch.cache(), snapshots, changes: &changes };
             (request.work)(outcome.clone().map(|_| view));
         }
         let subscribed = changes.receiver_count() > 0;
@@ -194,7 +250,6 @@ fn wait(watch: &Watch, wake: &OwnedFd, patience: Option<Duration>) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::interface::Table;
 
     /// The follower's own rows against what the kernel says now.
     #[test]

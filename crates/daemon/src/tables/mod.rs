@@ -6,21 +6,32 @@
 //!   notifications. It is started by the first call that needs one of its tables, and ends when
 //!   nobody has asked or subscribed for a while: a daemon that nobody asks keeps no tables. Routes
 //!   and neighbours have followers of their own, because there may be very many of them.
-//! - Calls that need no cache, above all those that change something, run on the runtime's threads
-//!   for blocking work, each with a connection of its own.
+//! - Calls that need no cache, above all those that change something, are [`Work`], each with a
+//!   connection of its own.
 //!
 //! The thread of the leases does neither. It encodes what is sent, a buffer at a time.
+//!
+//! # Memory
+//!
+//! All readers of a table in one state share its rows with the cache. What a reader has to itself
+//! (counters, which no cache has) is work under way until it is sent, and so bounded in number.
 
 mod follower;
 
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::interface::{Change, Error, Filter, Listing, Local, Monitor, Table, TableRow, tables};
-use api::server::TableSubscription;
-use tables::{Cache, Subscription, Tables};
+use api::interface::{
+    Change, Error, Filter, Listing, Local, Monitor, Rows, Snapshot, Table, TableRow, tables,
+};
+use api::server::{Lazy, Listed, Place, TableSubscription};
+use tables::{Subscription, Tables};
 use tokio::sync::{broadcast, oneshot};
 
+use crate::access::Caller;
+use crate::turns::Slots;
+use crate::work::Work;
 use follower::{Follower, Request, View};
 
 /// How long a subscriber waits for tables that cannot be caught at rest: the kernel is busy for a
@@ -41,43 +52,60 @@ const GROUPS: [&[Table]; 3] = [
     &[Table::Neighbor],
 ];
 
+/// What asks little of the kernel; some of it waits for a neighbour to answer.
+const CALLS: Slots = Slots { each: 4, all: 16, root: 16 };
+/// What reads a table for one reader.
+const READS: Slots = Slots { each: 1, all: 4, root: 4 };
+
 /// Answers calls about tables.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Served {
     /// One for each group; `None` until somebody asks.
     followers: [Mutex<Option<Follower>>; GROUPS.len()],
+    calls: Work,
+    reads: Work,
+}
+
+impl Default for Served {
+    fn default() -> Self {
+        Self { followers: Default::default(), calls: Work::new(CALLS), reads: Work::new(READS) }
+    }
 }
 
 impl Served {
     /// The rows that are asked for, in one state of the table.
-    pub async fn rows<L: Listing>(&self, call: &L) -> Result<Vec<L::Row>, Error> {
+    pub async fn rows<L: Listing>(
+        &self,
+        caller: &Caller,
+        call: &L,
+    ) -> Result<Listed<L::Row>, Error> {
         let filter = call.filter();
         if filter.statistics {
-            return read(filter).await;
+            return self.read(caller, filter).await;
         }
-        let wanted = filter.clone();
-        let kept = self.look(group_of(L::Row::TABLE), Duration::ZERO, move |view| {
-            let is_kept = view.cache.follows(L::Row::TABLE);
-            let rows = L::Row::cached(view.cache).filter(|row| row.is_wanted(&wanted));
-            is_kept.then(|| rows.map(|row| stripped(row, view.cache)).collect())
+        let kept = self.look(group_of(L::Row::TABLE), Duration::ZERO, |view| {
+            view.cache.follows(L::Row::TABLE).then(|| view.snapshot::<L::Row>())
         });
         match kept.await {
-            Ok(Some(rows)) => Ok(rows),
+            Ok(Some(rows)) => Ok(Listed { rows: rows.read(filter), place: None }),
             // One table by itself is easier to catch than several together; and this kernel may not
             // tell of the table's changes.
-            Ok(None) | Err(Error::Inconsistent { .. }) => read(filter).await,
+            Ok(None) | Err(Error::Inconsistent { .. }) => self.read(caller, filter).await,
             Err(error) => Err(error),
         }
     }
 
     /// Carries out a call that needs no cache.
-    pub async fn carry_out<C: Local>(&self, call: C) -> Result<C::Reply, Error> {
-        blocking(move |tables| call.carry_out(tables)).await
+    pub async fn carry_out<C: Local>(&self, caller: &Caller, call: C) -> Result<C::Reply, Error> {
+        let work = move || call.carry_out(&mut Tables::open()?);
+        let (result, _) = self.calls.run(caller, work).await.ok_or(Error::Cancelled)?;
+        result
     }
 
     /// The rows there are, and their changes from then on.
     pub async fn subscribe(&self, call: &Monitor) -> Result<TableSubscription, Error> {
-        let mut subscription = TableSubscription { snapshot: Vec::new(), changes: Vec::new() };
+        let mut parts: Vec<Lazy<Vec<Change>>> = Vec::new();
+        let mut channels = Vec::new();
         for (group, tables) in GROUPS.iter().enumerate() {
             let asked: Vec<Table> =
                 tables.iter().copied().filter(|table| call.includes(*table)).collect();
@@ -85,19 +113,28 @@ impl Served {
                 continue;
             }
             let filter = call.filter();
-            let (snapshot, changes) = self
+            let (snapshots, changes) = self
                 .look(group, PATIENCE, move |view| {
-                    let mut snapshot = Vec::new();
-                    for table in &asked {
-                        snapshot_of(*table, view, &filter, &mut snapshot);
-                    }
-                    (snapshot, view.changes.subscribe())
+                    let of = |table: &Table| added(*table, view, filter.clone());
+                    let snapshots: Vec<_> = asked.iter().map(of).collect();
+                    (snapshots, view.changes.subscribe())
                 })
                 .await?;
-            subscription.snapshot.extend(snapshot);
-            subscription.changes.push(changes);
+            parts.extend(snapshots);
+            channels.push(changes);
         }
-        Ok(subscription)
+        let snapshot = Box::new(parts.into_iter().flatten());
+        Ok(TableSubscription { snapshot, changes: channels })
+    }
+
+    /// Reads a table from the kernel, for one reader.
+    async fn read<R: TableRow>(&self, caller: &Caller, filter: Filter) -> Result<Listed<R>, Error> {
+        let family = filter.family();
+        let read = move || Ok(Snapshot::from_rows(R::read(&mut Tables::open()?, family)?));
+        let (result, place) = self.reads.run(caller, read).await.ok_or(Error::Cancelled)?;
+        let rows: Snapshot<R> = result.map_err(|error: tables::Error| Error::from(error))?;
+        let place: Place = Box::new(place);
+        Ok(Listed { rows: rows.read(filter), place: Some(place) })
     }
 
     /// Has the follower of a group look at its tables, starting it if need be. Waits that long for
@@ -105,7 +142,7 @@ impl Served {
     async fn look<T, F>(&self, group: usize, patience: Duration, look: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: FnOnce(&View<'_>) -> T + Clone + Send + 'static,
+        F: FnOnce(&mut View<'_>) -> T + Clone + Send + 'static,
     {
         let until = Instant::now() + patience;
         // One that was about to end when it was asked does not answer; the next one does.
@@ -114,7 +151,7 @@ impl Served {
             let look = look.clone();
             self.ask(group, until, move |view| {
                 // The caller may have left.
-                let _ = answer.send(view.map(|view| look(&view)));
+                let _ = answer.send(view.map(|mut view| look(&mut view)));
             })?;
             if let Ok(outcome) = answered.await {
                 return outcome;
@@ -153,50 +190,22 @@ fn group_of(table: Table) -> usize {
     GROUPS.iter().position(|tables| tables.contains(&table)).unwrap_or(0)
 }
 
-/// Reads a table from the kernel.
-async fn read<R: TableRow>(filter: Filter) -> Result<Vec<R>, Error> {
-    blocking(move |tables| {
-        let mut rows = R::read(tables, filter.family())?;
-        rows.retain(|row| row.is_wanted(&filter));
-        if !filter.statistics {
-            rows.iter_mut().for_each(R::strip);
-        }
-        Ok(rows)
-    })
-    .await
-}
-
-/// What a list says of a row that is kept.
-fn stripped<R: TableRow>(row: &R, cache: &Cache) -> R {
-    let mut row = row.clone();
-    row.strip();
-    row.complete(cache);
-    row
-}
-
-fn snapshot_of(table: Table, view: &View<'_>, filter: &Filter, snapshot: &mut Vec<Change>) {
-    fn add<R: TableRow>(view: &View<'_>, filter: &Filter, snapshot: &mut Vec<Change>) {
-        let wanted = R::cached(view.cache).filter(|row| row.is_wanted(filter));
-        snapshot.extend(wanted.cloned().map(Change::added));
+/// The rows of a table as changes, made a part at a time.
+fn added(table: Table, view: &mut View<'_>, filter: Filter) -> Lazy<Vec<Change>> {
+    fn of<R: TableRow>(view: &mut View<'_>, filter: Filter) -> Lazy<Vec<Change>> {
+        let mut reading = view.snapshot::<R>().read(filter);
+        Box::new(iter::from_fn(move || reading.added(Rows::<Change>::MOST)))
     }
     match table {
-        Table::Interface => add::<tables::Interface>(view, filter, snapshot),
-        Table::IpInterface => add::<tables::IpInterface>(view, filter, snapshot),
-        Table::UnicastAddress => add::<tables::UnicastAddress>(view, filter, snapshot),
-        Table::MulticastAddress => add::<tables::MulticastAddress>(view, filter, snapshot),
-        Table::AnycastAddress => add::<tables::AnycastAddress>(view, filter, snapshot),
-        Table::Route => add::<tables::Route>(view, filter, snapshot),
-        Table::Neighbor => add::<tables::Neighbor>(view, filter, snapshot),
-        Table::Stack => add::<tables::StackEntry>(view, filter, snapshot),
+        Table::Interface => of::<tables::Interface>(view, filter),
+        Table::IpInterface => of::<tables::IpInterface>(view, filter),
+        Table::UnicastAddress => of::<tables::UnicastAddress>(view, filter),
+        Table::MulticastAddress => of::<tables::MulticastAddress>(view, filter),
+        Table::AnycastAddress => of::<tables::AnycastAddress>(view, filter),
+        Table::Route => of::<tables::Route>(view, filter),
+        Table::Neighbor => of::<tables::Neighbor>(view, filter),
+        Table::Stack => of::<tables::StackEntry>(view, filter),
     }
-}
-
-/// Does something that waits for the kernel, with a connection of its own.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce(&mut Tables) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let work = move || work(&mut Tables::open()?);
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Cancelled))
 }
 
 fn host(error: std::io::Error) -> Error {

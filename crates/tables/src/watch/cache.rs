@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use netlink::address::Address;
@@ -179,14 +180,26 @@ impl Cache {
         self.now = Some(now);
     }
 
-    /// How long ago a route was last changed, in seconds, if that was seen. Linux itself does not
-    /// know, and the rows do not say it: they would change every second.
+    /// A number of a table that is another one whenever its rows may be others.
     #[must_use]
-    pub fn route_age(&self, key: &RouteKey, now: Instant) -> Option<u32> {
-        let changed_at = self.routes_changed_at.get(key)?;
-        Some(
-            u32::try_from(now.saturating_duration_since(*changed_at).as_secs()).unwrap_or(u32::MAX),
-        )
+    pub fn generation(&self, table: Table) -> u64 {
+        match table {
+            Table::Interface => self.interfaces.generation(),
+            Table::IpInterface => self.ip_interfaces.generation(),
+            Table::UnicastAddress => self.unicast.generation(),
+            Table::MulticastAddress => self.multicast.generation(),
+            Table::AnycastAddress => self.anycast.generation(),
+            Table::Route => self.routes.generation(),
+            Table::Neighbor => self.neighbors.generation(),
+            Table::Stack => self.stack.generation(),
+        }
+    }
+
+    /// When a route was last changed, if that was seen: Linux itself does not know, and the rows do
+    /// not say it. [`Route::set_age`](crate::Route::set_age) takes it.
+    #[must_use]
+    pub fn route_changed_at(&self, key: &RouteKey) -> Option<Instant> {
+        self.routes_changed_at.get(key).copied()
     }
 
     /// Takes what the kernel says, in order: notifications, and the rows of answers.
@@ -407,33 +420,33 @@ impl Cache {
     }
 
     /// The interfaces as they are now. Kept whether they are watched or not.
-    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
-        self.interfaces.rows()
+    pub fn interfaces(&self) -> impl Iterator<Item = &Arc<Interface>> {
+        self.interfaces.shared()
     }
 
     /// The IP interfaces as they are now, if they are watched.
-    pub fn ip_interfaces(&self) -> impl Iterator<Item = &IpInterface> {
-        self.ip_interfaces.rows()
+    pub fn ip_interfaces(&self) -> impl Iterator<Item = &Arc<IpInterface>> {
+        self.ip_interfaces.shared()
     }
 
     /// The unicast addresses as they are now, if they are watched.
-    pub fn unicast_addresses(&self) -> impl Iterator<Item = &UnicastAddress> {
-        self.unicast.rows()
+    pub fn unicast_addresses(&self) -> impl Iterator<Item = &Arc<UnicastAddress>> {
+        self.unicast.shared()
     }
 
     /// The multicast addresses as they are now, if they are watched.
-    pub fn multicast_addresses(&self) -> impl Iterator<Item = &MulticastAddress> {
-        self.multicast.rows()
+    pub fn multicast_addresses(&self) -> impl Iterator<Item = &Arc<MulticastAddress>> {
+        self.multicast.shared()
     }
 
     /// The anycast addresses as they are now, if they are watched.
-    pub fn anycast_addresses(&self) -> impl Iterator<Item = &AnycastAddress> {
-        self.anycast.rows()
+    pub fn anycast_addresses(&self) -> impl Iterator<Item = &Arc<AnycastAddress>> {
+        self.anycast.shared()
     }
 
     /// The routes as they are now, if they are watched.
-    pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.rows()
+    pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.shared()
     }
 
     /// The neighbours as they are now, if they are watched.
@@ -441,13 +454,13 @@ impl Cache {
     /// The kernel does not tell when it begins to look for a neighbour, when it doubts one that it
     /// uses, or when it notes one that needs no resolution: `incomplete`, `delay` and `no_arp`
     /// come with the next change, or with the next reading.
-    pub fn neighbors(&self) -> impl Iterator<Item = &Neighbor> {
-        self.neighbors.rows()
+    pub fn neighbors(&self) -> impl Iterator<Item = &Arc<Neighbor>> {
+        self.neighbors.shared()
     }
 
     /// The interface stack as it is now, if it is watched.
-    pub fn interface_stack(&self) -> impl Iterator<Item = &StackEntry> {
-        self.stack.rows()
+    pub fn interface_stack(&self) -> impl Iterator<Item = &Arc<StackEntry>> {
+        self.stack.shared()
     }
 
     /// Takes a group that the kernel told by other means than netlink.

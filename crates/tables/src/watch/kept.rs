@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::{Change, Delta};
 use crate::row::{Row, Weight};
@@ -7,22 +8,23 @@ use crate::row::{Row, Weight};
 /// A table that is kept: the rows, and what to tell of their changes.
 #[derive(Debug)]
 pub(super) struct Kept<R: Row> {
-    /// Boxed: a tree has room for almost twice what is in it.
-    rows: BTreeMap<R::Key, Box<R>>,
+    /// Shared with whoever reads; and a tree has room for almost twice what is in it.
+    rows: BTreeMap<R::Key, Arc<R>>,
     /// While the table is read anew: as it was before. Nothing is told meanwhile.
-    former: Option<BTreeMap<R::Key, Box<R>>>,
+    former: Option<BTreeMap<R::Key, Arc<R>>>,
     /// While it is told how it differs from what it was.
     telling: Option<Telling<R>>,
     /// How to tell a change; `None` if nobody wants to know.
     tell: Option<fn(Delta<R>) -> Change>,
     lifetimes: bool,
+    generation: u64,
 }
 
 /// How far the difference between a table and what it was has been told.
 #[derive(Debug)]
 struct Telling<R: Row> {
     /// What was, without what has been told.
-    former: BTreeMap<R::Key, Box<R>>,
+    former: BTreeMap<R::Key, Arc<R>>,
     /// Those up to this one are still there, or were told to be gone.
     removed: Bound<R::Key>,
     /// Those up to this one have been told to be there.
@@ -31,11 +33,21 @@ struct Telling<R: Row> {
 
 impl<R: Row> Kept<R> {
     pub(super) fn new(tell: Option<fn(Delta<R>) -> Change>, lifetimes: bool) -> Self {
-        Self { rows: BTreeMap::new(), former: None, telling: None, tell, lifetimes }
+        Self { rows: BTreeMap::new(), former: None, telling: None, tell, lifetimes, generation: 0 }
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = &R> {
-        self.rows.values().map(|row| &**row)
+        self.shared().map(|row| &**row)
+    }
+
+    /// The rows, for readers that keep them.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &Arc<R>> {
+        self.rows.values()
+    }
+
+    /// Another number with every change of the rows.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     pub(super) fn get(&self, key: &R::Key) -> Option<&R> {
@@ -60,12 +72,14 @@ impl<R: Row> Kept<R> {
             };
             changes.extend(delta.map(tell));
         }
-        self.rows.insert(key, Box::new(row));
+        self.rows.insert(key, Arc::new(row));
+        self.generation += 1;
     }
 
     /// Removes a row; returns whether it was there.
     pub(super) fn remove(&mut self, key: &R::Key, changes: &mut VecDeque<Change>) -> bool {
-        let Some(row) = self.rows.remove(key).map(|row| *row) else { return false };
+        let Some(row) = self.rows.remove(key).map(Arc::unwrap_or_clone) else { return false };
+        self.generation += 1;
         if self.former.is_none() {
             changes.extend(self.tell.map(|tell| tell(Delta::Removed { row })));
         }
@@ -75,6 +89,7 @@ impl<R: Row> Kept<R> {
     /// Starts to read the table anew: there are no rows until they have been put.
     pub(super) fn begin(&mut self) {
         let rows = std::mem::take(&mut self.rows);
+        self.generation += 1;
         // Begun before and not finished: what was told last is what counts.
         self.former.get_or_insert(rows);
     }
@@ -108,7 +123,7 @@ impl<R: Row> Kept<R> {
             };
             return None;
         };
-        let row = *telling.former.remove(&key)?;
+        let row = Arc::unwrap_or_clone(telling.former.remove(&key)?);
         telling.removed = Bound::Excluded(key);
         Some(tell(Delta::Removed { row }))
     }

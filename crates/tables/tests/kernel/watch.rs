@@ -221,7 +221,9 @@ fn ages_of_routes_are_known_where_a_change_was_seen() {
         let age = |watch: &Watch, destination: &str| {
             let mut routes = watch.cache().routes();
             let row = routes.find(|row| row.destination.to_string() == destination).unwrap();
-            watch.cache().route_age(&row.key(), later)
+            let mut row = iphelper_tables::Route::clone(row);
+            row.set_age(watch.cache().route_changed_at(&row.key()), later);
+            row.age
         };
         assert_eq!(age(&watch, "198.51.100.0/24"), None);
         assert!((100..110).contains(&age(&watch, "203.0.113.0/24").unwrap()));
