@@ -64,6 +64,8 @@ struct Group {
     number: Number,
     /// Somebody looks it up; the other end goes when that is over.
     lookup: Option<watch::Receiver<()>>,
+    /// That takes longer than a caller waits: others do not wait, too.
+    is_slow: bool,
 }
 
 /// What the name service says of a group.
@@ -79,7 +81,8 @@ enum Number {
 impl Access {
     /// The rule with that group.
     pub fn new(group: &str) -> Self {
-        let group = Group { name: group.to_owned(), number: Number::Unknown, lookup: None };
+        let group =
+            Group { name: group.to_owned(), number: Number::Unknown, lookup: None, is_slow: false };
         Self { own_user: sys::process::effective_user(), group: Arc::new(Mutex::new(group)) }
     }
 
@@ -88,7 +91,12 @@ impl Access {
         // Looking a group up may load name services: only when it is somebody's turn to be asked.
         let mut group = self.lock();
         if group.name != name {
-            *group = Group { name: name.to_owned(), number: Number::Unknown, lookup: None };
+            *group = Group {
+                name: name.to_owned(),
+                number: Number::Unknown,
+                lookup: None,
+                is_slow: false,
+            };
         }
     }
 
@@ -100,7 +108,10 @@ impl Access {
         }
         if let Some(mut lookup) = self.look_up() {
             // The end of the other end is the word.
-            let _ = tokio::time::timeout(ANSWER_WITHIN, lookup.changed()).await;
+            let answered = tokio::time::timeout(ANSWER_WITHIN, lookup.changed()).await;
+            if answered.is_err() {
+                self.lock().is_slow = true;
+            }
         }
     }
 
@@ -127,7 +138,8 @@ impl Access {
         caller.user == 0 || caller.user == self.own_user
     }
 
-    /// Has the group looked up if need be; the receiver fails when that is over.
+    /// Has the group looked up if need be; the receiver fails when that is over. `None` where there is
+    /// nothing to wait for.
     fn look_up(&self) -> Option<watch::Receiver<()>> {
         let mut group = self.lock();
         let is_known = match group.number {
@@ -139,10 +151,11 @@ impl Access {
             return None;
         }
         if let Some(lookup) = group.lookup.as_ref().filter(|lookup| lookup.has_changed().is_ok()) {
-            return Some(lookup.clone());
+            return (!group.is_slow).then(|| lookup.clone());
         }
         let (over, lookup) = watch::channel(());
         group.lookup = Some(lookup.clone());
+        group.is_slow = false;
         let (access, name) = (self.clone(), group.name.clone());
         drop(group);
         tokio::task::spawn_blocking(move || {
@@ -216,6 +229,9 @@ mod tests {
         let access = Access { own_user: 77, ..Access::new("no-such-group-here") };
         assert!(access.look_up().is_some());
         assert!(access.look_up().is_some(), "nobody has answered");
+        access.lock().is_slow = true;
+        assert!(access.look_up().is_none(), "nobody answers soon");
+        access.lock().is_slow = false;
         access.settle(&caller(1_000, &[])).await;
         assert!(access.look_up().is_none(), "remembered for a while");
         access.lock().number = Number::Absent(Instant::now() - ABSENT_FOR);

@@ -39,6 +39,7 @@ pub mod tables;
 #[cfg(test)]
 mod testing;
 mod turns;
+mod watchdog;
 mod work;
 
 pub use clock::Clock;

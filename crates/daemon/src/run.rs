@@ -24,6 +24,7 @@ use crate::resolver::Choice;
 use crate::server::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
 use crate::supervise::Watched;
+use crate::watchdog::Watchdog;
 use crate::{log, sandbox};
 
 /// The command line was wrong (as `iph` has it).
@@ -189,12 +190,14 @@ async fn serve_all(
     let service =
         Arc::new(Service::new(handle.clone(), reservations.clone(), access, statistics.clone()));
     let (ending, mut end) = watch::channel(());
-    let server = serve(listener, service, Limits::default(), statistics, async move {
+    let limits = Limits::within(sandbox::descriptor_limit());
+    let server = serve(listener, service, limits, statistics, async move {
         // The sender's end is the word.
         let _ = end.changed().await;
     });
     let mut server = tokio::spawn(server);
     let mut signals = Signals::new().map_err(kernel("signals"))?;
+    let mut watchdog = Watchdog::from_environment();
     let mut ready = std::pin::pin!(announce_ready(restored));
     let mut announced = false;
     let mut is_ending = false;
@@ -228,6 +231,7 @@ async fn serve_all(
                     }
                 }
                 () = watched.death() => return Err(RunError::Died),
+                () = watchdog.feed() => {}
                 received = signals.next() => match received {
                     Received::End(name) => {
                         tracing::info!("{name}: ending");

@@ -44,6 +44,13 @@ pub fn drop_capabilities(keep: &[Capability]) {
     }
 }
 
+/// How many descriptors the process may have open.
+pub fn descriptor_limit() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 /// Lets the process open as many descriptors as it may.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -31,6 +31,15 @@ impl Program {
         Self { path: path.into(), arguments: ["daemon", "run"].map(OsString::from).to_vec() }
     }
 
+    /// The same with more in its environment, each as `NAME=VALUE`.
+    #[must_use]
+    pub fn in_environment(&self, variables: &[&str]) -> Self {
+        let variables = variables.iter().map(OsString::from);
+        let program = [self.path.clone().into_os_string()];
+        let arguments = variables.chain(program).chain(self.arguments.iter().cloned());
+        Self { path: "/usr/bin/env".into(), arguments: arguments.collect() }
+    }
+
     /// The `iphelperd` that was built with the running test; see [`built`].
     pub fn built() -> Result<Self> {
         Ok(Self::daemon(built("iphelperd")?))

@@ -50,6 +50,31 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
     }
 }
 
+/// Does something as another user, with no groups but this one: on a thread of its own, of which alone
+/// the kernel keeps credentials (`credentials(7)`), and which ends with it. Needs `CAP_SETUID` and
+/// `CAP_SETGID`.
+pub fn as_user<T: Send>(user: u32, group: u32, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let as_user = move || {
+        let none: *const libc::gid_t = std::ptr::null();
+        // SAFETY: setgroups(2) reads no groups. As a system call it is for this thread alone.
+        syscall_check(unsafe { libc::syscall(libc::SYS_setgroups, 0, none) })?;
+        // SAFETY: setresgid(2) takes numbers.
+        syscall_check(unsafe { libc::syscall(libc::SYS_setresgid, group, group, group) })?;
+        // SAFETY: setresuid(2) takes numbers.
+        syscall_check(unsafe { libc::syscall(libc::SYS_setresuid, user, user, user) })?;
+        Ok(work())
+    };
+    std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().name("as-user".into()).spawn_scoped(scope, as_user)?;
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the work panicked")))
+    })
+}
+
+fn syscall_check(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The number of the group of this name, if there is one (`getgrnam_r(3)`).
 pub fn group_id(name: &str) -> io::Result<Option<u32>> {
     let name = CString::new(name)?;

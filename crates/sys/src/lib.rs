@@ -20,6 +20,7 @@
 //! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
 //! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
 //! | [`hostname`] | the name of this host |
+//! | [`memory`] | giving freed memory back |
 
 pub mod bpf;
 pub mod capability;
@@ -32,6 +33,7 @@ pub mod fds;
 pub mod frame;
 pub mod hostname;
 pub mod inet;
+pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod namespace;

@@ -12,7 +12,10 @@ use crate::mount;
 use crate::namespace::{self, Kinds, RootMap};
 use crate::socket::{self, check};
 
-pub use libc::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+pub use libc::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2,
+    SIGWINCH,
+};
 
 /// What a [`Command`] can ask of its child before the program starts. The requests are carried out
 /// in the order they were made.

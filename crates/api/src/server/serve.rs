@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::conversation::converse;
 use super::door::{Door, Limits};
@@ -25,6 +26,12 @@ use super::handler::Handler;
 use super::line::Line;
 use super::statistics::Statistics;
 use super::strangers::Strangers;
+
+/// Clients that wait to be accepted. Whoever connects after them waits as long as that takes: a crowd is
+/// to stand before it, where each process has one place, and not in it.
+const BACKLOG: i32 = 128;
+/// After a conversation: a crowd that has left has gone by then.
+const TIDY_AFTER: Duration = Duration::from_secs(2);
 
 /// Serves the clients of `listener` until `shutdown` is ready, then lets calls in progress end.
 ///
@@ -38,6 +45,7 @@ pub async fn serve<H: Handler>(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    rustix::net::listen(&listener, BACKLOG)?;
     let listener = UnixListener::from_std(listener)?;
     let (ending, end) = watch::channel(());
     let mut reception = Reception {
@@ -47,6 +55,7 @@ pub async fn serve<H: Handler>(
         end,
         tasks: JoinSet::new(),
         strangers: None,
+        tidy_at: None,
     };
     let mut shutdown = std::pin::pin!(shutdown);
 
@@ -54,7 +63,8 @@ pub async fn serve<H: Handler>(
         tokio::select! {
             () = &mut shutdown => break,
             // A handler that panicked closed its connection; the others live on.
-            Some(_) = reception.tasks.join_next() => {}
+            Some(_) = reception.tasks.join_next() => reception.note_end(),
+            () = until(reception.tidy_at) => reception.tidy(),
             accepted = accept(&listener) => reception.receive(accepted),
         }
     }
@@ -78,6 +88,8 @@ struct Reception<H: Handler> {
     tasks: JoinSet<()>,
     /// `None` until somebody but uid 0 connects.
     strangers: Option<Strangers>,
+    /// When memory goes back to the kernel; `None` if none was used since.
+    tidy_at: Option<Instant>,
 }
 
 impl<H: Handler> Reception<H> {
@@ -117,12 +129,33 @@ impl<H: Handler> Reception<H> {
         self.tasks.spawn_on(conversation, &strangers);
     }
 
+    /// A conversation is over, and with it what it took.
+    fn note_end(&mut self) {
+        self.tidy_at.get_or_insert_with(|| Instant::now() + TIDY_AFTER);
+    }
+
+    /// Gives the memory back that conversations took.
+    fn tidy(&mut self) {
+        self.tidy_at = None;
+        if let Some(strangers) = &self.strangers {
+            strangers.handle().spawn_blocking(sys::memory::give_back);
+        }
+    }
+
     /// Where strangers are served.
     fn strangers(&mut self) -> Option<Handle> {
         if self.strangers.is_none() {
             self.strangers = Strangers::start().ok();
         }
         self.strangers.as_ref().map(|strangers| strangers.handle().clone())
+    }
+}
+
+/// Waits until then, for good if there is no time. Cancel safe.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
