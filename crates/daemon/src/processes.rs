@@ -208,10 +208,22 @@ impl Proc {
             let comm = self.read(&format!("{pid}/comm")).ok()?;
             let name =
                 names.iter().find(|name| comm.strip_suffix(b"\n") == Some(name.as_bytes()))?;
+            if self.is_dead(pid) {
+                return None;
+            }
             // One that cannot be seen into may be here.
             let there = self.namespace(&pid.to_string());
             (there.is_none() || there == here).then_some(*name)
         })
+    }
+
+    /// Whether nothing is left of a process but its number, until its parent has read how it
+    /// ended: it does nothing any more, keeps its name, and is in no namespace.
+    fn is_dead(&self, pid: u32) -> bool {
+        let stat = self.read(&format!("{pid}/stat")).unwrap_or_default();
+        // The state follows the name, which may contain parentheses (proc_pid_stat(5)).
+        let state = stat.iter().rposition(|byte| *byte == b')').and_then(|at| stat.get(at + 2));
+        matches!(state, None | Some(b'Z' | b'X'))
     }
 
     /// The network namespace of a process or thread, in a form to compare.
@@ -403,6 +415,21 @@ mod tests {
         assert_eq!(running(), None);
         let _here = Running::start(&mut Command::new(program));
         wait_until("the one here is found", || running() == Some(NAMES[0]));
+    }
+
+    #[test]
+    fn a_program_that_has_ended_does_not_run() {
+        const NAMES: &[&str] = &["iph) S zombie"];
+        let folder = crate::testing::Folder::new("zombies");
+        let processes = Processes::start(&Watched::alone()).unwrap();
+        let running = || processes.running(NAMES).blocking_recv().unwrap();
+        let mut child = Running::start(&mut renamed(&folder, NAMES[0]));
+        wait_until("it is found", || running() == Some(NAMES[0]));
+        // The end of its input is its own; nobody waits for it before it is dropped.
+        drop(child.0.stdin.take());
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.0.id())).unwrap();
+        wait_until("it has ended", || stat().contains("(iph) S zombie) Z "));
+        assert_eq!(running(), None);
     }
 
     #[test]
