@@ -1,5 +1,8 @@
-//! The programs the tests talk to: DHCP servers, a Varlink client in Python, and ordinary programs
-//! that want a port.
+//! The programs the tests talk to: DHCP servers and clients, a Varlink client in Python, and
+//! ordinary programs that want a port.
+//!
+//! None of them may have a part in the machine's own network: what would by being installed is
+//! unpacked below `target` instead.
 //!
 //! Whatever is still missing afterwards makes the tests that need it skip visibly.
 
@@ -26,6 +29,30 @@ const PEERS: [(&str, &str); 13] = [
     ("socat", "socat"),
 ];
 
+/// A program that is not installed but unpacked.
+struct Unpacked {
+    package: &'static str,
+    /// Where the package may have it, or a machine where it is installed; below the root.
+    programs: &'static [&'static str],
+    /// The variable in which tests find the folder that stands for the root.
+    variable: &'static str,
+}
+
+const UNPACKED: [Unpacked; 2] = [
+    // Installed, it would be the resolver of this machine: its package replaces `/etc/resolv.conf`.
+    Unpacked {
+        package: "systemd-resolved",
+        programs: &["lib/systemd/systemd-resolved"],
+        variable: "IPHELPER_RESOLVED",
+    },
+    // Installed, it would be the client that ifupdown prefers to those it has used so far.
+    Unpacked {
+        package: "isc-dhcp-client",
+        programs: &["sbin/dhclient", "usr/sbin/dhclient"],
+        variable: "IPHELPER_DHCLIENT",
+    },
+];
+
 /// Installs what is missing where that is possible, and says what it does. Returns environment
 /// variables for the tests.
 pub(crate) fn prepare(install: bool) -> Vec<(String, String)> {
@@ -43,8 +70,10 @@ pub(crate) fn prepare(install: bool) -> Vec<(String, String)> {
     }
     let python = python_with_asyncvarlink(install);
     let python = python.map(|path| ("IPHELPER_PYTHON".to_owned(), path));
-    let resolved = resolved(install).map(|path| ("IPHELPER_RESOLVED".to_owned(), path));
-    python.into_iter().chain(resolved).collect()
+    let unpacked = UNPACKED.iter().filter_map(|peer| {
+        Some((peer.variable.to_owned(), unpack(peer, install)?.to_string_lossy().into_owned()))
+    });
+    python.into_iter().chain(unpacked).collect()
 }
 
 fn missing() -> Vec<&'static str> {
@@ -54,12 +83,7 @@ fn missing() -> Vec<&'static str> {
 fn apt_install(packages: &[&str]) {
     say(&format!("installing {}", packages.join(" ")));
     let _no_services = NoServices::new();
-    let lists_present = fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
-        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
-    });
-    if !lists_present {
-        apt_get(&["update", "-qq"]);
-    }
+    read_lists();
     let install = |wanted: &[&str]| {
         apt_get(&[&["install", "-qq", "-y", "--no-install-recommends"], wanted].concat())
     };
@@ -75,12 +99,26 @@ fn apt_install(packages: &[&str]) {
     }
 }
 
+/// Fetches the lists of packages where there are none.
+fn read_lists() {
+    let present = fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+    });
+    if !present && is_root() {
+        apt_get(&["update", "-qq"]);
+    }
+}
+
 fn apt_get(arguments: &[&str]) -> bool {
+    succeeds(apt().args(["-o", "DPkg::Lock::Timeout=60"]).args(arguments))
+}
+
+/// An `apt-get` that asks nothing and does not wait for long.
+fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.args(["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]);
-    command.args(["-o", "DPkg::Lock::Timeout=60"]).args(arguments);
     command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    succeeds(&mut command)
+    command
 }
 
 /// As long as it lives, packages that are installed start no service (Debian policy 9.11.1:
@@ -107,45 +145,41 @@ impl Drop for NoServices {
     }
 }
 
-/// Where systemd-resolved is unpacked below `target`, unless it is installed: installing it would
-/// make it the resolver of this machine (its package replaces `/etc/resolv.conf`).
-fn resolved(install: bool) -> Option<String> {
-    const PROGRAM: &str = "lib/systemd/systemd-resolved";
-    if Path::new("/").join(PROGRAM).exists() {
+/// Where a peer is unpacked below `target`; `None` where it is installed, or not to be had.
+fn unpack(peer: &Unpacked, install: bool) -> Option<PathBuf> {
+    let is_in = |root: &Path| peer.programs.iter().any(|program| root.join(program).exists());
+    if is_in(Path::new("/")) {
         return None;
     }
-    let directory = root().join("target/xtask/systemd-resolved");
+    let package = peer.package;
+    let directory = root().join("target/xtask").join(package);
     let unpacked = directory.join("unpacked");
-    if !unpacked.join(PROGRAM).exists() {
+    if !is_in(&unpacked) {
         if !install || program("apt-get").is_none() || program("dpkg-deb").is_none() {
             return None;
         }
-        say("unpacking systemd-resolved, which is not installed");
+        say(&format!("unpacking {package}, which is not installed"));
+        read_lists();
         let packages = || {
             let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
             let paths = entries.map(|entry| entry.path());
             paths.filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
         };
         packages().for_each(|old| _ = fs::remove_file(old));
-        let fetched = fs::create_dir_all(&directory).is_ok()
-            && succeeds(
-                Command::new("apt-get")
-                    .args(["-qq", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"])
-                    // Its own user cannot write here.
-                    .args(["-o", "APT::Sandbox::User=root", "download", "systemd-resolved"])
-                    .current_dir(&directory)
-                    .stdin(Stdio::null()),
-            );
-        let package = packages().next().filter(|_| fetched);
-        let unpacks = |package: PathBuf| {
-            succeeds(Command::new("dpkg-deb").arg("-x").arg(package).arg(&unpacked))
-        };
-        if !package.is_some_and(unpacks) {
-            say("systemd-resolved could not be unpacked; the test that needs it skips");
+        // Its own user cannot write here.
+        let mut download = apt();
+        download.args(["-qq", "-o", "APT::Sandbox::User=root", "download", package]);
+        let fetched =
+            fs::create_dir_all(&directory).is_ok() && succeeds(download.current_dir(&directory));
+        let file = packages().next().filter(|_| fetched);
+        let unpacks =
+            |file: PathBuf| succeeds(Command::new("dpkg-deb").arg("-x").arg(file).arg(&unpacked));
+        if !file.is_some_and(unpacks) || !is_in(&unpacked) {
+            say(&format!("{package} could not be unpacked; the test that needs it skips"));
             return None;
         }
     }
-    Some(unpacked.to_string_lossy().into_owned())
+    Some(unpacked)
 }
 
 /// A Python that can import asyncvarlink: the system's, or a virtual environment below `target`.
