@@ -52,8 +52,11 @@ fn start_teller() -> iphelper_lab::Result<Process> {
 /// (`proc_pid_mountinfo(5)`).
 fn mounts(process: &str) -> Vec<(String, String)> {
     let text = fs::read_to_string(format!("/proc/{process}/mountinfo")).unwrap();
-    let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    text.lines().map(fields).map(|fields| (fields[2].clone(), fields[4].clone())).collect()
+    let mount = |line: &str| {
+        let mut fields = line.split(' ').skip(2).map(str::to_owned);
+        Some((fields.next()?, fields.nth(1)?))
+    };
+    text.lines().map(|line| mount(line).unwrap()).collect()
 }
 
 /// The processes whose parent is `parent`.
