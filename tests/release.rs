@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use iphelper_tests::servers::{Foreign, SERVER, foreign, scripted};
 use iphelper_tests::{Host, PATIENCE, eventually, with_each_server};
 use lab::dhcp::BindingState;
 use lab::frame::Packet;
-use lab::{Lan, PeerConfig, PeerKind, or_skip};
+use lab::{Lan, PeerConfig, PeerKind, Process, or_skip};
 use serde_json::json;
 use wire::dhcpv4::{MessageType, OptionCode};
 
@@ -144,4 +145,55 @@ fn to_a_server_that_is_gone() {
     host.iph(&["lease", "release", "eth0"]).success();
     assert_eq!(host.leased_address(), None);
     assert_eq!(host.dhcp_routes(), []);
+}
+
+/// Nobody answers ARP for the server any more: the kernel cannot put the RELEASE on the wire. The
+/// address goes all the same, the caller is told what the server was not, and meanwhile everybody
+/// else is served.
+#[test]
+fn to_a_server_that_does_not_answer_arp() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    let server = or_skip!(scripted(&lan));
+    host.start_bound("");
+    // It answers for no address (ip-sysctl.rst), and what the kernel knows of it is forgotten.
+    server.namespace.set_parameter("net/ipv4/conf/eth0/arp_ignore", "8").unwrap();
+    let mut ip = Command::new("ip");
+    ip.args(["neighbor", "flush", "dev", "eth0"]);
+    Process::start(&host.namespace, ip).unwrap().finish(PATIENCE).unwrap();
+    host.capture.clear();
+
+    let before = processor_ticks(&mut host);
+    let mut releasing = host.connect();
+    releasing.subscribe("Lease.Release", json!({"interface": "eth0"}));
+    host.capture
+        .wait_for("ARP for the server", PATIENCE, |frame| {
+            matches!(&frame.packet, Packet::Arp(arp) if frame.outgoing && arp.target == SERVER)
+        })
+        .unwrap();
+    // It waits now, for more than a second.
+    assert!(host.leased_address().is_some());
+    host.call("Daemon.Status", json!({})).expect("the status meanwhile");
+    let answer = releasing.receive().unwrap().expect("the address is gone");
+    let used = processor_ticks(&mut host) - before;
+    assert!(used < 30, "{used} hundredths of a second of the processor");
+
+    assert_eq!(host.leased_address(), None);
+    assert_eq!(host.dhcp_routes(), []);
+    assert_eq!(answer["server"], SERVER.to_string());
+    assert_eq!(answer["server_told"], false);
+    assert!(answer["reason"].as_str().unwrap().contains("nothing on the link answers"), "{answer}");
+    assert_eq!(host.capture.counters().dhcp(MessageType::Release), 0);
+    assert!(host.log().contains("was not told"), "{}", host.log());
+    assert_eq!(host.client("eth0").unwrap()["state"], "released");
+}
+
+/// What the daemon has used of the processor, in ticks of 10 ms (`utime` and `stime`,
+/// proc_pid_stat(5)).
+fn processor_ticks(host: &mut Host) -> u64 {
+    let pid = host.daemon().process().id();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // What follows the name begins with the third field.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11..=12].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }

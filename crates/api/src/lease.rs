@@ -322,8 +322,16 @@ pub struct Release {
 pub struct ReleaseReply {
     /// The address given back.
     pub address: IpAddr,
-    /// The server it was given back to.
+    /// The server it was from.
     pub server: IpAddr,
+    /// Whether the server was told: the message left the host. Whether it arrived, nobody knows:
+    /// no server answers it. Where it did not, the address stays leased to the server until the
+    /// lease runs out. Absent from daemons that do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_told: Option<bool>,
+    /// Why it was not told, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Parameters of `Inform`.

@@ -163,8 +163,14 @@ impl Handler for Service {
         let wait = Duration::from(call.timeout.unwrap_or_default());
         let Completed { outcome, .. } = self.leases.release(&call.interface, wait).await?;
         match outcome {
-            v4::Outcome::Released { address, server } => {
-                Ok(lease::ReleaseReply { address: address.into(), server: server.into() })
+            v4::Outcome::Released { address, server, told } => {
+                let (address, server) = (address.into(), server.into());
+                let reason = match told {
+                    v4::Told::Sent => None,
+                    v4::Told::NotSent { reason } => Some(reason),
+                };
+                let server_told = Some(reason.is_none());
+                Ok(lease::ReleaseReply { address, server, server_told, reason })
             }
             _ => Err(Error::NotLeased { interface: call.interface }),
         }

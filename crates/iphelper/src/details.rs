@@ -115,16 +115,22 @@ pub struct Renewed {
 from_api!(api::lease::RenewReply => Renewed { lease: into, via });
 
 /// A lease was given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Released {
     /// The address given back.
     pub address: IpAddr,
-    /// The server it was given back to.
+    /// The server it was from.
     pub server: IpAddr,
+    /// Whether the server was told: the message left the host. Whether it arrived, nobody knows:
+    /// no server answers it. Where it did not, the address stays leased to the server until the
+    /// lease runs out. `None` with a daemon that does not say.
+    pub server_told: Option<bool>,
+    /// Why it was not told, in words.
+    pub reason: Option<String>,
 }
 
-from_api!(api::lease::ReleaseReply => Released { address, server });
+from_api!(api::lease::ReleaseReply => Released { address, server, server_told, reason });
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     // struct ucred: pid, uid, gid.
     let mut credentials = [0_u8; 12];
     let fd = socket.as_fd();
-    socket::get_bytes(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut credentials)?;
+    socket::read_bytes(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, &mut credentials)?;
     let [p0, p1, p2, p3, u0, u1, u2, u3, g0, g1, g2, g3] = credentials;
     Ok(Peer {
         pid: u32::from_ne_bytes([p0, p1, p2, p3]),
@@ -36,7 +36,7 @@ pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
     let mut bytes = vec![0_u8; 64 * 4];
     loop {
         let fd = socket.as_fd();
-        match socket::get_bytes(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes) {
+        match socket::read_bytes(fd, libc::SOL_SOCKET, libc::SO_PEERGROUPS, &mut bytes) {
             Ok(length) => {
                 let groups = bytes.get(..length).unwrap_or(&[]).as_chunks::<4>().0;
                 return Ok(groups.iter().map(|group| u32::from_ne_bytes(*group)).collect());

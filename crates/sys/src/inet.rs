@@ -55,13 +55,13 @@ fn port(fd: BorrowedFd<'_>) -> io::Result<Option<u16>> {
 
 fn number(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<i32> {
     let mut value = [0_u8; 4];
-    socket::get_bytes(fd, libc::SOL_SOCKET, option, &mut value)?;
+    socket::read_bytes(fd, libc::SOL_SOCKET, option, &mut value)?;
     Ok(i32::from_ne_bytes(value))
 }
 
 fn cookie(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<u64> {
     let mut value = [0_u8; 8];
-    socket::get_bytes(fd, libc::SOL_SOCKET, option, &mut value)?;
+    socket::read_bytes(fd, libc::SOL_SOCKET, option, &mut value)?;
     Ok(u64::from_ne_bytes(value))
 }
 

@@ -84,7 +84,7 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
 pub fn network_cookie() -> io::Result<u64> {
     let socket = socket::open(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?;
     let mut cookie = [0_u8; 8];
-    socket::get_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut cookie)?;
+    socket::read_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut cookie)?;
     Ok(u64::from_ne_bytes(cookie))
 }
 

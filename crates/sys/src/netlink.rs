@@ -82,7 +82,7 @@ impl Socket {
             socket::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, wanted)?;
         }
         let mut granted = [0_u8; 4];
-        socket::get_bytes(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut granted)?;
+        socket::read_bytes(self.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, &mut granted)?;
         // The kernel doubles the value for its own overhead, and says the doubled one.
         Ok(usize::try_from(i32::from_ne_bytes(granted)).unwrap_or(0) / 2)
     }

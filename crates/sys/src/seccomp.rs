@@ -454,7 +454,7 @@ mod tests {
         let socket = PidFd::of_thread(call.thread).unwrap().descriptor(call.descriptor).unwrap();
         assert!(listener.is_waiting(call));
         let mut kind = [0; 4];
-        socket::get_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TYPE, &mut kind).unwrap();
+        socket::read_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TYPE, &mut kind).unwrap();
         assert!([libc::SOCK_DGRAM, libc::SOCK_STREAM].contains(&i32::from_ne_bytes(kind)));
     }
 

@@ -97,7 +97,7 @@ pub(crate) fn set(
 }
 
 /// Reads a socket option into `value`, whose length it returns. `ERANGE` asks for a longer slice.
-pub(crate) fn get_bytes(
+pub(crate) fn read_bytes(
     fd: BorrowedFd<'_>,
     level: libc::c_int,
     option: libc::c_int,
@@ -109,6 +109,14 @@ pub(crate) fn get_bytes(
         libc::getsockopt(fd.as_raw_fd(), level, option, value.as_mut_ptr().cast(), &mut length)
     })?;
     Ok(length as usize)
+}
+
+/// Takes the error that waits on a socket (`SO_ERROR`, socket(7)).
+pub(crate) fn pending_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    let mut error = [0; size_of::<libc::c_int>()];
+    read_bytes(fd, libc::SOL_SOCKET, libc::SO_ERROR, &mut error)?;
+    let error = libc::c_int::from_ne_bytes(error);
+    Ok((error != 0).then(|| io::Error::from_raw_os_error(error)))
 }
 
 /// Sends `payload` to the address `name` (empty: the connected peer) with `control` messages.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::socket::{self, ControlBuffer, ControlMessages};
 
@@ -84,13 +84,31 @@ impl Socket {
         })
     }
 
-    /// Bytes sent that have not left the host, with the kernel's overhead: 0 once everything has
-    /// (`SIOCOUTQ`, `udp(7)`). A datagram stays while the next hop's link address is looked up.
-    pub fn unsent(&self) -> io::Result<usize> {
-        let mut bytes: libc::c_int = 0;
-        // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int through the pointer.
-        socket::check(unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) })?;
-        Ok(usize::try_from(bytes).unwrap_or(0))
+    /// Has the kernel report when a datagram sent from now on leaves: when it is handed to the
+    /// interface's queue, after the link address of its next hop was found. The socket polls as in
+    /// error (`POLLERR`) while [`has_left`](Self::has_left) has something to tell.
+    ///
+    /// That is `SOF_TIMESTAMPING_TX_SCHED` (Documentation/networking/timestamping.rst), which does
+    /// not depend on the driver.
+    pub fn report_leaving(&self) -> io::Result<()> {
+        // The datagram itself is not wanted back; without it, no privilege is needed.
+        let flags = libc::SOF_TIMESTAMPING_TX_SCHED | libc::SOF_TIMESTAMPING_OPT_TSONLY;
+        socket::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags as i32)
+    }
+
+    /// Whether a datagram has left of which this was not said yet. Fails with an error that the
+    /// socket has met.
+    pub fn has_left(&self) -> io::Result<bool> {
+        let mut control = ControlBuffer::new();
+        let report =
+            socket::receive(self.as_fd(), &mut [], &mut [], &mut control.0, libc::MSG_ERRQUEUE);
+        match report {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket::pending_error(self.as_fd())?.map_or(Ok(false), Err)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends one datagram, from `source` and through `interface` where these are given; otherwise

@@ -318,6 +318,31 @@ impl SpawnIn for Command {
 }
 
 #[test]
+fn the_kernel_reports_when_a_datagram_leaves() {
+    with_pair("the_kernel_reports_when_a_datagram_leaves", |_, two| {
+        ip("addr add 192.0.2.2/24 dev two");
+        ip("neighbor add 192.0.2.7 lladdr 02:00:00:00:00:07 dev two nud permanent");
+        let local = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), 68);
+        let socket = udp::Socket::bind(local, Some(two)).unwrap();
+        socket.report_leaving().unwrap();
+        assert!(!socket.has_left().unwrap(), "nothing was sent");
+        let send = |last| {
+            let to = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, last), 67);
+            socket.send_to(b"x", to, None, Some(two)).unwrap();
+        };
+        send(7);
+        assert!(socket.has_left().unwrap(), "at once");
+        assert!(!socket.has_left().unwrap(), "once");
+
+        send(8);
+        assert!(!socket.has_left().unwrap(), "nobody answers yet");
+        ip("neighbor replace 192.0.2.8 lladdr 02:00:00:00:00:08 dev two nud reachable");
+        let left = || socket.has_left()?.then_some(()).ok_or(io::ErrorKind::WouldBlock.into());
+        soon(left);
+    });
+}
+
+#[test]
 fn children_live_where_they_are_put() {
     with_pair("children_live_where_they_are_put", |_, _| {
         use process::CommandExt;

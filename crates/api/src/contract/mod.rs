@@ -280,7 +280,12 @@ fn lease_methods_are_those_of_the_idl() {
     check_method(
         &idl,
         &Release { interface: name(), family, timeout: timeout() },
-        &ReleaseReply { address: address(), server: address() },
+        &ReleaseReply {
+            address: address(),
+            server: address(),
+            server_told: Some(false),
+            reason: Some("nobody answers".into()),
+        },
     );
     check_method(
         &idl,

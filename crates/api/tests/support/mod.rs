@@ -210,6 +210,8 @@ impl Handler for Canned {
         Ok(lease::ReleaseReply {
             address: lease.address.ok_or_else(not_leased)?,
             server: lease.server.ok_or_else(not_leased)?,
+            server_told: Some(true),
+            reason: None,
         })
     }
 

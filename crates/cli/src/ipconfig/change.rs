@@ -68,12 +68,16 @@ fn apply(
         return Ok(Err(crate::hints::method(&Error::LinkDown { interface }).said_already()));
     }
     let timeout = session.timeout();
+    let mut untold = None;
     let outcome = {
         let _progress = Progress::start(session.socket(), &interface);
         match change {
             Change::Release => {
                 let call = Release { interface: interface.clone(), family: None, timeout };
-                session.wait(&call).map(serde_json::to_value)
+                session.wait(&call).map(|reply| {
+                    untold = crate::lease::untold(&reply);
+                    serde_json::to_value(reply)
+                })
             }
             Change::Renew => {
                 let call = Renew { interface: interface.clone(), family: None, timeout };
@@ -85,6 +89,10 @@ fn apply(
         Ok(reply) => {
             if session.printer.is_json() {
                 session.printer.json(&reply.map_err(std::io::Error::from)?)?;
+            }
+            // Windows has no words for it; the address is gone all the same.
+            if let Some(untold) = untold {
+                say(session, &untold)?;
             }
             Ok(Ok(()))
         }

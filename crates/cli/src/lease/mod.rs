@@ -166,7 +166,22 @@ pub(crate) fn renewed(reply: &RenewReply, clock: &Clock) -> String {
 }
 
 pub(crate) fn released(reply: &ReleaseReply, interface: &str) -> String {
-    format!("Released {} on {} to {}.\n", reply.address, escaped(interface), reply.server)
+    let (address, server, interface) = (reply.address, reply.server, escaped(interface));
+    match untold(reply) {
+        None => format!("Released {address} on {interface} to {server}.\n"),
+        Some(untold) => format!("Released {address} on {interface}. {untold}\n"),
+    }
+}
+
+/// That the server does not know of a release, and why.
+pub(crate) fn untold(reply: &ReleaseReply) -> Option<String> {
+    let why = match (reply.server_told, &reply.reason) {
+        // A daemon that does not say reports what it has done.
+        (None | Some(true), _) => return None,
+        (Some(false), Some(reason)) => format!(": {}", escaped(reason)),
+        (Some(false), None) => String::new(),
+    };
+    Some(format!("The server {} was not told{why}.", reply.server))
 }
 
 fn validity(lease: &Lease, clock: &Clock) -> String {
@@ -246,11 +261,19 @@ pub(crate) mod tests {
                 format!("Renewed 192.0.2.7/24 on eth0 with 192.0.2.1 ({word}), {until}.\n")
             );
         }
-        let reply = ReleaseReply {
+        let reply = |server_told, reason: Option<&str>| ReleaseReply {
             address: "192.0.2.7".parse().unwrap(),
             server: "192.0.2.1".parse().unwrap(),
+            server_told,
+            reason: reason.map(str::to_owned),
         };
-        assert_eq!(released(&reply, "eth0"), "Released 192.0.2.7 on eth0 to 192.0.2.1.\n");
+        let to_the_server = "Released 192.0.2.7 on eth0 to 192.0.2.1.\n";
+        assert_eq!(released(&reply(Some(true), None), "eth0"), to_the_server);
+        assert_eq!(released(&reply(None, None), "eth0"), to_the_server);
+        assert_eq!(
+            released(&reply(Some(false), Some("nothing answers")), "eth0"),
+            "Released 192.0.2.7 on eth0. The server 192.0.2.1 was not told: nothing answers.\n"
+        );
     }
 
     #[test]

@@ -24,6 +24,8 @@ fn mixed() -> Fake {
             Answer::one(&ReleaseReply {
                 address: "192.0.2.7".parse().unwrap(),
                 server: "192.0.2.1".parse().unwrap(),
+                server_told: Some(true),
+                reason: None,
             })
         }
         Call::Lease(LeaseCall::Renew(call)) => Answer::Lease(Error::NoAnswer {

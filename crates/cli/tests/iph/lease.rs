@@ -33,6 +33,8 @@ fn generous() -> Fake {
         Call::Lease(LeaseCall::Release(_)) => Answer::one(&ReleaseReply {
             address: address("192.0.2.7"),
             server: address("192.0.2.1"),
+            server_told: Some(true),
+            reason: None,
         }),
         Call::Lease(LeaseCall::Inform(_)) => Answer::one(&InformReply { lease: bound("eth0", 2) }),
         Call::Lease(LeaseCall::Monitor(_)) => {
@@ -125,7 +127,7 @@ fn json_is_the_interfaces_own_one_object_a_line() {
     assert_eq!(fake.run("lease renew eth0 --json").json()[0]["via"], "unicast");
     assert_eq!(
         fake.run("lease release eth0 --json").result(),
-        "{\"address\":\"192.0.2.7\",\"server\":\"192.0.2.1\"}\n"
+        "{\"address\":\"192.0.2.7\",\"server\":\"192.0.2.1\",\"server_told\":true}\n"
     );
     let events = fake.run("lease watch --json").json();
     assert_eq!((&events[0]["kind"], &events[1]["kind"]), (&json!("state"), &json!("renewed")));
@@ -169,6 +171,8 @@ fn outcomes_escape_the_names_of_interfaces() {
         _ => Answer::one(&ReleaseReply {
             address: address("192.0.2.7"),
             server: address("192.0.2.1"),
+            server_told: Some(true),
+            reason: None,
         }),
     });
     for verb in ["acquire", "renew", "release"] {

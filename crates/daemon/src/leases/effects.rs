@@ -1,17 +1,16 @@
 //! What engines want done.
 
+use std::io;
 use std::net::SocketAddrV4;
-use std::time::Duration;
 
 use dhcp::v4::{Effect, EffectId, EffectResult, Input, Listen, Record, Transmit};
-use engine::{Engine as _, Instant};
+use engine::Engine as _;
 use sys::packet::{ETHERTYPE_ARP, ETHERTYPE_IPV4};
-use sys::udp;
 use wire::HardwareAddress;
 use wire::dhcpv4::Message;
 use wire::udp::emit_ipv4_udp;
 
-use super::interface::{Queue, Unsaved};
+use super::interface::Unsaved;
 use super::sockets::{CLIENT_PORT, SERVER_PORT, TYPE_OF_SERVICE, client_socket};
 use super::{Done, Leases, STORE_RETRY, Tag};
 use crate::clock;
@@ -21,12 +20,6 @@ use crate::store::{Entry, InstalledWith};
 
 /// RFC 2131 says nothing; 64 is the system's default (RFC 1700).
 const TIME_TO_LIVE: u8 = 64;
-/// How long a RELEASE may wait for the server's link address before the address it is sent from
-/// goes all the same. The kernel asks once a second.
-const LONGEST_HOLD: Duration = Duration::from_millis(1_500);
-/// Between two looks at whether it left.
-const HOLD_STEP: Duration = Duration::from_millis(2);
-
 /// Something to do once the threads run.
 #[derive(Debug)]
 pub(super) enum Early {
@@ -37,20 +30,18 @@ pub(super) enum Early {
     ClearServers(Option<Tag>, String),
 }
 
-/// Effects that wait until a unicast packet has left: removing the address would throw the packet
-/// away while the kernel still asks for the next hop's link address.
-#[derive(Debug)]
-pub(super) struct Held {
-    socket: udp::Socket,
-    effects: Queue,
-    next_look_at: Instant,
-    until_at: Instant,
-}
-
 impl Leases {
     /// Puts a packet on the wire. Loss is expected: a failure is counted and logged, no more.
     pub(super) fn send(&mut self, index: u32, transmit: Transmit) {
-        let result = match transmit {
+        if let Err(error) = self.transmit(index, transmit) {
+            self.counters.count("send-failed");
+            tracing::debug!("{}: a packet could not be sent: {error}", self.name(index));
+        }
+    }
+
+    /// Hands a packet to the kernel.
+    pub(super) fn transmit(&mut self, index: u32, transmit: Transmit) -> io::Result<()> {
+        match transmit {
             Transmit::Broadcast { source, message } => {
                 let source = SocketAddrV4::new(source, CLIENT_PORT);
                 let destination = SocketAddrV4::new(std::net::Ipv4Addr::BROADCAST, SERVER_PORT);
@@ -72,10 +63,6 @@ impl Leases {
                 let to: HardwareAddress = to.or_else(broadcast).unwrap_or_default();
                 self.sender.send_to(index, ETHERTYPE_ARP, to.as_bytes(), &packet.emit())
             }
-        };
-        if let Err(error) = result {
-            self.counters.count("send-failed");
-            tracing::debug!("{}: a packet could not be sent: {error}", self.name(index));
         }
     }
 
@@ -85,7 +72,7 @@ impl Leases {
         source: std::net::Ipv4Addr,
         destination: std::net::Ipv4Addr,
         message: &Message,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let Some(interface) = self.interfaces.get_mut(&index) else { return Ok(()) };
         let bytes = message.emit();
         let to = SocketAddrV4::new(destination, SERVER_PORT);
@@ -93,20 +80,7 @@ impl Leases {
             return socket.send_to(&bytes, to, Some(source), Some(index));
         }
         let socket = client_socket(source, index)?;
-        socket.send_to(&bytes, to, Some(source), Some(index))?;
-        if socket.unsent()? > 0 {
-            let now = clock::now();
-            // What waits for an earlier packet waits for this one too, in order.
-            let effects = interface.held.take().map(|held| held.effects).unwrap_or_default();
-            interface.held = Some(Box::new(Held {
-                socket,
-                effects,
-                next_look_at: now + HOLD_STEP,
-                until_at: now + LONGEST_HOLD,
-            }));
-            self.holding.insert(index);
-        }
-        Ok(())
+        socket.send_to(&bytes, to, Some(source), Some(index))
     }
 
     /// Receives exactly this from now on.
@@ -129,8 +103,8 @@ impl Leases {
     pub(super) fn carry_out(&mut self, index: u32, id: EffectId, effect: Effect) {
         let configured = self.configured_metric(index);
         let Some(interface) = self.interfaces.get_mut(&index) else { return };
-        if let Some(held) = &mut interface.held {
-            return held.effects.push_back((id, effect));
+        if let Some(leaving) = &mut interface.release {
+            return leaving.then(id, effect);
         }
         let tag = Tag { interface: index, client: interface.number, effect: Some(id) };
         if let (Effect::AddAddress(address), Some(configured)) = (&effect, configured) {
@@ -169,16 +143,12 @@ impl Leases {
             }
             Effect::SetHostName(name) => self.set_host_name(tag, name),
             Effect::Persist(record) => self.persist(tag, record),
+            Effect::Release(transmit) => self.release(tag, transmit),
         }
     }
 
     fn change(&mut self, tag: Tag, change: Change) {
         self.early_or(Early::Change(tag, change));
-    }
-
-    fn is_due(&self, index: u32, now: Instant) -> bool {
-        let held = self.interfaces.get(&index).and_then(|interface| interface.held.as_ref());
-        held.is_none_or(|held| held.until_at <= now || held.socket.unsent().unwrap_or(0) == 0)
     }
 
     fn set_mtu(&mut self, tag: Tag, mtu: Option<u16>) {
@@ -201,11 +171,11 @@ impl Leases {
 
     fn set_host_name(&mut self, tag: Tag, name: String) {
         if !crate::names::is_domain(&name) {
-            return self.finish(tag, Err(format!("{name:?} is not a host name")));
+            return self.settle(tag, Err(format!("{name:?} is not a host name")));
         }
         let unchanged = sys::hostname::read().is_ok_and(|present| present.to_str() == Some(&name));
         if unchanged {
-            return self.finish(tag, Ok(()));
+            return self.settle(tag, Ok(()));
         }
         self.early_or(Early::HostName(tag, name));
     }
@@ -287,7 +257,9 @@ impl Leases {
     /// A thread has answered.
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Kernel(Answer::Changed(tag, result)) => self.finish(tag, result),
+            Done::Kernel(Answer::Changed(tag, result)) | Done::Settled(tag, result) => {
+                self.finish(tag, result);
+            }
             Done::Kernel(Answer::Tables(tables)) => self.on_tables(tables),
             Done::Resolved(tag, result) => {
                 match &result {
@@ -352,25 +324,6 @@ impl Leases {
         if let Some(id) = tag.effect.filter(|_| interface.number == tag.client) {
             interface.client.handle(Input::Effect { id, result }, clock::now());
             self.drain(tag.interface);
-        }
-    }
-
-    /// When to look again at packets that have not left.
-    pub(super) fn next_look_at(&self) -> Option<Instant> {
-        let held = |index| Some(self.interfaces.get(index)?.held.as_ref()?.next_look_at);
-        self.holding.iter().filter_map(held).min()
-    }
-
-    /// Carries out the effects whose packet has left, or will not.
-    pub(super) fn release_held(&mut self, now: Instant) {
-        let due: Vec<u32> =
-            self.holding.iter().copied().filter(|index| self.is_due(*index, now)).collect();
-        for index in due {
-            self.holding.remove(&index);
-            let held = self.interfaces.get_mut(&index).and_then(|interface| interface.held.take());
-            for (id, effect) in held.into_iter().flat_map(|held| held.effects) {
-                self.carry_out(index, id, effect);
-            }
         }
     }
 }

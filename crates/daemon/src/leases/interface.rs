@@ -1,4 +1,3 @@
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -7,7 +6,7 @@ use dhcp::v4::{self, Client, Record, State};
 use engine::{Instant, Rng};
 use wire::HardwareAddress;
 
-use super::effects::Held;
+use super::release::Leaving;
 use super::sockets::Sockets;
 use crate::config::Settings;
 use crate::identity::Identity;
@@ -46,8 +45,8 @@ pub(super) struct Interface {
     pub(super) leaving: Option<v4::CommandId>,
     /// As it was shown last: whoever reads it later shares it.
     pub(super) shown: Option<Arc<Lease>>,
-    /// Effects that wait until a packet has left.
-    pub(super) held: Option<Box<Held>>,
+    /// A RELEASE that has not left; effects wait for it.
+    pub(super) release: Option<Box<Leaving>>,
 }
 
 /// What is ours in the kernel, so that its removal by others is noticed.
@@ -110,7 +109,7 @@ impl Interface {
             unsaved: None,
             leaving: None,
             shown: None,
-            held: None,
+            release: None,
         }
     }
 
@@ -188,9 +187,6 @@ impl Installed {
             .any(|(known, at)| *known == address && at.is_none_or(|at| at > now + slack))
     }
 }
-
-/// Effects in the order they were asked for.
-pub(super) type Queue = VecDeque<(v4::EffectId, v4::Effect)>;
 
 #[cfg(test)]
 mod tests {

@@ -293,8 +293,10 @@ impl Leases {
     /// Ends a client without a word to its server; the record stays for when the interface is back.
     pub(super) fn forget_interface(&mut self, index: u32, name: &str) {
         self.pacer.forget(index);
-        self.holding.remove(&index);
         let Some(mut interface) = self.interfaces.remove(&index) else { return };
+        if let Some(leaving) = interface.release.take() {
+            self.forget_release(&leaving);
+        }
         if let Some(at) = interface.deadline_at {
             self.deadlines.remove(&(at, index));
         }

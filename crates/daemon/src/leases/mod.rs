@@ -29,6 +29,7 @@ mod links;
 mod pacer;
 mod poller;
 mod receive;
+mod release;
 mod sockets;
 mod start;
 mod view;
@@ -91,6 +92,8 @@ pub enum Done {
     Stored(Tag, Result<(), String>),
     /// The resolver.
     Resolved(Tag, Result<(), String>),
+    /// What had its result without them.
+    Settled(Tag, Result<(), String>),
     /// Somebody else seems to manage the interface with this index.
     Holder(u32, String),
 }
@@ -126,8 +129,8 @@ pub struct Leases {
     /// Deadlines of engines.
     deadlines: BTreeSet<(Instant, u32)>,
     pacer: Pacer,
-    /// Interfaces whose effects wait for a packet to leave.
-    holding: BTreeSet<u32>,
+    /// Deadlines of RELEASEs that have not left, with their interfaces.
+    releases: BTreeSet<(Instant, u32)>,
     /// What the timer is set to.
     armed: Option<Instant>,
     store_retry_at: Option<Instant>,
@@ -163,6 +166,8 @@ pub struct Leases {
     early: Vec<effects::Early>,
 
     requests: mpsc::UnboundedReceiver<Request>,
+    /// The other end of `done`.
+    answers: mpsc::UnboundedSender<Done>,
     done: mpsc::UnboundedReceiver<Done>,
 }
 
@@ -218,6 +223,7 @@ impl Leases {
                 Ready::Packet(index) => self.on_packet(index),
                 Ready::Udp(index) => self.on_udp(index),
                 Ready::Arp(index) => self.on_arp(index),
+                Ready::Release(index) => self.on_release(index),
             }
         }
         Ok(())
@@ -241,7 +247,7 @@ impl Leases {
             self.store_retry_at = None;
             self.write_unsaved();
         }
-        self.release_held(now);
+        self.give_up_releases(now);
         Ok(())
     }
 
@@ -284,9 +290,11 @@ impl Leases {
     /// Sets the timer to the next deadline of anything.
     fn arm(&mut self) -> io::Result<()> {
         let engines = self.deadlines.first().map(|(at, _)| *at);
-        let held = self.next_look_at();
-        let next =
-            [engines, self.pacer.next_at(), self.store_retry_at, held].into_iter().flatten().min();
+        let releases = self.release_due_at();
+        let next = [engines, self.pacer.next_at(), self.store_retry_at, releases]
+            .into_iter()
+            .flatten()
+            .min();
         if next != self.armed {
             self.timer.arm(next.map(Instant::as_nanos))?;
             self.armed = next;

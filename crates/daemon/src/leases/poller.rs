@@ -24,6 +24,8 @@ pub(super) enum Ready {
     Udp(u32),
     /// The packet socket for ARP.
     Arp(u32),
+    /// The socket of a RELEASE: the kernel reports what became of it.
+    Release(u32),
 }
 
 impl Ready {
@@ -34,6 +36,7 @@ impl Ready {
             Self::Packet(index) => u64::from(index) << 3 | 2,
             Self::Udp(index) => u64::from(index) << 3 | 3,
             Self::Arp(index) => u64::from(index) << 3 | 4,
+            Self::Release(index) => u64::from(index) << 3 | 5,
         }
     }
 
@@ -44,7 +47,8 @@ impl Ready {
             1 => Self::Notices,
             2 => Self::Packet(index),
             3 => Self::Udp(index),
-            _ => Self::Arp(index),
+            4 => Self::Arp(index),
+            _ => Self::Release(index),
         }
     }
 }
@@ -57,8 +61,24 @@ impl Poller {
     /// Reports `source` as `ready` while it is readable, until it is closed everywhere or
     /// [`remove`](Self::remove)d.
     pub(super) fn add(&self, source: impl AsFd, ready: Ready) -> io::Result<()> {
+        self.add_for(source, ready, epoll::EventFlags::IN)
+    }
+
+    /// Reports `source` as `ready` while the kernel has a report of what was sent, or an error,
+    /// whatever there is to read.
+    pub(super) fn add_reports(&self, source: impl AsFd, ready: Ready) -> io::Result<()> {
+        // These are reported always.
+        self.add_for(source, ready, epoll::EventFlags::empty())
+    }
+
+    fn add_for(
+        &self,
+        source: impl AsFd,
+        ready: Ready,
+        events: epoll::EventFlags,
+    ) -> io::Result<()> {
         let data = epoll::EventData::new_u64(ready.token());
-        Ok(epoll::add(&self.epoll, source, data, epoll::EventFlags::IN)?)
+        Ok(epoll::add(&self.epoll, source, data, events)?)
     }
 
     /// Must come before the descriptor goes to another thread to be closed: it would be reported
@@ -94,9 +114,9 @@ mod tests {
 
     #[test]
     fn tokens_go_both_ways() {
-        for ready in
-            [Ready::Timer, Ready::Notices, Ready::Packet(u32::MAX), Ready::Udp(1), Ready::Arp(7)]
-        {
+        let of_interfaces =
+            [Ready::Packet(u32::MAX), Ready::Udp(1), Ready::Arp(7), Ready::Release(2)];
+        for ready in [Ready::Timer, Ready::Notices].into_iter().chain(of_interfaces) {
             assert_eq!(Ready::new(ready.token()), ready);
         }
     }

@@ -98,7 +98,7 @@ impl Leases {
             foreign: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pacer: Pacer::default(),
-            holding: BTreeSet::new(),
+            releases: BTreeSet::new(),
             armed: None,
             store_retry_at: None,
             reading_tables: false,
@@ -125,6 +125,7 @@ impl Leases {
             finder: None,
             early: Vec::new(),
             requests,
+            answers: done_sender.clone(),
             done,
         };
         leases.adopt(links);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::lease::{EventKind, Family, Lease, Route, State};
 use api::server::Lazy;
 use api::{Prefix, Time, lease};
-use dhcp::v4::{self, Event, Via};
+use dhcp::v4::{self, Event, Told, Via};
 
 use super::Leases;
 use super::interface::Interface;
@@ -82,7 +82,7 @@ impl Leases {
             }
             Event::Acquired(_)
             | Event::Renewed { .. }
-            | Event::Released { .. }
+            | Event::Released { told: Told::Sent, .. }
             | Event::LinkLocal { .. }
             | Event::SameNetwork { .. } => tracing::info!("{name}: {text}"),
             // Logged as the problem it is.
@@ -230,8 +230,14 @@ fn told(event: &Event) -> (EventKind, String) {
             };
             (EventKind::Renewed, format!("{asked} the lease of {}", lease.address))
         }
-        Event::Released { address, server } => {
-            (EventKind::Released, format!("gave {address} back to {server}"))
+        Event::Released { address, server, told } => {
+            let text = match told {
+                Told::Sent => format!("gave {address} back to {server}"),
+                Told::NotSent { reason } => {
+                    format!("gave {address} up; {server} was not told: {reason}")
+                }
+            };
+            (EventKind::Released, text)
         }
         Event::Expired { address } => {
             (EventKind::Expired, format!("the lease of {address} ran out; it is not used any more"))

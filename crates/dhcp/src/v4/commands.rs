@@ -9,7 +9,7 @@ use super::engine::Client;
 use super::host::{Batch, BatchId, Purpose};
 use super::input::{Command, CommandId};
 use super::message::Kind;
-use super::output::{Failure, Outcome, Output};
+use super::output::{Effect, Failure, Outcome, Output};
 use super::state::Phase;
 use super::timers::Exchange;
 
@@ -175,22 +175,22 @@ impl Client {
         let (address, server) = (lease.address, lease.server);
         let sent = Exchange::new(now).transmit(now, &mut self.rng);
         let kind = Kind::Release { address, server };
-        if in_use {
-            self.send(kind, sent, address, Some(server));
-        } else {
+        let release = match in_use {
+            true => self.transmit(kind, sent, address, Some(server)),
             // Not on the interface yet, so it cannot be the source of a unicast packet.
-            self.send(kind, sent, Ipv4Addr::UNSPECIFIED, None);
-        }
-        let mut effects = match in_use {
-            true => removal(&lease),
-            false => Vec::new(),
+            false => self.transmit(kind, sent, Ipv4Addr::UNSPECIFIED, None),
         };
+        let mut effects: Vec<Effect> = release.into_iter().map(Effect::Release).collect();
+        if in_use {
+            effects.extend(removal(&lease));
+        }
         self.hint = Some(Box::new(lease));
         self.rest(stop);
         effects.extend(self.record());
         let batch = self.carry_out(Purpose::Release { address, server }, effects);
         pending.wait = Wait::Batch(batch);
         if !self.is_up() {
+            self.hands.tell_nobody(batch, &Failure::LinkDown);
             pending.obstacle = Some(Box::new(Failure::LinkDown));
         }
         self.commands.push(pending);
@@ -331,7 +331,7 @@ impl Client {
                 (None, _) => match (batch.purpose, command.command, lease) {
                     (_, Command::Stop { .. }, _) => Ok(Outcome::Stopped),
                     (Purpose::Release { address, server }, ..) => {
-                        Ok(Outcome::Released { address, server })
+                        Ok(Outcome::Released { address, server, told: batch.told() })
                     }
                     (Purpose::Confirm(via) | Purpose::Extend(via), Command::Renew, Some(lease)) => {
                         Ok(Outcome::Renewed { lease, via })

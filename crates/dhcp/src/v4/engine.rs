@@ -392,22 +392,32 @@ impl Client {
         source: Ipv4Addr,
         server: Option<Ipv4Addr>,
     ) {
-        let Some(link) = self.link.filter(|link| link.up) else {
-            return;
-        };
-        let message = Box::new(message::build(kind, sent, &self.config, &link, &mut self.rng));
-        self.counters.count_sent(kind.message_type());
-        let is_answered = !matches!(kind, Kind::Decline { .. } | Kind::Release { .. });
+        let Some(transmit) = self.transmit(kind, sent, source, server) else { return };
+        let is_answered = !matches!(kind, Kind::Decline { .. });
         if is_answered {
             self.asked = self.asked.saturating_add(1);
             self.update_listen();
         }
-        self.output(Output::Send(match server {
-            Some(destination) => Transmit::Unicast { source, destination, message },
-            None => Transmit::Broadcast { source, message },
-        }));
+        self.output(Output::Send(transmit));
         // Who closes a socket waits; a packet that nobody answers need not.
         self.update_listen();
+    }
+
+    /// A message as it is to be sent; `None` while the link is down.
+    pub(super) fn transmit(
+        &mut self,
+        kind: Kind,
+        sent: Sent,
+        source: Ipv4Addr,
+        server: Option<Ipv4Addr>,
+    ) -> Option<Transmit> {
+        let link = self.link.filter(|link| link.up)?;
+        let message = Box::new(message::build(kind, sent, &self.config, &link, &mut self.rng));
+        self.counters.count_sent(kind.message_type());
+        Some(match server {
+            Some(destination) => Transmit::Unicast { source, destination, message },
+            None => Transmit::Broadcast { source, message },
+        })
     }
 
     pub(super) fn send_arp(&mut self, packet: arp::Packet, to: Option<HardwareAddress>) {

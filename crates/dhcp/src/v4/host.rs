@@ -7,7 +7,7 @@ use engine::Instant;
 
 use super::engine::Client;
 use super::input::{EffectId, EffectResult};
-use super::output::{Effect, Event, Failure, Output, Via};
+use super::output::{Effect, Event, Failure, Output, Told, Via};
 use super::state::Phase;
 
 /// How long to wait after the kernel would not take the address.
@@ -43,6 +43,8 @@ enum Role {
     Persist,
     /// The client goes on without it.
     Optional(&'static str),
+    /// Whether the server was told belongs to how the command ends well.
+    Told,
 }
 
 /// Effects that belong together.
@@ -54,6 +56,8 @@ pub(super) struct Batch {
     binding: Option<u64>,
     waiting: usize,
     pub(super) failure: Option<String>,
+    /// Why its RELEASE did not leave, if it did not.
+    untold: Option<String>,
 }
 
 /// What a batch is for.
@@ -84,6 +88,13 @@ impl Hands {
         Some(batch.id)
     }
 
+    /// There is no RELEASE in that batch, because it could not leave.
+    pub(super) fn tell_nobody(&mut self, id: BatchId, reason: &Failure) {
+        if let Some(batch) = self.batches.iter_mut().find(|batch| batch.id == id) {
+            batch.untold = Some(reason.to_string());
+        }
+    }
+
     /// The batch that applies that binding for the first time or anew, if one is under way.
     pub(super) fn applying(&self, binding: u64) -> Option<BatchId> {
         let batch = self
@@ -100,6 +111,16 @@ impl Hands {
     }
 }
 
+impl Batch {
+    /// What became of its RELEASE.
+    pub(super) fn told(&self) -> Told {
+        match &self.untold {
+            None => Told::Sent,
+            Some(reason) => Told::NotSent { reason: reason.clone() },
+        }
+    }
+}
+
 impl Client {
     /// Orders effects. What waits for them is told by [`Client::finish`].
     pub(super) fn carry_out(&mut self, purpose: Purpose, effects: Vec<Effect>) -> BatchId {
@@ -112,6 +133,7 @@ impl Client {
             binding: self.binding.as_ref().filter(|_| applies).map(|b| b.id),
             waiting: effects.len(),
             failure: None,
+            untold: None,
         });
         for effect in effects {
             let role = match &effect {
@@ -125,6 +147,7 @@ impl Client {
                 Effect::SetMtu(_) => Role::Optional("mtu"),
                 Effect::SetResolver(_) => Role::Optional("name servers"),
                 Effect::SetHostName(_) => Role::Optional("host name"),
+                Effect::Release(_) => Role::Told,
             };
             let effect_id = EffectId(self.hands.new_id());
             self.hands.in_flight.push(InFlight { effect: effect_id, batch: id, role });
@@ -152,19 +175,22 @@ impl Client {
         let mut lost = None;
         if let Some(batch) = self.hands.batches.get_mut(position) {
             batch.waiting = batch.waiting.saturating_sub(1);
-            if let Err(reason) = result {
-                let reason = match role {
-                    Role::Address | Role::Lifetimes => format!("address: {reason}"),
-                    Role::Persist => format!("record of the lease: {reason}"),
-                    Role::Optional(what) => format!("{what}: {reason}"),
-                };
-                if !matches!(role, Role::Optional(_)) {
+            match (result, role) {
+                (Ok(()), _) => {}
+                (Err(reason), Role::Told) => batch.untold = Some(reason),
+                (Err(reason), Role::Optional(what)) => {
+                    self.event(Event::EffectFailed { reason: format!("{what}: {reason}") });
+                }
+                (Err(reason), Role::Address | Role::Lifetimes | Role::Persist) => {
+                    let what =
+                        if role == Role::Persist { "record of the lease" } else { "address" };
+                    let reason = format!("{what}: {reason}");
                     batch.failure.get_or_insert_with(|| reason.clone());
+                    if role == Role::Address {
+                        lost = batch.binding;
+                    }
+                    self.event(Event::EffectFailed { reason });
                 }
-                if role == Role::Address {
-                    lost = batch.binding;
-                }
-                self.event(Event::EffectFailed { reason });
             }
         }
         let done = self.hands.batches.get(position).is_some_and(|b| b.waiting == 0);
@@ -202,7 +228,8 @@ impl Client {
                 self.event(Event::Renewed { lease, via });
             }
             (Purpose::Release { address, server }, _) => {
-                self.event(Event::Released { address, server });
+                let told = batch.told();
+                self.event(Event::Released { address, server, told });
             }
             _ => {}
         }

@@ -57,5 +57,5 @@ pub use input::{Command, CommandId, EffectId, EffectResult, Input, Link};
 pub use lease::{Lease, Record, Route, State};
 pub use output::{
     Address, ArpListen, DhcpListen, Effect, Event, Failure, Listen, Outcome, Output, Resolver,
-    RouteEntry, Transmit, Via,
+    RouteEntry, Told, Transmit, Via,
 };

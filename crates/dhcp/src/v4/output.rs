@@ -10,11 +10,12 @@ use super::lease::{Lease, Record, Route, State};
 /// What a client wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Put this on the wire. Loss is expected; there is no result.
+    /// Put this on the wire. Loss is expected, and found out by the silence that follows.
     Send(Transmit),
     /// Receive exactly this from now on; replaces the previous one.
     Listen(Listen),
-    /// Change something in the host; the result comes back as `Input::Effect`.
+    /// Change something in the host; the result comes back as `Input::Effect`. Effects are carried
+    /// out in this order.
     Effect {
         /// Names the effect in its result.
         id: EffectId,
@@ -121,6 +122,10 @@ pub enum Effect {
     SetHostName(String),
     /// Put the record on disk. Its result says that it survives a power failure.
     Persist(Box<Record>),
+    /// Put a RELEASE on the wire. Nobody answers one, so that its result is all that can be known
+    /// of it: whether it left the host, and why not. What follows waits until that is settled, for
+    /// the address that it comes from must not go first.
+    Release(Transmit),
 }
 
 /// An address with the lifetimes the kernel is to enforce.
@@ -184,8 +189,10 @@ pub enum Event {
     Released {
         /// Its address.
         address: Ipv4Addr,
-        /// The server it went to.
+        /// The server it was from.
         server: Ipv4Addr,
+        /// Whether the server was told.
+        told: Told,
     },
     /// The lease ran out.
     Expired {
@@ -258,6 +265,19 @@ pub enum Via {
     SameNetwork,
 }
 
+/// What became of a RELEASE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It left the host. Whether it arrived, nobody knows: no server answers one (RFC 2131 section
+    /// 4.4.6).
+    Sent,
+    /// It did not leave: to the server, the address stays leased until the lease runs out.
+    NotSent {
+        /// Why, in words for a person.
+        reason: String,
+    },
+}
+
 /// How a command ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -276,13 +296,15 @@ pub enum Outcome {
         /// How the server was asked.
         via: Via,
     },
-    /// The lease is given back: the RELEASE is sent, the address and all else removed, and that
-    /// it is released is persisted.
+    /// The lease is given back: the address and all else is removed, and that it is released is
+    /// persisted.
     Released {
         /// The address given back.
         address: Ipv4Addr,
-        /// The server it went to.
+        /// The server it was from.
         server: Ipv4Addr,
+        /// Whether the server was told.
+        told: Told,
     },
     /// The answer to INFORM. `address` is the caller's own and the terms are empty.
     Informed {

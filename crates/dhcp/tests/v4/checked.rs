@@ -98,6 +98,10 @@ impl Checked {
                         self.addresses.remove(address);
                         None
                     }
+                    Effect::Release(transmit) => {
+                        self.check_transmit(transmit);
+                        None
+                    }
                     _ => None,
                 };
                 assert!(self.effects.insert(*id, added).is_none(), "id used twice");

@@ -35,6 +35,7 @@ fn release_gives_back_then_removes_then_answers() {
     assert!(matches!(
         effects(&outputs)[..],
         [
+            Effect::Release(_),
             Effect::RemoveRoute(_),
             Effect::SetResolver(None),
             Effect::RemoveAddress { address: ADDRESS, .. },
@@ -51,8 +52,11 @@ fn release_gives_back_then_removes_then_answers() {
     assert_eq!(
         outputs,
         [
-            Output::Event(Event::Released { address, server }),
-            Output::Reply { id, result: Ok(Outcome::Released { address, server }) },
+            Output::Event(Event::Released { address, server, told: Told::Sent }),
+            Output::Reply {
+                id,
+                result: Ok(Outcome::Released { address, server, told: Told::Sent })
+            },
         ]
     );
     // And it stays released, also when the link comes and goes.
@@ -141,8 +145,35 @@ fn two_releases_share_one_packet_and_both_are_told() {
         answered.extend(replies(&host.effect(id, Ok(()))));
     }
     let (address, server) = (ADDRESS, SERVER);
-    let released = || Ok(Outcome::Released { address, server });
+    let released = || Ok(Outcome::Released { address, server, told: Told::Sent });
     assert_eq!(answered, [(first, released()), (second, released())]);
+}
+
+/// The address goes all the same, and both the caller and those who watch know what the server does
+/// not.
+#[test]
+fn a_release_that_does_not_leave_is_told() {
+    let mut host = Host::bound(plain());
+    host.effects_succeed = false;
+    let (id, outputs) = host.command(Command::Release, 5);
+    let (sent, rest) = effect_ids(&outputs).split_first().map(|(s, r)| (*s, r.to_vec())).unwrap();
+    let reason = || "nobody answers for it".to_owned();
+    assert_eq!(host.effect(sent, Err(reason())), []);
+    let mut outputs = Vec::new();
+    for effect in rest {
+        outputs.extend(host.effect(effect, Ok(())));
+    }
+    let (address, server) = (ADDRESS, SERVER);
+    let told = || Told::NotSent { reason: reason() };
+    assert_eq!(
+        outputs,
+        [
+            Output::Event(Event::Released { address, server, told: told() }),
+            Output::Reply { id, result: Ok(Outcome::Released { address, server, told: told() }) },
+        ]
+    );
+    assert_eq!(host.client.state(), State::Released);
+    assert_eq!(host.client.poll_timeout(), None);
 }
 
 #[test]
@@ -193,6 +224,8 @@ fn with_the_link_down_commands_fail_at_once_and_are_taken_up_later() {
     let (id, outputs) = host.command(Command::Release, 5);
     assert_eq!(sends(&outputs), []);
     assert_eq!(replies(&outputs), [(id, Err(Failure::LinkDown))]);
+    let told = |event: &Event| matches!(event, Event::Released { told: Told::NotSent { .. }, .. });
+    assert!(events(&outputs).iter().any(told), "{outputs:?}");
     assert!(effects(&outputs).iter().any(|e| matches!(e, Effect::RemoveAddress { .. })));
     assert_eq!(host.client.state(), State::Released);
 }

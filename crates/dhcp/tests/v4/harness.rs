@@ -192,7 +192,9 @@ pub(crate) fn nak(request: &Message, server: Ipv4Addr) -> Message {
 
 pub(crate) fn sends(outputs: &[Output]) -> Vec<Transmit> {
     let send = |output: &Output| match output {
-        Output::Send(transmit) => Some(transmit.clone()),
+        Output::Send(transmit) | Output::Effect { effect: Effect::Release(transmit), .. } => {
+            Some(transmit.clone())
+        }
         _ => None,
     };
     outputs.iter().filter_map(send).collect()

@@ -274,7 +274,11 @@ impl World {
                     self.note(index, &message);
                     self.post(Delivery::Ask(index, Some(destination), message.emit()), false);
                 }
-                Output::Effect { id, .. } => {
+                Output::Effect { id, effect } => {
+                    if let Effect::Release(Transmit::Unicast { destination, message, .. }) = effect
+                    {
+                        self.post(Delivery::Ask(index, Some(destination), message.emit()), false);
+                    }
                     self.post(Delivery::Result(index, id, Ok(())), true);
                 }
                 Output::Listen(_) | Output::Event(_) | Output::Reply { .. } => {}
