@@ -1,4 +1,5 @@
-//! Counting passed, failed and skipped.
+//! Counting tests: passed, failed and skipped; and steps that failed or could not be taken, which are
+//! no tests.
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +11,22 @@ pub(crate) struct Tally {
     passed: usize,
     failed: Vec<String>,
     skipped: Vec<String>,
+    failed_steps: Vec<String>,
+    left_out: Vec<String>,
     times: Vec<(String, Duration)>,
 }
 
 impl Tally {
-    /// Runs a named step and counts it as one test. Returns whether it passed.
+    /// Runs a named step. Returns whether it passed.
     pub(crate) fn step(&mut self, name: &str, run: impl FnOnce() -> bool) -> bool {
         let passed = self.timed(name, |_| run());
-        if passed {
-            self.passed += 1;
-        } else {
-            self.failed.push(name.to_owned());
+        if !passed {
+            self.fail(name);
         }
         passed
     }
 
-    /// Runs a named step that counts for itself.
+    /// Runs a named step that counts its tests.
     pub(crate) fn timed<R>(&mut self, name: &str, run: impl FnOnce(&mut Self) -> R) -> R {
         say(&format!("== {name}"));
         let start = Instant::now();
@@ -34,8 +35,9 @@ impl Tally {
         result
     }
 
-    pub(crate) fn skip(&mut self, line: impl Into<String>) {
-        self.skipped.push(line.into());
+    /// A step that cannot be taken, and why.
+    pub(crate) fn leave_out(&mut self, line: impl Into<String>) {
+        self.left_out.push(line.into());
     }
 
     /// Adds what nextest wrote to its JUnit report.
@@ -78,9 +80,9 @@ impl Tally {
         self.skipped.extend(skipped);
     }
 
-    /// A step failed without a test that says so (the build, a crash).
-    pub(crate) fn fail(&mut self, what: &str) {
-        self.failed.push(what.to_owned());
+    /// A step failed, or tests without one that says so (a crash).
+    pub(crate) fn fail(&mut self, step: &str) {
+        self.failed_steps.push(step.to_owned());
     }
 
     pub(crate) fn failures(&self) -> usize {
@@ -99,9 +101,27 @@ impl Tally {
         for name in &self.failed {
             say(&format!("FAILED: {name}"));
         }
+        for line in &self.left_out {
+            say(&format!("STEP LEFT OUT: {line}"));
+        }
+        for name in &self.failed_steps {
+            say(&format!("STEP FAILED: {name}"));
+        }
+        say(&self.closing_line());
+        self.failed.is_empty() && self.failed_steps.is_empty()
+    }
+
+    /// Tests alone are counted; a step is only spoken of where something is wrong with it.
+    fn closing_line(&self) -> String {
         let (failed, skipped) = (self.failed.len(), self.skipped.len());
-        say(&format!("{} passed, {failed} failed, {skipped} skipped", self.passed));
-        self.failed.is_empty()
+        let mut line = format!("{} passed, {failed} failed, {skipped} skipped", self.passed);
+        for (steps, what) in [(&self.failed_steps, "failed"), (&self.left_out, "left out")] {
+            if !steps.is_empty() {
+                let word = if steps.len() == 1 { "step" } else { "steps" };
+                line.push_str(&format!("; {} {word} {what}", steps.len()));
+            }
+        }
+        line
     }
 }
 
@@ -148,6 +168,18 @@ mod tests {
         assert_eq!(tally.passed, 1);
         assert_eq!(tally.failed, ["lab c"]);
         assert_eq!(tally.skipped, ["a: needs \"kea\""]);
+    }
+
+    #[test]
+    fn steps_are_no_tests() {
+        let mut tally = Tally::default();
+        assert!(tally.step("format", || true));
+        assert_eq!(tally.closing_line(), "0 passed, 0 failed, 0 skipped");
+        assert!(!tally.step("build", || false));
+        tally.leave_out("dependencies: cargo-deny is not installed");
+        let line = "0 passed, 0 failed, 0 skipped; 1 step failed; 1 step left out";
+        assert_eq!(tally.closing_line(), line);
+        assert!(!tally.close());
     }
 
     #[test]
