@@ -1,4 +1,6 @@
-//! Rules of the house that no compiler checks.
+//! Rules of the house that no compiler checks: those of CONTRIBUTING.md that a program can.
+
+mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +8,8 @@ use std::process::Command;
 
 use crate::run::{root, say};
 
-/// A file longer than this wants to be two.
-const LONGEST_FILE: usize = 900;
+/// Crates of others that have a place in the map.
+const OTHERS: [&str; 2] = ["libc", "tokio"];
 
 /// Checks every rule and prints each breach. Returns whether there was none.
 pub(crate) fn kept() -> bool {
@@ -19,13 +21,15 @@ pub(crate) fn kept() -> bool {
     breaches.extend(tests_not_wired_in());
     breaches.extend(crates_not_introduced());
     breaches.extend(uses_beyond_the_map());
+    breaches.extend(lints_left_out());
+    breaches.extend(interfaces_misplaced());
     for file in &files {
         let Ok(text) = fs::read_to_string(root().join(file)) else {
             continue;
         };
         breaches.extend(private_paths(file, &text));
         if file.extension().is_some_and(|extension| extension == "rs") {
-            breaches.extend(source_rules(file, &text));
+            breaches.extend(source::breaches(file, &text));
         }
     }
     for breach in &breaches {
@@ -70,11 +74,18 @@ fn tests_not_wired_in() -> Vec<String> {
     breaches
 }
 
-/// Every crate says what it is in its first line, and has its place in the map of CONTRIBUTING.md.
+/// Every crate says what it is in its first line, and has its place in the map of CONTRIBUTING.md,
+/// which has no others.
 fn crates_not_introduced() -> Vec<String> {
     let map = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap_or_default();
     let mut breaches = Vec::new();
-    for directory in subdirectories("crates") {
+    let crates = subdirectories("crates");
+    for (name, _) in map.lines().filter_map(row_of_the_map) {
+        if !crates.iter().any(|known| known == name) {
+            breaches.push(format!("CONTRIBUTING.md: there is no crate `{name}`"));
+        }
+    }
+    for directory in crates {
         let path = root().join("crates").join(&directory);
         let introduced = ["src/lib.rs", "src/main.rs"]
             .iter()
@@ -93,16 +104,23 @@ fn crates_not_introduced() -> Vec<String> {
 /// A crate uses what the map of CONTRIBUTING.md allows it, and no other of ours.
 fn uses_beyond_the_map() -> Vec<String> {
     let map = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap_or_default();
-    let crates = subdirectories("crates");
-    let mut above = Vec::new();
+    let mut known = subdirectories("crates");
+    known.extend(OTHERS.map(str::to_owned));
+    let mut above = OTHERS.map(str::to_owned).to_vec();
     let mut breaches = Vec::new();
     for (name, allowed) in map.lines().filter_map(row_of_the_map) {
         let manifest = root().join("crates").join(name).join("Cargo.toml");
         let manifest = fs::read_to_string(manifest).unwrap_or_default();
-        for used in dependencies(&manifest).filter(|used| crates.iter().any(|own| own == used)) {
+        for (used, is_optional) in dependencies(&manifest) {
+            if !known.iter().any(|known| known == used) {
+                continue;
+            }
             let is_above = allowed == "all of the above" && above.contains(&used.to_owned());
+            let behind_a_feature = format!("`{used}`, behind");
             if !is_above && !allowed.contains(&format!("`{used}`")) {
                 breaches.push(format!("crates/{name}: uses {used}, which its map does not allow"));
+            } else if allowed.contains(&behind_a_feature) && !is_optional {
+                breaches.push(format!("crates/{name}: uses {used} without a feature"));
             }
         }
         above.push(name.to_owned());
@@ -117,20 +135,76 @@ fn row_of_the_map(line: &str) -> Option<(&str, &str)> {
     Some((name, cells.nth(1)?))
 }
 
-/// The names under `[dependencies]`.
-fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
-    manifest
-        .lines()
-        .skip_while(|line| *line != "[dependencies]")
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| line.split(['.', ' ', '=']).next())
-        .filter(|name| !name.is_empty() && !name.starts_with('#'))
+/// The names under `[dependencies]`, and whether each is optional.
+fn dependencies(manifest: &str) -> impl Iterator<Item = (&str, bool)> {
+    section(manifest, "[dependencies]")
+        .filter_map(|line| Some((line.split(['.', ' ', '=']).next()?, line)))
+        .filter(|(name, _)| !name.is_empty() && !name.starts_with('#'))
+        .map(|(name, line)| (name, line.contains("optional = true")))
 }
 
-/// The repository stands alone: nothing in it may depend on where somebody checked it out.
+/// The lines of a part of a manifest.
+fn section<'a>(manifest: &'a str, heading: &'a str) -> impl Iterator<Item = &'a str> {
+    let from = manifest.lines().skip_while(move |line| *line != heading).skip(1);
+    from.take_while(|line| !line.starts_with('['))
+}
+
+/// Each lint has its reason beside it, or above it for several in a row; and every package takes
+/// them over, or forbids `unsafe` by itself, unless it is the one crate that may.
+fn lints_left_out() -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_default();
+    let mut breaches = Vec::new();
+    let workspace = read("Cargo.toml");
+    for heading in ["[workspace.lints.rust]", "[workspace.lints.clippy]"] {
+        for lint in lints_without_reason(section(&workspace, heading)) {
+            breaches.push(format!("Cargo.toml: no reason beside the lint {lint}"));
+        }
+    }
+    let crates = subdirectories("crates").into_iter().map(|name| format!("crates/{name}"));
+    for package in crates.chain(["tests".to_owned(), "xtask".to_owned()]) {
+        let manifest = read(&format!("{package}/Cargo.toml"));
+        let takes_over = section(&manifest, "[lints]").any(|line| line == "workspace = true");
+        let forbids = "unsafe_code = \"forbid\"";
+        let forbids = section(&manifest, "[lints.rust]").any(|line| line == forbids);
+        if !takes_over && !forbids && package != "crates/sys" {
+            breaches.push(format!("{package}: takes none of the workspace's lints"));
+        }
+    }
+    breaches
+}
+
+fn lints_without_reason<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut explained = false;
+    let mut without = Vec::new();
+    for line in lines {
+        match line.split([' ', '=']).next() {
+            None | Some("") => explained = false,
+            Some("#") => explained = true,
+            Some(_) if explained || line.contains(" # ") => {}
+            Some(lint) => without.push(lint),
+        }
+    }
+    without
+}
+
+/// Each file of the public contract holds the interface that it is named after.
+fn interfaces_misplaced() -> Vec<String> {
+    let entries = fs::read_dir(root().join("varlink")).into_iter().flatten().flatten();
+    let files = entries.map(|entry| entry.path());
+    let holds_its_own = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let interface = text.lines().find_map(|line| line.strip_prefix("interface "));
+        interface.is_some() && path.file_stem().and_then(|stem| stem.to_str()) == interface
+    };
+    let misplaced = files.filter(|path| !holds_its_own(path));
+    misplaced.map(|path| format!("{}: not the interface of its name", path.display())).collect()
+}
+
+/// The repository stands alone: nothing in it may depend on where somebody checked it out, or on
+/// whose machine it was.
 fn private_paths(file: &Path, text: &str) -> Vec<String> {
     let mut private: Vec<String> = vec![root().display().to_string()];
+    private.extend(["work", "Users"].map(|folder| format!("/{folder}")));
     private.extend(std::env::var("HOME").ok().filter(|home| home != "/"));
     let outside = format!("{}shared/", "../");
     let mut breaches = Vec::new();
@@ -151,21 +225,6 @@ fn mentions(line: &str, path: &str) -> bool {
         let word = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '}' | '$');
         !before.is_some_and(word) && after == Some('/')
     })
-}
-
-fn source_rules(file: &Path, text: &str) -> Vec<String> {
-    let mut breaches = Vec::new();
-    let length = text.lines().count();
-    if length > LONGEST_FILE {
-        breaches.push(format!("{}: {length} lines, at most {LONGEST_FILE}", file.display()));
-    }
-    for (number, line) in text.lines().enumerate() {
-        if line.trim() == "#[ignore]" {
-            let at = number + 1;
-            breaches.push(format!("{}:{at}: an ignored test without a reason", file.display()));
-        }
-    }
-    breaches
 }
 
 /// Names without extension of the Rust files right in a directory of the workspace.
@@ -215,15 +274,14 @@ mod tests {
         }
         let manifest = "[features]\nsocket = []\n\n[dependencies]\nsys = { workspace = true }\n\
                         # Why.\nwire.workspace = true\n\n[dev-dependencies]\nlab.workspace = true\n";
-        assert!(dependencies(manifest).eq(["sys", "wire"]));
+        assert!(dependencies(manifest).eq([("sys", false), ("wire", false)]));
+        let manifest = "[dependencies]\ntokio = { workspace = true, optional = true }\n";
+        assert!(dependencies(manifest).eq([("tokio", true)]));
     }
 
     #[test]
-    fn long_files_and_bare_ignores_are_breaches() {
-        let long = "\n".repeat(LONGEST_FILE + 1);
-        assert_eq!(source_rules(Path::new("a.rs"), &long).len(), 1);
-        let bare = format!("#[{}]\nfn x() {{}}", "ignore");
-        assert_eq!(source_rules(Path::new("a.rs"), &bare).len(), 1);
-        assert_eq!(source_rules(Path::new("a.rs"), "#[ignore = \"slow\"]"), Vec::<String>::new());
+    fn a_lint_has_a_reason_beside_or_above_it() {
+        let lints = "a = \"deny\"  # why\n# Why.\nb = \"warn\"\nc = \"warn\"\n\nd = \"warn\"";
+        assert_eq!(lints_without_reason(lints.lines()), ["d"]);
     }
 }

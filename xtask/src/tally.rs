@@ -62,7 +62,7 @@ impl Tally {
     }
 
     /// Adds what `cargo test` printed. Tests marked `#[ignore]` and documentation that is not run
-    /// count as skipped.
+    /// count as skipped, but for those that are run by others.
     pub(crate) fn add_libtest(&mut self, output: &str) {
         let skipped = skipped_lines(output);
         let mut passed = 0;
@@ -72,7 +72,10 @@ impl Tally {
                 passed += count_before(counts, " passed");
                 let failed = count_before(counts, " failed");
                 self.failed.extend((0..failed).map(|_| "a test, see above".to_owned()));
-            } else if line.starts_with("test ") && line.contains(" ... ignored") {
+            } else if line.starts_with("test ")
+                && line.contains(" ... ignored")
+                && !line.contains("run by other tests")
+            {
                 self.skipped.push(line.to_owned());
             }
         }
@@ -187,6 +190,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.add_libtest(
             "SKIPPED: x: no root\ntest x ... ok\ntest docs (line 3) ... ignored\n\
+             test child ... ignored, run by other tests as a process of its own\n\
              test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured\n\
              test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured\n",
         );
