@@ -269,8 +269,10 @@ impl Manager {
 
     /// Tells when everything that had failed is done.
     pub(crate) fn note_progress(&mut self) {
-        let nothing_owed = self.ledger.entries().all(|(_, entry)| entry.owed.is_empty());
-        if self.is_behind && nothing_owed && !self.enforce_again {
+        if !self.is_behind || self.enforce_again {
+            return;
+        }
+        if self.ledger.entries().all(|(_, entry)| entry.owed.is_empty()) {
             self.is_behind = false;
             self.retry_at = None;
             self.tell(Event::CaughtUp);

@@ -94,8 +94,16 @@ impl Ports {
         }
     }
 
-    /// Ends the runtime reservations that the guard has ended, also those it could not tell of.
+    /// Ends the runtime reservations that the guard has ended.
     pub(super) fn notice_closed(&mut self) {
+        match self.sights {
+            Some(_) => self.on_sights(),
+            None => self.look_for_closed(),
+        }
+    }
+
+    /// The same for all that the guard could not tell of: it asks the kernel for each.
+    pub(super) fn look_for_closed(&mut self) {
         let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.clone());
         let Some(guard) = guard else { return };
         let runtime = self.manager.reservations().filter(|one| one.kind == Kind::Runtime);

@@ -132,7 +132,7 @@ impl Ports {
         }
         if !is_complete {
             // Anybody can fill the buffer: with a network namespace and its list of reserved ports.
-            self.notice_closed();
+            self.look_for_closed();
         }
     }
 

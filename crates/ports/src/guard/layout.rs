@@ -99,28 +99,18 @@ pub struct Caller {
     pub program: Vec<u8>,
 }
 
-/// Key of [`Map::Users`](super::Map::Users).
-pub fn user_key(reservation: Id, user: u32) -> [u8; 16] {
-    pair(reservation, user.into())
-}
-
-/// Key of [`Map::Cgroups`](super::Map::Cgroups).
-pub fn cgroup_key(reservation: Id, cgroup: u64) -> [u8; 16] {
-    pair(reservation, cgroup)
-}
-
-/// The second half of a key in [`Map::Users`](super::Map::Users) or
-/// [`Map::Cgroups`](super::Map::Cgroups) whose first is this reservation.
-pub fn granted_in(key: &[u8], reservation: Id) -> Option<u64> {
-    let who = number_64(key, 8)?;
-    (number_64(key, 0)? == reservation.get()).then_some(who)
-}
-
-fn pair(one: Id, other: u64) -> [u8; 16] {
+/// Key of [`Map::Users`](super::Map::Users), where `who` is a user, and of
+/// [`Map::Cgroups`](super::Map::Cgroups), where it is a control group.
+pub fn grant_key(reservation: Id, who: u64) -> [u8; 16] {
     let mut writer = Writer([0; 16]);
-    writer.put(0, &one.get().to_ne_bytes());
-    writer.put(8, &other.to_ne_bytes());
+    writer.put(0, &reservation.get().to_ne_bytes());
+    writer.put(8, &who.to_ne_bytes());
     writer.0
+}
+
+/// What is in such a key: the reservation, and who.
+pub fn granted(key: &[u8]) -> Option<(Id, u64)> {
+    Some((Id::new(number_64(key, 0)?)?, number_64(key, 8)?))
 }
 
 /// Where the fields of a row are.
@@ -457,9 +447,9 @@ mod tests {
 
     #[test]
     fn keys_name_their_reservation() {
-        assert_eq!(granted_in(&user_key(id(7), 1000), id(7)), Some(1000));
-        assert_eq!(granted_in(&cgroup_key(id(7), u64::MAX), id(7)), Some(u64::MAX));
-        assert_eq!(granted_in(&user_key(id(7), 1000), id(8)), None);
-        assert_eq!(granted_in(&[0; 12], id(8)), None);
+        assert_eq!(granted(&grant_key(id(7), 1000)), Some((id(7), 1000)));
+        assert_eq!(granted(&grant_key(id(7), u64::MAX)), Some((id(7), u64::MAX)));
+        assert_eq!(granted(&[0; 16]), None);
+        assert_eq!(granted(&[1; 12]), None);
     }
 }

@@ -9,9 +9,9 @@ pub enum Map {
     Owners,
     /// Id → [`Row`](crate::guard::Row).
     Reservations,
-    /// [Id and uid](crate::guard::user_key) → anything.
+    /// [Id and uid](crate::guard::grant_key) → anything.
     Users,
-    /// [Id and control group](crate::guard::cgroup_key) → anything.
+    /// [Id and control group](crate::guard::grant_key) → anything.
     Cgroups,
     /// Socket → [`Socket`](crate::guard::Socket).
     Sockets,

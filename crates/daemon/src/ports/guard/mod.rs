@@ -20,6 +20,7 @@
 
 mod dead;
 mod events;
+mod grants;
 mod latecomers;
 mod load;
 mod losses;
@@ -27,13 +28,11 @@ mod pins;
 mod places;
 mod release;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use ports::guard::{
-    Features, Hook, Presence, Row, Socket, cgroup_key, granted_in, index, user_key,
-};
+use ports::guard::{Features, Hook, Presence, Row, Socket, index};
 use ports::{Block, Id, Protocol};
 use sys::ebpf::{Map, Table};
 use sys::inet;
@@ -43,6 +42,7 @@ pub use events::Events;
 pub use losses::Losses;
 pub use places::{Places, Search};
 
+use grants::Grants;
 use latecomers::Latecomers;
 use load::Loaded;
 use pins::Pins;
@@ -71,8 +71,8 @@ pub struct Guard {
     limits: Vec<String>,
     owners: Table,
     reservations: Map,
-    users: Map,
-    cgroups: Map,
+    users: Grants,
+    cgroups: Grants,
     sockets: Map,
     events: Option<Events>,
     latecomers: Latecomers,
@@ -125,21 +125,23 @@ impl Guard {
         let events = features.contains(Features::EVENTS).then(|| Events::new(maps.events));
         let cgroup = || places.cgroup().try_clone_to_owned();
         let pin = pins.current().join(Hook::Release.name());
-        let guard = Self {
+        let owners = Table::new(maps.owners)?;
+        let in_force = reservations(&maps.reservations)?;
+        let in_force: HashSet<Id> = in_force.into_iter().map(|(id, _)| id).collect();
+        sweep(&owners, &in_force);
+        Ok(Self {
             features,
             limits,
-            owners: Table::new(maps.owners)?,
+            owners,
             reservations: maps.reservations,
-            users: maps.users,
-            cgroups: maps.cgroups,
+            users: Grants::open(maps.users, |id| in_force.contains(&id))?,
+            cgroups: Grants::open(maps.cgroups, |id| in_force.contains(&id))?,
             sockets: maps.sockets,
             events: events.transpose()?,
             latecomers: Latecomers::new(waiting.after_bind, cgroup()?),
             release: Release::new(waiting.release, cgroup()?, pin),
             pins,
-        };
-        guard.sweep()?;
-        Ok(guard)
+        })
     }
 
     /// Whether its programs are pinned, as they were. Unpinned ones are off.
@@ -184,23 +186,12 @@ impl Guard {
 
     /// The reservations in force, by id. Those that ended by themselves are not among them.
     pub fn reservations(&self) -> io::Result<Vec<(Id, Row)>> {
-        // While one ends, others may be told twice.
-        let mut found = BTreeMap::new();
-        for key in self.reservations.keys()? {
-            let id = key.as_array().and_then(|key| Id::new(u64::from_ne_bytes(*key)));
-            match id {
-                Some(id) => found.extend(self.row(id)?.map(|row| (id, row))),
-                None => _ = self.reservations.delete(&key)?,
-            }
-        }
-        Ok(found.into_iter().collect())
+        reservations(&self.reservations)
     }
 
     /// A reservation in force; `None` when it is not.
     pub fn row(&self, id: Id) -> io::Result<Option<Row>> {
-        let mut bytes = [0; Row::LENGTH];
-        let found = self.reservations.lookup(&key(id), &mut bytes)?;
-        Ok(if found { Row::from_bytes(&bytes) } else { None })
+        row(&self.reservations, id)
     }
 
     /// Puts a reservation in force, or changes one but for its block. The count of denials goes on.
@@ -212,15 +203,14 @@ impl Guard {
             let reason = format!("somebody removed it from {}", self.folder().display());
             return Err(io::Error::new(io::ErrorKind::NotFound, reason));
         }
-        let mut row = *row;
-        match self.row(id)? {
-            Some(present) => row.denials = present.denials,
-            None => self.latecomers.stop()?,
+        let present = self.row(id)?;
+        if present.is_none() {
+            self.latecomers.stop()?;
         }
         if row.dry_run || row.users || row.cgroups {
             self.release.attach()?;
         }
-        self.reservations.update(&key(id), &row.to_bytes())?;
+        self.write(id, row, present)?;
         for port in row.block.ports() {
             self.owners.store(index(row.protocol, port) as usize, id.get());
         }
@@ -238,22 +228,20 @@ impl Guard {
                 self.owners.store(index, 0);
             }
         }
-        replace(&self.users, id, &[], |id, who| user_key(id, who as u32))?;
-        replace(&self.cgroups, id, &[], cgroup_key)
+        self.users.set(id, &BTreeSet::new())?;
+        self.cgroups.set(id, &BTreeSet::new())
     }
 
     /// Lets these users' processes, and no other users', bind the ports of a reservation.
     ///
     /// Fails with `NotFound` if it is not in force.
     pub fn set_users(&self, id: Id, users: &[u32]) -> io::Result<()> {
-        let mut row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
+        let row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
         if !users.is_empty() {
             self.release.attach()?;
         }
-        let users: Vec<u64> = users.iter().map(|user| u64::from(*user)).collect();
-        replace(&self.users, id, &users, |id, who| user_key(id, who as u32))?;
-        row.users = !users.is_empty();
-        self.insert(id, &row)
+        self.users.set(id, &users.iter().map(|user| u64::from(*user)).collect())?;
+        self.write(id, &Row { users: !users.is_empty(), ..row }, Some(row))
     }
 
     /// Lets the processes of these control groups, and of those below them, and no others', bind the
@@ -265,13 +253,17 @@ impl Guard {
         if !cgroups.is_empty() && !self.features.contains(Features::CGROUPS) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let mut row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
+        let row = self.row(id)?.ok_or(io::ErrorKind::NotFound)?;
         if !cgroups.is_empty() {
             self.release.attach()?;
         }
-        replace(&self.cgroups, id, cgroups, cgroup_key)?;
-        row.cgroups = !cgroups.is_empty();
-        self.insert(id, &row)
+        self.cgroups.set(id, &cgroups.iter().copied().collect())?;
+        self.write(id, &Row { cgroups: !cgroups.is_empty(), ..row }, Some(row))
+    }
+
+    /// The users and the control groups that are let in to a reservation without a token.
+    pub fn admitted(&self, id: Id) -> (BTreeSet<u64>, BTreeSet<u64>) {
+        (self.users.of(id), self.cgroups.of(id))
     }
 
     /// Lets a socket bind the ports of a reservation, in place of those of another. With `owned` the
@@ -326,23 +318,14 @@ impl Guard {
         self.pins.remove()
     }
 
-    /// Removes what a reservation that ended by itself leaves behind.
-    fn sweep(&self) -> io::Result<()> {
-        let in_force: HashSet<u64> = self.reservations()?.iter().map(|(id, _)| id.get()).collect();
-        for index in 0..self.owners.length() {
-            if self.owners.load(index).is_some_and(|id| id != 0 && !in_force.contains(&id)) {
-                self.owners.store(index, 0);
-            }
+    /// Makes the row what it is to be, where it is not: a write would begin the search for a free
+    /// port and the limit of reports anew.
+    fn write(&self, id: Id, row: &Row, present: Option<Row>) -> io::Result<()> {
+        let row = Row { denials: present.map_or(0, |present| present.denials), ..*row };
+        match present == Some(row) {
+            true => Ok(()),
+            false => self.reservations.update(&key(id), &row.to_bytes()),
         }
-        for grants in [&self.users, &self.cgroups] {
-            for key in grants.keys()? {
-                let id = key.first_chunk().map(|id| u64::from_ne_bytes(*id));
-                if !id.is_some_and(|id| in_force.contains(&id)) {
-                    grants.delete(&key)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -381,22 +364,33 @@ impl Unavailable {
     }
 }
 
-/// Makes `wanted` all that a reservation's entries in a map of grants name.
-fn replace(
-    grants: &Map,
-    id: Id,
-    wanted: &[u64],
-    key: impl Fn(Id, u64) -> [u8; 16],
-) -> io::Result<()> {
-    for who in wanted {
-        grants.update(&key(id, *who), &1_u32.to_ne_bytes())?;
-    }
-    for present in grants.keys()? {
-        if granted_in(&present, id).is_some_and(|who| !wanted.contains(&who)) {
-            grants.delete(&present)?;
+fn reservations(map: &Map) -> io::Result<Vec<(Id, Row)>> {
+    // While one ends, others may be told twice.
+    let mut found = BTreeMap::new();
+    for key in map.keys()? {
+        let id = key.as_array().and_then(|key| Id::new(u64::from_ne_bytes(*key)));
+        match id {
+            Some(id) => found.extend(row(map, id)?.map(|row| (id, row))),
+            None => _ = map.delete(&key)?,
         }
     }
-    Ok(())
+    Ok(found.into_iter().collect())
+}
+
+fn row(map: &Map, id: Id) -> io::Result<Option<Row>> {
+    let mut bytes = [0; Row::LENGTH];
+    let found = map.lookup(&key(id), &mut bytes)?;
+    Ok(if found { Row::from_bytes(&bytes) } else { None })
+}
+
+/// Frees the ports of reservations that ended by themselves.
+fn sweep(owners: &Table, in_force: &HashSet<Id>) {
+    for index in 0..owners.length() {
+        let owner = owners.load(index).and_then(Id::new);
+        if owner.is_some_and(|owner| !in_force.contains(&owner)) {
+            owners.store(index, 0);
+        }
+    }
 }
 
 fn key(id: Id) -> [u8; 8] {
