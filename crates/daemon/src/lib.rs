@@ -33,6 +33,7 @@ pub mod resolver;
 mod run;
 pub mod sandbox;
 pub mod server;
+mod shortage;
 pub mod store;
 pub mod supervise;
 pub mod tables;

@@ -151,7 +151,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let processes = Processes::start(&watched)
         .inspect_err(|error| tracing::warn!("processes are not looked up: {error}"))
         .ok();
-    let reserved = Prepared::new(reserved, processes.clone());
+    let reserved =
+        Prepared::new(reserved, processes.clone()).map_err(kernel("the guard's places"))?;
     sandbox::drop_capabilities(&capabilities);
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;

@@ -11,8 +11,10 @@ use crate::{
     Output, Protocol, Reservation, Token,
 };
 
-/// After something failed that nobody waits for, when it is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// After something failed that nobody waits for, when it is tried again: twice as late each time,
+/// up to the longest. What is short is often there a moment later, and a full disk for hours.
+const FIRST_RETRY_AFTER: Duration = Duration::from_secs(1);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The ledger of one host's port reservations.
 ///
@@ -37,6 +39,8 @@ pub struct Manager {
     /// Something has failed that nobody waits for.
     is_behind: bool,
     retry_at: Option<Instant>,
+    /// When the next retry would be, after a failure.
+    retry_after: Duration,
     is_stopping: bool,
     effects: u64,
     outputs: VecDeque<Output>,
@@ -57,6 +61,7 @@ impl Manager {
             enforce_again: false,
             is_behind: false,
             retry_at: None,
+            retry_after: FIRST_RETRY_AFTER,
             is_stopping: false,
             effects: 0,
             outputs: VecDeque::new(),
@@ -263,7 +268,10 @@ impl Manager {
             None => self.enforce_again = true,
         }
         self.is_behind = true;
-        self.retry_at.get_or_insert(now + RETRY_AFTER);
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.retry_after);
+            self.retry_after = (2 * self.retry_after).min(LONGEST_RETRY_AFTER);
+        }
         self.tell(Event::EffectFailed { id, reason });
     }
 
@@ -275,6 +283,7 @@ impl Manager {
         if self.ledger.entries().all(|(_, entry)| entry.owed.is_empty()) {
             self.is_behind = false;
             self.retry_at = None;
+            self.retry_after = FIRST_RETRY_AFTER;
             self.tell(Event::CaughtUp);
         }
     }

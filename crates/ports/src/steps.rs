@@ -40,10 +40,10 @@ impl Manager {
             Ok(_) => {}
             Err(refused) if !current.goes_back() && current.is_atomic() => {
                 current.skip();
-                current.failure = Some(failure(refused));
+                current.failure = Some(refused.into());
             }
             Err(refused) => {
-                let reason = failure(refused).to_string();
+                let reason = Failure::from(refused).to_string();
                 self.fall_behind(current.id, step, reason, now);
                 if !current.goes_back() {
                     current.skip();
@@ -223,10 +223,12 @@ impl Manager {
     }
 }
 
-fn failure(refused: Refused) -> Failure {
-    match refused {
-        Refused::InUse(port) => Failure::InUse(port),
-        Refused::TooWeak(reason) => Failure::TooWeak(reason),
-        Refused::Host(reason) => Failure::Host(reason),
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::InUse(port) => Self::InUse(port),
+            Refused::TooWeak(reason) => Self::TooWeak(reason),
+            Refused::Host(reason) => Self::Host(reason),
+        }
     }
 }

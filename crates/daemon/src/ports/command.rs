@@ -97,13 +97,27 @@ impl Ports {
         }
     }
 
+    /// Refuses those who wait to learn how what they ask for would be enforced: it cannot be found
+    /// out for now.
+    pub(super) fn refuse_early(&mut self, refused: ::ports::Refused) {
+        let error = view::error(refused.into(), self.level());
+        for request in std::mem::take(&mut self.early) {
+            match request {
+                Request::Call(Waiting { call, answer, .. }) if call.makes() => {
+                    let _ = answer.send(Err(error.clone()));
+                }
+                request => self.early.push(request),
+            }
+        }
+    }
+
     /// Whether a call cannot be answered yet: before everything on record is in force, or before it
     /// is known how what is asked for would be enforced.
     fn has_to_wait(&mut self, call: &Call) -> bool {
         if self.restored.is_some() {
             return true;
         }
-        let makes = matches!(call, Call::Create(_) | Call::Acquire(..));
+        let makes = call.makes();
         if makes && self.enforcing.is_none() && !self.is_opening {
             self.is_opening = true;
             self.ask(Job::Open);

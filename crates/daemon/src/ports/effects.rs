@@ -1,7 +1,6 @@
 //! What the ledger wants done, and what came of it.
 
 use std::collections::hash_map::Entry;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use ::ports::guard::{Event as Sight, What};
@@ -38,7 +37,10 @@ impl Ports {
 
     fn carry_out(&mut self, id: ::ports::EffectId, effect: Effect) {
         match &effect {
-            Effect::Insert(one) => self.learn_name(one.owner.uid),
+            Effect::Insert(one) => {
+                self.watch_guard();
+                self.learn_name(one.owner.uid);
+            }
             Effect::Enforce(all) => {
                 let owners: Vec<u32> = all.iter().map(|one| one.owner.uid).collect();
                 owners.into_iter().for_each(|uid| self.learn_name(uid));
@@ -63,19 +65,19 @@ impl Ports {
     /// The thread has something to tell.
     pub(super) fn on_told(&mut self, told: Told) {
         match told {
-            Told::Enforcing(enforcing, events) => {
-                self.sights = events.and_then(|events| self.watch(events));
-                self.losses = enforcing.guard.as_ref().and_then(|guard| {
-                    let losses = guard.losses().and_then(Readable::new);
-                    losses.inspect_err(|error| tracing::warn!("the guard's folder: {error}")).ok()
-                });
+            Told::Enforcing(enforcing) => {
                 tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
                 self.enforcing = Some(*enforcing);
+                self.watch_guard();
                 // It may have been removed before it was watched.
                 self.on_losses();
                 self.is_opening = false;
                 self.configure();
                 self.serve_early();
+            }
+            Told::NotEnforcing(refused) => {
+                self.is_opening = false;
+                self.refuse_early(refused);
             }
             Told::Effect(id, result, holder) => {
                 if holder.is_some() {
@@ -90,20 +92,42 @@ impl Ports {
             }
             Told::Merged(Err(reason)) => self.problems.raise("ports", "merge", reason),
             Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
-            Told::Watching(comings) => self.comings = self.watch(comings),
+            Told::Watching(comings) => {
+                let watched = Readable::new(comings);
+                self.note_watched(watched.as_ref().map(drop));
+                self.comings = watched.ok();
+            }
             Told::Name(uid, name) => _ = self.names.insert(uid, name),
             Told::Detached(_) => {}
         }
     }
 
-    /// Watches something that can be done without.
-    fn watch<T: AsFd>(&mut self, source: T) -> Option<Readable<T>> {
-        let watched = Readable::new(source);
-        if let Err(error) = &watched {
-            let text = format!("what happens to reservations is noticed late or never: {error}");
-            self.problems.raise("ports", "watch", text);
+    /// Has the guard tell what it sees, and what becomes of it, unless it does already. Whatever
+    /// cannot be had now is looked for again with the next reservation.
+    fn watch_guard(&mut self) {
+        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.clone());
+        let Some(guard) = guard else { return };
+        if self.sights.is_none() {
+            let sights = guard.events().and_then(|events| events.map(Readable::new).transpose());
+            self.note_watched(sights.as_ref().map(drop));
+            self.sights = sights.ok().flatten();
         }
-        watched.ok()
+        if self.losses.is_none() {
+            let losses = guard.losses().and_then(Readable::new);
+            self.note_watched(losses.as_ref().map(drop));
+            self.losses = losses.ok();
+        }
+    }
+
+    fn note_watched(&mut self, watched: Result<(), &std::io::Error>) {
+        match watched {
+            Ok(()) => self.problems.clear("ports", "watch"),
+            Err(error) => {
+                let text =
+                    format!("what happens to reservations is noticed late or never: {error}");
+                self.problems.raise("ports", "watch", text);
+            }
+        }
     }
 
     /// The guard has seen something.
@@ -143,12 +167,12 @@ impl Ports {
         if let Some(losses) = &self.losses {
             losses.source().drain();
         }
-        let Some(enforcing) = &mut self.enforcing else { return };
-        let Some(guard) = enforcing.guard.take_if(|guard| !guard.is_whole()) else { return };
+        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
+        let Some(guard) = guard.filter(|guard| !guard.is_whole()) else { return };
         tracing::warn!("somebody removed the guard from {}", guard.folder().display());
         self.counters.count("ports.guard-lost");
         // Nobody else may have its lock when the next one is made.
-        drop(guard);
+        self.enforcing = None;
         self.losses = None;
         self.sights = None;
         self.tell(Input::Lost);

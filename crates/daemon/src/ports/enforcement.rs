@@ -9,13 +9,14 @@ use ports::guard::{Features, Row};
 use ports::{Block, Done, Effect, EffectResult, Id, Kind, Protocol, Refusal, Refused, Reservation};
 
 use super::cgroups::{Cgroups, Comings};
-use super::guard::{Events, Guard, Places, Unavailable};
+use super::guard::{Guard, Places, Unavailable};
 use super::placeholder::Placeholders;
 use super::scan::Scanner;
 use super::store::Records;
 use super::sysctl::{PortSet, ReservedPorts};
 use super::view;
 use crate::config::GuardChoice;
+use crate::shortage;
 
 /// How reservations are enforced.
 #[derive(Debug)]
@@ -37,7 +38,8 @@ pub(super) struct Enforcing {
 #[derive(Debug)]
 pub(super) struct Hands {
     choice: GuardChoice,
-    places: Result<Places, Unavailable>,
+    /// Or why there are none.
+    places: Result<Places, Vec<String>>,
     /// Cookie of the network namespace.
     network: u64,
     records: Records,
@@ -60,21 +62,21 @@ enum Means {
 impl Hands {
     pub(super) fn new(
         choice: GuardChoice,
-        places: Result<Places, Unavailable>,
+        places: Result<Places, Vec<String>>,
         network: u64,
         records: Records,
-    ) -> Self {
-        let root = places.as_ref().ok().and_then(|places| places.cgroup_root().ok());
-        Self {
+    ) -> io::Result<Self> {
+        let cgroups = places.as_ref().ok().map(|places| Cgroups::new(places.cgroup_root()?));
+        Ok(Self {
             choice,
-            places,
             network,
             records,
             means: Means::Unknown,
             reserved: None,
             scanner: None,
-            cgroups: root.and_then(|root| Cgroups::new(root).ok()),
-        }
+            cgroups: cgroups.transpose()?,
+            places,
+        })
     }
 
     /// Whether it is known how reservations are enforced.
@@ -89,23 +91,27 @@ impl Hands {
         }
     }
 
-    /// Finds out how reservations can be enforced, and gets ready to.
-    pub(super) fn open(&mut self) -> (Enforcing, Option<Events>) {
+    /// Finds out how reservations can be enforced, and gets ready to. It stays unknown while
+    /// something is short that this takes, which the error tells.
+    pub(super) fn open(&mut self) -> Result<Enforcing, Refused> {
         let mut reasons = match (&self.places, self.choice) {
             (Ok(places), GuardChoice::Auto) => match Guard::open(places, self.network) {
-                Ok(mut guard) => {
-                    let events = guard.take_events();
+                Ok(guard) => {
                     let guard = Arc::new(guard);
                     let enforcing = Enforcing::by_guard(&guard, places);
                     self.means = Means::Guard(guard);
-                    return (enforcing, events);
+                    return Ok(enforcing);
                 }
-                Err(unavailable) => unavailable.reasons,
+                Err(Unavailable::NotHere(reasons)) => reasons,
+                Err(Unavailable::NotNow(reason)) => return Err(Refused::Host(reason)),
             },
-            (Err(unavailable), GuardChoice::Auto) => unavailable.reasons.clone(),
+            (Err(reasons), GuardChoice::Auto) => reasons.clone(),
             // Programs that an earlier daemon left would refuse what nobody knows of any more.
             (Ok(places), _) => match Guard::remove_pinned(places, self.network) {
                 Ok(()) => Vec::new(),
+                Err(error) if shortage::is_one(&error) => {
+                    return Err(host("an earlier guard", &error));
+                }
                 Err(error) => vec![format!("an earlier guard could not be removed: {error}")],
             },
             (Err(_), _) => Vec::new(),
@@ -122,7 +128,7 @@ impl Hands {
                 GuardLevel::None
             }
         };
-        (Enforcing::weakly(level, reasons), None)
+        Ok(Enforcing::weakly(level, reasons))
     }
 
     /// Carries out an effect. A socket that is in the way is handed out as well.
@@ -149,7 +155,7 @@ impl Hands {
 
     /// Puts our ports back where somebody else's write has removed them.
     pub(super) fn merge(&mut self) -> Result<bool, String> {
-        let merged = self.reserved().merge();
+        let merged = self.reserved().and_then(ReservedPorts::merge);
         merged.map_err(|error| format!("ip_local_reserved_ports: {error}"))
     }
 
@@ -190,7 +196,7 @@ impl Hands {
         // What is ours in the list is remembered there.
         let made = self.records.make_folder();
         let wanted: PortSet = blocks.iter().map(|block| block.ports()).collect();
-        let set = made.and_then(|()| self.reserved().set(&wanted));
+        let set = made.and_then(|()| self.reserved()?.set(&wanted));
         set.map_err(|error| host("net.ipv4.ip_local_reserved_ports", &error))?;
         Ok(Done::Done)
     }
@@ -269,7 +275,7 @@ impl Hands {
         let in_use =
             in_use.map_err(|error| Refused::Host(format!("the list of sockets: {error}")))?;
         // What others keep out of automatic selection they have a use for.
-        let reserved = self.reserved();
+        let reserved = self.reserved().map_err(|error| host("ip_local_reserved_ports", &error))?;
         if let Err(error) = reserved.merge() {
             tracing::debug!("ip_local_reserved_ports: {error}");
         }
@@ -297,7 +303,7 @@ impl Hands {
         match &mut self.means {
             Means::Guard(guard) => enforce(guard, &mut self.cgroups, reservations).map(Done::Ended),
             Means::Placeholders(placeholders) => {
-                placeholders.enforce(reservations);
+                placeholders.enforce(reservations)?;
                 all_ended()
             }
             Means::Unknown => match &self.places {
@@ -310,11 +316,14 @@ impl Hands {
         }
     }
 
-    fn reserved(&mut self) -> &mut ReservedPorts {
-        let (records, network) = (&self.records, self.network);
-        self.reserved.get_or_insert_with(|| {
-            ReservedPorts::open(records.reserved_ports(), records.boot_id(), network)
-        })
+    fn reserved(&mut self) -> io::Result<&mut ReservedPorts> {
+        match &mut self.reserved {
+            Some(reserved) => Ok(reserved),
+            none => {
+                let (path, boot_id) = (self.records.reserved_ports(), self.records.boot_id());
+                Ok(none.insert(ReservedPorts::open(path, boot_id, self.network)?))
+            }
+        }
     }
 }
 

@@ -61,6 +61,13 @@ pub(super) struct Waiting {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
+impl Call {
+    /// Whether it is for a new reservation.
+    pub(super) fn makes(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Acquire(..))
+    }
+}
+
 /// How a call ended.
 pub(super) type Answer = Result<Answered, Error>;
 

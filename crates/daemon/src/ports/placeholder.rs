@@ -12,6 +12,8 @@ use ports::{Admitted, Block, Id, Kind, Protocol, Refusal, Refused, Reservation};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::shortage;
+
 /// The sockets, by reservation.
 #[derive(Debug, Default)]
 pub(super) struct Placeholders {
@@ -54,7 +56,8 @@ impl Placeholders {
     }
 
     /// Sits on the ports of these alone, as far as they are free.
-    pub(super) fn enforce(&mut self, reservations: &[Reservation]) {
+    pub(super) fn enforce(&mut self, reservations: &[Reservation]) -> Result<(), Refused> {
+        let mut short = Ok(());
         let is_wanted = |id: &Id| reservations.iter().any(|reservation| reservation.id == *id);
         self.held.retain(|id, _| is_wanted(id));
         for reservation in reservations.iter().filter(|one| one.kind == Kind::Persistent) {
@@ -69,11 +72,16 @@ impl Placeholders {
                     Ok(socket) => _ = held.sockets.insert(port, socket),
                     Err(error) => {
                         let error = io::Error::from(error);
-                        tracing::warn!("{protocol} port {port} is not reserved: {error}");
+                        let text = format!("{protocol} port {port} is not reserved: {error}");
+                        match shortage::is_one(&error) {
+                            true => short = Err(Refused::Host(text)),
+                            false => tracing::warn!("{text}"),
+                        }
                     }
                 }
             }
         }
+        short
     }
 
     pub(super) fn remove(&mut self, id: Id) {

@@ -35,7 +35,7 @@ pub fn purge(state_dir: &Path) -> io::Result<Purged> {
     }
     let boot_id = clock::boot_id();
     let record = Records::new(state_dir, &boot_id).reserved_ports();
-    let mut reserved = ReservedPorts::open(record, &boot_id, network);
+    let mut reserved = ReservedPorts::open(record, &boot_id, network)?;
     let ports = reserved.ours().count();
     reserved.set(&PortSet::new())?;
     Ok(Purged { pinned, ports })

@@ -24,6 +24,7 @@ use crate::config;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::processes::Processes;
+use crate::shortage::Patience;
 use crate::supervise::Watched;
 use crate::turns::Turns;
 
@@ -62,15 +63,18 @@ pub struct Starting {
 
 impl Prepared {
     /// Finds out where a guard could be. `processes` tells whose sockets are in the way.
-    pub fn new(parts: Parts, processes: Option<Processes>) -> Self {
+    ///
+    /// Fails for lack of descriptors or memory alone: without the privileges it cannot be found out
+    /// later, and a weaker guard for as long as the daemon runs is no answer to that.
+    pub fn new(parts: Parts, processes: Option<Processes>) -> io::Result<Self> {
         let network = sys::namespace::network_cookie().unwrap_or_else(|error| {
             tracing::debug!("the network namespace has no cookie: {error}");
             0
         });
-        let search = Search::begin();
+        let search = Patience::default().attempt(Search::begin, guard::Unavailable::is_passing);
         let bpf = search.as_ref().ok().and_then(Search::bpf).map(Path::to_owned);
-        let places = finish(search, network);
-        Self { parts, bpf, places, network, processes }
+        let places = finish(lasting(search)?, network)?;
+        Ok(Self { parts, bpf, places, network, processes })
     }
 
     /// The file system that the guard's pins are in.
@@ -96,15 +100,27 @@ impl Prepared {
     }
 }
 
+/// What was found, or why there is nothing to be found; the error is what was short.
+fn lasting<T>(found: Result<T, guard::Unavailable>) -> io::Result<Result<T, Vec<String>>> {
+    match found {
+        Ok(found) => Ok(Ok(found)),
+        Err(guard::Unavailable::NotHere(reasons)) => Ok(Err(reasons)),
+        Err(guard::Unavailable::NotNow(reason)) => Err(io::Error::other(reason)),
+    }
+}
+
 /// Finishes the search on a thread of its own, so that no lease waits for it. The thread has the
 /// privileges of the caller and ends with what it found.
 fn finish(
-    search: Result<Search, guard::Unavailable>,
+    search: Result<Search, Vec<String>>,
     network: u64,
-) -> oneshot::Receiver<Result<Places, guard::Unavailable>> {
+) -> io::Result<oneshot::Receiver<Result<Places, guard::Unavailable>>> {
     let (tell, places) = oneshot::channel();
     let work = move || {
-        let places = search.and_then(Search::finish);
+        let places = search.map_err(guard::Unavailable::NotHere).and_then(|search| {
+            let finish = || search.finish();
+            Patience::default().attempt(finish, guard::Unavailable::is_passing)
+        });
         if let Ok(places) = &places
             && let Err(error) = guard::remove_dead(places, network)
         {
@@ -113,10 +129,8 @@ fn finish(
         // The daemon may have ended meanwhile.
         let _ = tell.send(places);
     };
-    if let Err(error) = thread::Builder::new().name("places".into()).spawn(work) {
-        tracing::warn!("no thread to look for the guard's places: {error}");
-    }
-    places
+    thread::Builder::new().name("places".into()).spawn(work)?;
+    Ok(places)
 }
 
 impl Starting {
@@ -124,20 +138,20 @@ impl Starting {
     pub async fn run(mut self) -> io::Result<()> {
         let places = (&mut self.prepared.places).await.unwrap_or_else(|_| {
             let reason = "nobody could look for control groups and the BPF file system";
-            Err(guard::Unavailable { reasons: vec![reason.to_owned()] })
+            Err(guard::Unavailable::NotNow(reason.to_owned()))
         });
-        self.ports(places).run().await
+        self.ports(lasting(places)?)?.run().await
     }
 
     /// Reads the records.
-    fn ports(self, places: Result<Places, guard::Unavailable>) -> Ports {
+    fn ports(self, places: Result<Places, Vec<String>>) -> io::Result<Ports> {
         let Self { prepared, watched, rng, requests, restored } = self;
         let Prepared { parts, network, processes, .. } = prepared;
         let records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
         let mut problems = Problems::default();
         problems.raise_all("ports", "read", &found.damaged);
-        let cgroups = places.as_ref().ok().and_then(|places| places.cgroup_root().ok());
+        let cgroups = places.as_ref().ok().map(Places::cgroup_root).transpose()?;
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
         let has_written = records.reserved_ports().exists();
 
@@ -155,12 +169,12 @@ impl Starting {
             );
         }
         let (tell, told) = mpsc::unbounded_channel();
-        Ports {
+        Ok(Ports {
             manager,
             access: parts.access,
             watched,
             network,
-            hands: Some(Hands::new(config.guard, places, network, records)),
+            hands: Some(Hands::new(config.guard, places, network, records)?),
             worker: None,
             enforcing: None,
             is_opening: false,
@@ -193,7 +207,7 @@ impl Starting {
             armed: None,
             restored,
             is_stopping: false,
-        }
+        })
     }
 }
 

@@ -8,11 +8,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use ports::{Effect, EffectId, EffectResult, Reservation};
+use ports::{Effect, EffectId, EffectResult, Refused, Reservation};
 
 use super::cgroups::Comings;
 use super::enforcement::{Enforcing, Hands};
-use super::guard::Events;
 use super::holders::Holders;
 use super::units::unit_of;
 use crate::supervise::{Watched, Worker};
@@ -39,8 +38,10 @@ pub(super) enum Job {
 /// What the thread tells.
 #[derive(Debug)]
 pub(super) enum Told {
-    /// How reservations are enforced from now on, and what the guard sees.
-    Enforcing(Box<Enforcing>, Option<Events>),
+    /// How reservations are enforced from now on.
+    Enforcing(Box<Enforcing>),
+    /// How they can be enforced could not be found out, for lack of something.
+    NotEnforcing(Refused),
     /// How an effect ended; with the socket that was in its way.
     Effect(EffectId, EffectResult, Option<Box<api::ports::Holder>>),
     /// Notices control groups that come and go.
@@ -69,16 +70,21 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
         match job {
             // An effect may have been first.
             Job::Open if hands.is_open() => {}
-            Job::Open => open(&mut hands, &tell),
+            Job::Open => {
+                if let Err(refused) = open(&mut hands, &tell) {
+                    tell(Told::NotEnforcing(refused));
+                }
+            }
             Job::Effect(id, effect) => {
                 if matches!(effect, Effect::Enforce(_)) {
                     hands.let_go_of_what_is_lost();
                 }
-                if !hands.is_open() && needs_enforcement(&effect) {
-                    open(&mut hands, &tell);
-                }
+                let is_ready = match !hands.is_open() && needs_enforcement(&effect) {
+                    true => open(&mut hands, &tell),
+                    false => Ok(()),
+                };
                 let mut holder = None;
-                let result = hands.carry_out(&effect, &mut holder);
+                let result = is_ready.and_then(|()| hands.carry_out(&effect, &mut holder));
                 if let Some(found) = &mut holder {
                     holders.name(found);
                 }
@@ -99,9 +105,9 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
     }
 }
 
-fn open(hands: &mut Hands, tell: &impl Fn(Told)) {
-    let (enforcing, events) = hands.open();
-    tell(Told::Enforcing(Box::new(enforcing), events));
+fn open(hands: &mut Hands, tell: &impl Fn(Told)) -> Result<(), Refused> {
+    tell(Told::Enforcing(Box::new(hands.open()?)));
+    Ok(())
 }
 
 fn describe(

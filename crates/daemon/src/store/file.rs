@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::shortage::{self, Patience};
+
 const EXTENSION: &str = ".json";
 
 /// The file's name for an interface. The kernel allows any byte but `/`, `:` and white space in
@@ -54,7 +56,8 @@ pub(crate) fn load<N, R>(
     restore: impl Fn(N, &[u8]) -> Result<Option<R>, String>,
 ) -> io::Result<(Vec<R>, Vec<String>)> {
     let (mut records, mut damaged) = (Vec::new(), Vec::new());
-    for item in fs::read_dir(folder)?.flatten() {
+    let mut patience = Patience::default();
+    for item in patience.attempt(|| fs::read_dir(folder), shortage::is_one)?.flatten() {
         let path = item.path();
         let Some(name) = name(&path) else {
             if is_leftover(&path) {
@@ -67,7 +70,8 @@ pub(crate) fn load<N, R>(
             damaged.push(format!("{}: not a file", path.display()));
             continue;
         }
-        match fs::read(&path).map(|bytes| restore(name, &bytes)) {
+        let bytes = patience.attempt(|| fs::read(&path), shortage::is_one);
+        match bytes.map(|bytes| restore(name, &bytes)) {
             Ok(Ok(Some(record))) => records.push(record),
             // A file that stays is read again next time, and no worse.
             Ok(Ok(None)) => _ = fs::remove_file(&path),

@@ -28,8 +28,8 @@ fn is_reserved(port: u16) -> bool {
 fn the_last_descriptor_ends_it() {
     let site = or_skip!(Site::new());
     site.run(|inside| {
-        inside.variants(|mut guard, features| {
-            let mut events = guard.take_events();
+        inside.variants(|guard, features| {
+            let mut events = guard.events().unwrap();
             assert_eq!(events.is_some(), features.contains(Features::EVENTS));
             for (number, sort) in (1..).zip(Sort::ALL) {
                 if sort.is_mptcp() && !features.contains(Features::MPTCP) {
@@ -65,10 +65,10 @@ fn it_ends_without_a_daemon_too() {
         assert_eq!(stranger(Sort::Tcp4, 5000), Err(EACCES));
         drop(socket);
         assert_eq!(stranger(Sort::Tcp4, 5000), Ok(5000));
-        let mut guard = inside.guard();
+        let guard = inside.guard();
         assert_eq!(guard.reservations().unwrap(), []);
         // The news waited.
-        let seen = guard.take_events().unwrap().drain();
+        let seen = guard.events().unwrap().unwrap().drain();
         assert!(seen.iter().any(|event| event.what == What::Released { reservation: id(1) }));
     });
 }

@@ -13,5 +13,6 @@ mod grants;
 mod life;
 mod pins;
 mod reports;
+mod shortage;
 mod site;
 mod twin;

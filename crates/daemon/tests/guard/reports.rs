@@ -20,12 +20,12 @@ fn refusals(events: &mut Events) -> Vec<Event> {
 fn a_refusal_is_reported_with_who_and_what() {
     let site = or_skip!(Site::new());
     site.run(|inside| {
-        inside.variants(|mut guard, features| {
+        inside.variants(|guard, features| {
             if !features.contains(Features::EVENTS) {
-                assert!(guard.take_events().is_none());
+                assert!(guard.events().unwrap().is_none());
                 return guard.detach().unwrap();
             }
-            let mut events = guard.take_events().unwrap();
+            let mut events = guard.events().unwrap().unwrap();
             let before = sys::clock::boottime();
             guard.insert(id(1), &row(Protocol::Tcp, 5000, 10)).unwrap();
             let wanted = row(Protocol::Udp, 5000, 10);
@@ -66,8 +66,8 @@ fn a_refusal_is_reported_with_who_and_what() {
 fn a_flood_of_refusals_is_counted_and_not_reported() {
     let site = or_skip!(Site::new());
     site.run(|inside| {
-        let mut guard = inside.guard();
-        let mut events = guard.take_events().unwrap();
+        let guard = inside.guard();
+        let mut events = guard.events().unwrap().unwrap();
         guard.insert(id(1), &row(Protocol::Tcp, 5000, 1)).unwrap();
         guard.insert(id(2), &row(Protocol::Tcp, 6000, 1)).unwrap();
         let started = Instant::now();
@@ -106,7 +106,7 @@ fn a_flood_of_refusals_is_counted_and_not_reported() {
 fn without_a_reader_nothing_is_waited_for() {
     let site = or_skip!(Site::new());
     site.run(|inside| {
-        let mut guard = inside.guard();
+        let guard = inside.guard();
         for number in 1..=200 {
             let wanted = row(Protocol::Tcp, 5000 + number as u32, 1);
             guard.insert(id(number), &Row { refusal: Refusal::NotPermitted, ..wanted }).unwrap();
@@ -116,7 +116,7 @@ fn without_a_reader_nothing_is_waited_for() {
                 assert!(stranger(Sort::Tcp4, 5000 + number).is_err());
             }
         }
-        let seen = refusals(&mut guard.take_events().unwrap());
+        let seen = refusals(&mut guard.events().unwrap().unwrap());
         assert!((500..2_000).contains(&seen.len()), "as many as there is room for: {}", seen.len());
         assert_eq!(guard.denials(id(200)).unwrap(), 10);
     });
@@ -126,8 +126,8 @@ fn without_a_reader_nothing_is_waited_for() {
 fn writes_of_the_reserved_ports_are_reported_and_no_others() {
     let site = or_skip!(Site::new());
     site.run(|inside| {
-        let mut guard = inside.guard();
-        let mut events = guard.take_events().unwrap();
+        let guard = inside.guard();
+        let mut events = guard.events().unwrap().unwrap();
         let reserved = "/proc/sys/net/ipv4/ip_local_reserved_ports";
         std::fs::read(reserved).unwrap();
         std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "32768 60999").unwrap();

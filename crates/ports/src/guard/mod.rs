@@ -41,7 +41,7 @@ mod programs;
 pub use btf::types;
 pub use features::Features;
 pub use instruction::Instruction;
-pub use layout::{Caller, Event, Row, Socket, What, granted, grant_key};
+pub use layout::{Caller, Event, Row, Socket, What, grant_key, granted};
 pub use maps::{Map, MapSpec};
 pub use programs::{Hook, Presence, Program};
 

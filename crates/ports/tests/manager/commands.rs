@@ -395,9 +395,32 @@ fn what_cannot_be_enforced_at_start_is_tried_again() {
     assert!(world.events.contains(&Event::Restored));
     assert!(world.host.guard.is_empty());
     assert_eq!(world.manager.reservations().count(), 1);
-    world.sleep(Duration::from_secs(30));
+    world.sleep(Duration::from_secs(1));
     world.assert_consistent();
     assert_eq!(world.events.last(), Some(&Event::CaughtUp));
+}
+
+/// Soon at first, and less and less often.
+#[test]
+fn what_goes_on_failing_is_tried_less_and_less_often() {
+    let mut world = world();
+    reserved(world.ask(create(Tcp, 5_000, 20)));
+    let due_in = |world: &World| {
+        let due = engine::Engine::poll_timeout(&world.manager).unwrap();
+        due.duration_since(world.now)
+    };
+    world.fates = [Fate::Fails].into();
+    world.restart();
+    for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        assert_eq!(due_in(&world), Duration::from_secs(seconds));
+        world.fates = [Fate::Fails].into();
+        world.sleep(Duration::from_secs(seconds));
+    }
+    world.sleep(Duration::from_secs(30));
+    assert_eq!(world.events.last(), Some(&Event::CaughtUp));
+    world.fates = [Fate::Fails].into();
+    world.input(iphelper_ports::Input::Lost);
+    assert_eq!(due_in(&world), Duration::from_secs(1));
 }
 
 #[test]

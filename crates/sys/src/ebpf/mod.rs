@@ -201,8 +201,14 @@ pub fn pin(object: impl AsFd, path: &Path) -> io::Result<()> {
         flags: 0,
     };
     // SAFETY: BPF_OBJ_PIN reads one terminated string, which outlives the call.
-    unsafe { call(Command::Pin, &mut attributes) }?;
-    Ok(())
+    match unsafe { call(Command::Pin, &mut attributes) } {
+        // The file system is in memory, and this is how it says that there is none for an inode
+        // (`bpf_get_inode` of the kernel's `kernel/bpf/inode.c`).
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+            Err(io::Error::from_raw_os_error(libc::ENOMEM))
+        }
+        result => result.map(drop),
+    }
 }
 
 /// Opens what is pinned.

@@ -7,6 +7,7 @@ use sys::ebpf::{self, Link, Map, MapSpec, Program, ProgramSpec, Types};
 
 use super::pins::{self, Pins};
 use super::{Places, Unavailable};
+use crate::shortage;
 
 /// A guard in force, all of it pinned.
 #[derive(Debug)]
@@ -51,9 +52,14 @@ pub(super) fn load(
     match Maps::open(&pins.current()) {
         Ok(maps) => match adopt(places, pins, cookie, wanted, maps) {
             Ok(loaded) => return Ok(loaded),
+            // Another one in its place would know nothing of whom tokens have let in.
+            Err(passing @ Unavailable::NotNow(_)) => return Err(passing),
             Err(error) => tracing::warn!("the pinned guard cannot be taken over: {error}"),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if shortage::is_one(&error) => {
+            return Err(Unavailable::because("the pinned guard's maps cannot be opened", &error));
+        }
         Err(error) => tracing::warn!("the pinned guard's maps cannot be used: {error}"),
     }
     build(places, pins, cookie, wanted)
@@ -141,17 +147,19 @@ fn programs(
     cookie: u64,
     wanted: Features,
 ) -> Result<(Features, Programs), Unavailable> {
-    if let Ok(programs) = variant(maps, cookie, wanted, &mut []) {
+    let taken = |features| taken(variant(maps, cookie, features, &mut []));
+    if let Some(programs) = taken(wanted)? {
         return Ok((wanted, programs));
     }
     // The plain search is a loop that the verifier goes through turn by turn. Without CAP_PERFMON it
     // follows branches that a processor mispredicts as well, and gives up on it (Linux 6.12).
-    let least = [Features::NONE, Features::LONG_SEARCH];
-    let mut taken = least
-        .into_iter()
-        .filter(|features| wanted.contains(*features))
-        .filter_map(|features| Some((features, variant(maps, cookie, features, &mut []).ok()?)));
-    let Some((mut features, mut best)) = taken.next() else {
+    let mut best = None;
+    for features in [Features::NONE, Features::LONG_SEARCH] {
+        if best.is_none() && wanted.contains(features) {
+            best = taken(features)?.map(|programs| (features, programs));
+        }
+    }
+    let Some((mut features, mut best)) = best else {
         let mut log = vec![0; LOG_LENGTH];
         let said = variant(maps, cookie, Features::NONE, &mut log);
         return match said {
@@ -165,12 +173,24 @@ fn programs(
         };
     };
     for feature in Features::each().filter(|feature| wanted.contains(*feature)) {
-        if let Ok(programs) = variant(maps, cookie, features | feature, &mut []) {
+        if let Some(programs) = taken(features | feature)? {
             features = features | feature;
             best = programs;
         }
     }
     Ok((features, best))
+}
+
+/// What came of a variant; `None` where the kernel does not take it, which a shortage does not tell.
+fn taken(variant: Result<Programs, (Hook, io::Error)>) -> Result<Option<Programs>, Unavailable> {
+    match variant {
+        Ok(programs) => Ok(Some(programs)),
+        Err((hook, error)) if shortage::is_one(&error) => {
+            let what = format!("the program {} cannot be loaded", hook.name());
+            Err(Unavailable::because(&what, &error))
+        }
+        Err(_) => Ok(None),
+    }
 }
 
 /// The last thing the verifier said, which is why it refused.

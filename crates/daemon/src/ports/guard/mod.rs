@@ -27,6 +27,7 @@ mod losses;
 mod pins;
 mod places;
 mod release;
+mod unavailable;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -41,6 +42,7 @@ pub use dead::remove_dead;
 pub use events::Events;
 pub use losses::Losses;
 pub use places::{Places, Search};
+pub use unavailable::Unavailable;
 
 use grants::Grants;
 use latecomers::Latecomers;
@@ -50,17 +52,6 @@ use release::Release;
 
 /// Tries of loading what somebody else removes meanwhile.
 const TRIES: usize = 10;
-
-const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
-const ENOSYS: i32 = rustix::io::Errno::NOSYS.raw_os_error();
-
-/// Why there can be no guard: a sentence each, with what would help.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", reasons.join("; "))]
-pub struct Unavailable {
-    /// At least one.
-    pub reasons: Vec<String>,
-}
 
 /// The programs and maps of one network namespace.
 ///
@@ -74,7 +65,8 @@ pub struct Guard {
     users: Grants,
     cgroups: Grants,
     sockets: Map,
-    events: Option<Events>,
+    /// `None` where the kernel cannot tell.
+    events: Option<Map>,
     latecomers: Latecomers,
     release: Release,
     pins: Pins,
@@ -84,7 +76,9 @@ impl Guard {
     /// Takes over the guard that is pinned for the network namespace with this cookie, with the
     /// programs of this version in place of its own, or makes a new one without reservations.
     ///
-    /// The calling thread must be in that namespace. When this fails, nothing is enforced any more.
+    /// The calling thread must be in that namespace. When there can be no guard
+    /// ([`NotHere`](Unavailable::NotHere)), nothing is enforced any more; after a shortage what was
+    /// enforced before is.
     pub fn open(places: &Places, cookie: u64) -> Result<Self, Unavailable> {
         Self::open_with(places, cookie, Features::ALL)
     }
@@ -94,7 +88,7 @@ impl Guard {
         if cookie == 0 {
             // The programs would wait for a namespace that does not exist.
             let reason = "the kernel does not name network namespaces; Linux 5.14 does";
-            return Err(Unavailable { reasons: vec![reason.to_owned()] });
+            return Err(Unavailable::NotHere(vec![reason.to_owned()]));
         }
         let mut tries = 0..TRIES;
         loop {
@@ -103,6 +97,10 @@ impl Guard {
                 Ok(loaded) => {
                     return Self::of(places, pins, loaded)
                         .map_err(|error| Unavailable::because("the guard's maps", &error));
+                }
+                Err(Unavailable::NotNow(reason)) => {
+                    pins.remove_new();
+                    return Err(Unavailable::NotNow(reason));
                 }
                 Err(unavailable) => unavailable,
             };
@@ -122,7 +120,6 @@ impl Guard {
         let Loaded { features, maps, waiting } = loaded;
         let mut limits = places.limits().to_vec();
         limits.extend(load::limits(features));
-        let events = features.contains(Features::EVENTS).then(|| Events::new(maps.events));
         let cgroup = || places.cgroup().try_clone_to_owned();
         let pin = pins.current().join(Hook::Release.name());
         let owners = Table::new(maps.owners)?;
@@ -137,7 +134,7 @@ impl Guard {
             users: Grants::open(maps.users, |id| in_force.contains(&id))?,
             cgroups: Grants::open(maps.cgroups, |id| in_force.contains(&id))?,
             sockets: maps.sockets,
-            events: events.transpose()?,
+            events: features.contains(Features::EVENTS).then_some(maps.events),
             latecomers: Latecomers::new(waiting.after_bind, cgroup()?),
             release: Release::new(waiting.release, cgroup()?, pin),
             pins,
@@ -308,9 +305,11 @@ impl Guard {
         Ok(self.row(id)?.map_or(0, |row| row.denials))
     }
 
-    /// What the programs saw; once, and only where the kernel can tell.
-    pub fn take_events(&mut self) -> Option<Events> {
-        self.events.take()
+    /// What the programs see; `None` where the kernel cannot tell. For one reader at a time: two
+    /// would take each other's events.
+    pub fn events(&self) -> io::Result<Option<Events>> {
+        let events = self.events.as_ref();
+        events.map(|events| events.try_clone().and_then(Events::new)).transpose()
     }
 
     /// Takes the programs off and removes all pins: no port is reserved any more.
@@ -351,17 +350,6 @@ fn state(sockets: &Map, socket: BorrowedFd<'_>) -> io::Result<Socket> {
     let mut bytes = [0; Socket::LENGTH];
     sockets.lookup(&socket.as_raw_fd().to_ne_bytes(), &mut bytes)?;
     Ok(Socket::from_bytes(&bytes).unwrap_or_default())
-}
-
-impl Unavailable {
-    fn because(what: &str, error: &io::Error) -> Self {
-        let help = match error.raw_os_error() {
-            Some(EPERM) => "; CAP_BPF and CAP_NET_ADMIN of the first user namespace are needed",
-            Some(ENOSYS) => "; this kernel is built without BPF",
-            _ => "",
-        };
-        Self { reasons: vec![format!("{what}: {error}{help}")] }
-    }
 }
 
 fn reservations(map: &Map) -> io::Result<Vec<(Id, Row)>> {

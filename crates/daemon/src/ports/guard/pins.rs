@@ -9,6 +9,7 @@ use ports::guard::{Features, Hook, LAYOUT};
 use sys::ebpf::Link;
 
 use super::Unavailable;
+use crate::shortage;
 
 /// The folder of one guard's pins, locked.
 #[derive(Debug)]
@@ -62,9 +63,9 @@ impl Pins {
             Err(failed)
         };
         prepare().map_err(|error: io::Error| match error.kind() {
-            io::ErrorKind::WouldBlock => {
+            io::ErrorKind::WouldBlock if !shortage::is_one(&error) => {
                 let reason = format!("another daemon has {}", folder.display());
-                Unavailable { reasons: vec![reason] }
+                Unavailable::NotHere(vec![reason])
             }
             _ => Unavailable::because(&format!("{} cannot be used", folder.display()), &error),
         })
@@ -97,6 +98,12 @@ impl Pins {
 
     pub(super) fn new_folder(&self) -> PathBuf {
         self.folder.join(NEW)
+    }
+
+    /// Removes what was being built.
+    pub(super) fn remove_new(&self) {
+        // The next one who builds does it too.
+        let _ = self.dismantle(|name| name == NEW);
     }
 
     /// Whether somebody has removed the folder, or what was built in it.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sys::mountinfo::{self, Mount};
 
 use super::Unavailable;
+use crate::shortage;
 
 /// Where a guard can be attached and pinned.
 ///
@@ -26,7 +27,7 @@ pub struct Places {
 pub struct Search {
     mounts: Vec<Mount>,
     /// The BPF file system, and the folder of pins in it.
-    bpf: Result<(PathBuf, PathBuf), String>,
+    bpf: Result<(PathBuf, PathBuf), Vec<String>>,
 }
 
 /// `statfs(2)` has these in its `f_type` (`linux/magic.h`).
@@ -97,9 +98,14 @@ impl Search {
     }
 
     fn with(mount_bpf: impl FnOnce() -> io::Result<PathBuf>) -> Result<Self, Unavailable> {
-        let unreadable = |error| Unavailable::because("the mounts cannot be read", &error);
+        let unreadable =
+            |error| Unavailable::of(format!("the mounts cannot be read: {error}"), &error);
         let mounts = mountinfo::read().map_err(unreadable)?;
-        let bpf = find_bpf(&mounts, mount_bpf);
+        let bpf = match find_bpf(&mounts, mount_bpf) {
+            Ok(found) => Ok(found),
+            Err(Unavailable::NotHere(reasons)) => Err(reasons),
+            Err(passing @ Unavailable::NotNow(_)) => return Err(passing),
+        };
         Ok(Self { mounts, bpf })
     }
 
@@ -110,14 +116,17 @@ impl Search {
 
     /// Finds the control groups. Where they have to be mounted the kernel takes its time: 10 ms and
     /// more.
-    pub fn finish(self) -> Result<Places, Unavailable> {
+    pub fn finish(&self) -> Result<Places, Unavailable> {
         let mut limits = Vec::new();
-        let mut reasons = Vec::new();
-        let cgroup = find_cgroup(&self.mounts).map_err(|reason| reasons.push(reason));
-        let bpf = self.bpf.map_err(|reason| reasons.push(reason));
-        let (Ok((cgroup, cgroup_path, covers_all)), Ok((_, pins))) = (cgroup, bpf) else {
-            return Err(Unavailable { reasons });
+        let (cgroup, pins) = match (find_cgroup(&self.mounts), &self.bpf) {
+            (Ok(cgroup), Ok((_, pins))) => (cgroup, pins.clone()),
+            (Err(one), Err(reasons)) => {
+                return Err(one.and(Unavailable::NotHere(reasons.clone())));
+            }
+            (Err(error), _) => return Err(error),
+            (_, Err(reasons)) => return Err(Unavailable::NotHere(reasons.clone())),
         };
+        let (cgroup, cgroup_path, covers_all) = cgroup;
         if !covers_all {
             limits.push(
                 "processes outside the control group the daemon sees as the root are not covered; \
@@ -130,12 +139,11 @@ impl Search {
 }
 
 /// The folder of the root, its path and whether it is the root of all.
-fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), String> {
+fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), Unavailable> {
     let points = mounts.iter().filter(|mount| mount.kind == b"cgroup2").map(|mount| &mount.point);
     let mut found = None;
     for point in points {
-        // Hidden by another mount, or out of reach.
-        let Ok(folder) = open(point, CGROUP2_MAGIC) else { continue };
+        let Some(folder) = look(point, CGROUP2_MAGIC)? else { continue };
         let covers_all = folder.metadata().is_ok_and(|data| data.ino() == ROOT_CGROUP);
         let place = (OwnedFd::from(folder), Some(point.clone()), covers_all);
         if covers_all {
@@ -143,7 +151,7 @@ fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), Str
         }
         found.get_or_insert(place);
     }
-    let mounted = || {
+    let mounted = || -> io::Result<_> {
         let folder = File::from(sys::mount::detached_cgroup2()?);
         let covers_all = folder.metadata()?.ino() == ROOT_CGROUP;
         Ok((folder.into(), None, covers_all))
@@ -153,10 +161,14 @@ fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), Str
     match (mounted(), found) {
         (Ok(place), None) => Ok(place),
         (Ok(place), Some(found)) => Ok(if place.2 { place } else { found }),
+        (Err(error), Some(_)) if shortage::is_one(&error) => {
+            Err(Unavailable::of(format!("control groups cannot be mounted ({error})"), &error))
+        }
         (Err(_), Some(found)) => Ok(found),
         (Err(error), None) => {
-            let error: io::Error = error;
-            Err(format!("version 2 of control groups is not mounted and cannot be ({error})"))
+            let reason =
+                format!("version 2 of control groups is not mounted and cannot be ({error})");
+            Err(Unavailable::of(reason, &error))
         }
     }
 }
@@ -168,18 +180,21 @@ fn find_cgroup(mounts: &[Mount]) -> Result<(OwnedFd, Option<PathBuf>, bool), Str
 fn find_bpf(
     mounts: &[Mount],
     mount_bpf: impl FnOnce() -> io::Result<PathBuf>,
-) -> Result<(PathBuf, PathBuf), String> {
+) -> Result<(PathBuf, PathBuf), Unavailable> {
     let usual = mounts.iter().find(|mount| mount.point == Path::new(BPF_FOLDER));
     let others = mounts.iter().filter(|mount| mount.kind == b"bpf");
     for mount in usual.into_iter().chain(others) {
-        if open(&mount.point, BPF_MAGIC).is_ok() && is_writable(&mount.point) {
+        if look(&mount.point, BPF_MAGIC)?.is_some() && is_writable(&mount.point) {
             let is_folder = mount.root.file_name() == Some(OsStr::new(FOLDER));
             let pins = if is_folder { mount.point.clone() } else { mount.point.join(FOLDER) };
             return Ok((mount.point.clone(), pins));
         }
     }
     mount_bpf().map(|point| (point.clone(), point.join(FOLDER))).map_err(|error| {
-        format!("no BPF file system is mounted, and none can be mounted on {BPF_FOLDER} ({error})")
+        let reason = format!(
+            "no BPF file system is mounted, and none can be mounted on {BPF_FOLDER} ({error})"
+        );
+        Unavailable::of(reason, &error)
     })
 }
 
@@ -200,11 +215,20 @@ fn raise_memory_limit() {
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
-/// Opens a folder if it is in a file system of this type.
-fn open(path: &Path, magic: u64) -> io::Result<File> {
-    let folder = File::open(path)?;
-    let kind = rustix::fs::fstatfs(&folder)?.f_type as u64 & 0xffff_ffff;
-    if kind == magic { Ok(folder) } else { Err(io::ErrorKind::NotFound.into()) }
+/// Opens a folder if it is in a file system of this type; `None` if it is not, being hidden by
+/// another mount, or is out of reach.
+fn look(path: &Path, magic: u64) -> Result<Option<File>, Unavailable> {
+    let open = || {
+        let folder = File::open(path)?;
+        let kind = rustix::fs::fstatfs(&folder)?.f_type as u64 & 0xffff_ffff;
+        Ok((kind == magic).then_some(folder))
+    };
+    match open() {
+        Err(error) if shortage::is_one(&error) => {
+            Err(Unavailable::of(format!("{}: {error}", path.display()), &error))
+        }
+        found => Ok(found.unwrap_or_default()),
+    }
 }
 
 fn is_writable(path: &Path) -> bool {

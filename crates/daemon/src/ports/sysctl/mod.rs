@@ -55,15 +55,16 @@ pub struct ReservedPorts {
 impl ReservedPorts {
     /// Knows what an earlier daemon put there, if `record` is of this boot and of the network
     /// namespace with this cookie. Changes nothing.
-    pub fn open(record: PathBuf, boot_id: &str, network: u64) -> Self {
+    ///
+    /// Fails for lack of descriptors or memory alone; a record that cannot be used is none.
+    pub fn open(record: PathBuf, boot_id: &str, network: u64) -> io::Result<Self> {
         Self::at(FILE.into(), record, boot_id, network)
     }
 
-    fn at(file: PathBuf, record: PathBuf, boot_id: &str, network: u64) -> Self {
+    fn at(file: PathBuf, record: PathBuf, boot_id: &str, network: u64) -> io::Result<Self> {
         let record = Record::new(record, boot_id, network);
-        let found = record.read().unwrap_or_default();
-        let Found { foreign, ours, pending } = found;
-        Self { file, record, foreign, ours, pending }
+        let Found { foreign, ours, pending } = record.read()?.unwrap_or_default();
+        Ok(Self { file, record, foreign, ours, pending })
     }
 
     /// Makes exactly these ours, beside what others want.

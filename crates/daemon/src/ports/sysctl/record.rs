@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::PortSet;
+use crate::shortage;
 use crate::store::file;
 
 /// The file that tells the next daemon what this one wrote.
@@ -48,9 +49,10 @@ impl Record {
     }
 
     /// `None` if there is nothing of this boot and namespace: then nothing in the list is ours.
-    pub(super) fn read(&self) -> Option<Found> {
+    pub(super) fn read(&self) -> io::Result<Option<Found>> {
         let bytes = match fs::read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if shortage::is_one(&error) => return Err(error),
             read => read,
         };
         let written: Result<Written, _> = bytes
@@ -67,13 +69,13 @@ impl Record {
                 pending: written.pending.as_deref().map(set).transpose()?,
             }))
         });
-        found.unwrap_or_else(|error| {
+        Ok(found.unwrap_or_else(|error| {
             tracing::warn!(
                 "{}: {error}: nothing in the list is known as ours",
                 self.path.display()
             );
             None
-        })
+        }))
     }
 
     pub(super) fn write(
@@ -112,17 +114,17 @@ mod tests {
         let folder = Folder::new("record");
         let path = folder.path().join("reserved-ports.json");
         let record = |boot, network| Record::new(path.clone(), boot, network);
-        assert_eq!(record("a", 1).read(), None);
+        assert_eq!(record("a", 1).read().unwrap(), None);
         record("a", 1).remove().unwrap();
         let [foreign, ours, pending] = ["1-3", "7", "7-8"].map(|text| text.parse().unwrap());
         record("a", 1).write(&foreign, &ours, Some(&pending)).unwrap();
         let found = Found { foreign, ours, pending: Some(pending) };
-        assert_eq!(record("a", 1).read(), Some(found));
-        assert_eq!(record("b", 1).read(), None);
-        assert_eq!(record("a", 2).read(), None);
+        assert_eq!(record("a", 1).read().unwrap(), Some(found));
+        assert_eq!(record("b", 1).read().unwrap(), None);
+        assert_eq!(record("a", 2).read().unwrap(), None);
         for damage in ["", "{", "{}", r#"{"boot_id":"a","network":1,"foreign":"x","ours":""}"#] {
             fs::write(&path, damage).unwrap();
-            assert_eq!(record("a", 1).read(), None, "{damage}");
+            assert_eq!(record("a", 1).read().unwrap(), None, "{damage}");
         }
         record("a", 1).remove().unwrap();
         assert!(!path.exists());

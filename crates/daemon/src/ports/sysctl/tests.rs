@@ -35,7 +35,7 @@ fn listed() -> String {
 }
 
 fn open(record: &Path) -> ReservedPorts {
-    ReservedPorts::open(record.to_owned(), "this boot", 7)
+    ReservedPorts::open(record.to_owned(), "this boot", 7).unwrap()
 }
 
 /// Every second port: as long as a list can be.
@@ -102,7 +102,7 @@ fn a_killed_daemons_ports_are_known_to_the_next() {
         list.set(&set("5000")).unwrap();
         assert_eq!(listed(), "5000,8000,8200");
         // After a reboot, or in another namespace, all there is belongs to others.
-        let mut other = ReservedPorts::open(record.clone(), "another boot", 7);
+        let mut other = ReservedPorts::open(record.clone(), "another boot", 7).unwrap();
         other.set(&PortSet::new()).unwrap();
         assert_eq!(listed(), "5000,8000,8200");
     });
