@@ -105,8 +105,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// to end.
 ///
 /// Gives up capabilities and file access of the calling thread for good, and changes the process's
-/// signal handling: call it from a process that does nothing else.
+/// handling of signals and panics: call it from a process that does nothing else.
 pub fn run(options: &Options) -> Result<(), RunError> {
+    let result = run_to_the_end(options);
+    log::finish();
+    result
+}
+
+fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     let config = Config::load(options.config.as_deref())?;
     log::start(options.log.unwrap_or(config.daemon.log));
     let mut problems = Problems::default();
@@ -157,6 +163,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
     sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.bpf());
+    log::write_out().map_err(kernel("threads"))?;
     let reservations = reserved.start(&watched).map_err(kernel("random numbers"))?;
     leases
         .start_workers(workers, folder, boot_id, processes, &watched)
@@ -263,9 +270,14 @@ async fn serve_all(
 /// client has been started, and when the port reservations on record are in force.
 async fn announce_ready(restored: oneshot::Receiver<()>) {
     let _ = restored.await;
-    // Standard output closed by whoever started us is no reason to end.
-    let mut output = io::stdout().lock();
-    let _ = output.write_all(b"ready\n").and_then(|()| output.flush());
+    // Not here: it waits for whoever reads, or does not.
+    tokio::task::spawn_blocking(|| {
+        // What was said on the way is read before.
+        log::finish();
+        // Standard output closed by whoever started us is no reason to end.
+        let mut output = io::stdout().lock();
+        let _ = output.write_all(b"ready\n").and_then(|()| output.flush());
+    });
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
@@ -317,6 +329,8 @@ fn say(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Tells whoever started us, if they still read.
 fn complain(what: impl Display) {
-    let _ = writeln!(io::stderr(), "iphelperd: {what}");
+    log::say(&format!("iphelperd: {what}"));
+    log::finish();
 }

@@ -2,10 +2,17 @@
 //!
 //! Under systemd a line starts with its priority (sd-daemon(3)) and has no time of its own. What a
 //! server or a file says is escaped: no line break, no terminal sequence.
+//!
+//! Nobody waits for whoever reads: lines are left in a queue of bounded size, which a thread writes.
+//! Those that found no room are counted, and the count is told in their place.
+
+mod queue;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::panic;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer as _;
@@ -16,10 +23,18 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogLevel;
+use queue::Queue;
 
 static LEVEL: AtomicU8 = AtomicU8::new(LogLevel::Info as u8);
+static QUEUE: Queue = Queue::new();
 
-/// Starts logging. A second call only changes the level: tests run several daemons in a process.
+/// How long the end of the daemon waits for whoever reads. A service manager waits for 90 s.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Starts logging. A second call only changes the level.
+///
+/// Lines are collected until [`write_out`] is called: its thread has the privileges that the caller
+/// has then.
 pub fn start(level: LogLevel) {
     set_level(level);
     let style = if std::env::var_os("JOURNAL_STREAM").is_some() {
@@ -29,15 +44,50 @@ pub fn start(level: LogLevel) {
     };
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines { style })
-        .with_writer(io::stderr)
+        .with_writer(|| Line)
         .with_filter(Enabled);
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+    if tracing_subscriber::registry().with(lines).try_init().is_ok() {
+        // The usual hook writes to stderr itself, and waits. What panics is noticed all the same.
+        panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
+}
+
+/// Writes what was said, and what will be, on a thread of its own.
+pub fn write_out() -> io::Result<()> {
+    QUEUE.start(rustix::stdio::stderr())
+}
+
+/// Waits until all that was said is written, as long as somebody reads.
+pub fn finish() {
+    // Without a thread there is nobody to wait for, and nobody to tell.
+    if write_out().is_ok() {
+        QUEUE.wait(LAST_PATIENCE);
+    }
+}
+
+/// Says something that is no event: a line of its own, after all others.
+pub fn say(line: &str) {
+    QUEUE.push(format!("{line}\n").as_bytes());
 }
 
 /// Changes what is logged from now on.
 pub fn set_level(level: LogLevel) {
     LEVEL.store(level as u8, Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
+}
+
+/// Where an event's line goes, which comes in one piece.
+struct Line;
+
+impl io::Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        QUEUE.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Lets through what the level asks for.
