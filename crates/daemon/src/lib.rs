@@ -2,7 +2,7 @@
 //!
 //! Joins the engines to the kernel, the disk and the API. In reading order:
 //!
-//! - `options`, [`config`]: what it is told.
+//! - `options`, [`config`]: what it is told; `claim`: whether another one is there.
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`ports`]: the one task that owns all port reservations.
 //! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
@@ -14,6 +14,7 @@
 //! [`main`] is the whole program; [`run`] is the daemon without a command line.
 
 pub mod access;
+mod claim;
 mod clock;
 pub mod config;
 pub mod counters;

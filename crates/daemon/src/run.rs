@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 use crate::access::Access;
+use crate::claim::{Claim, Refused};
 use crate::clock::{self, Clock};
 use crate::config::{Config, ConfigError, DEFAULT_FILE};
 use crate::identity::Identity;
@@ -25,7 +26,7 @@ use crate::server::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
 use crate::supervise::Watched;
 use crate::watchdog::Watchdog;
-use crate::{log, sandbox};
+use crate::{log, resolver, sandbox};
 
 /// The command line was wrong (as `iph` has it).
 const USAGE: u8 = 2;
@@ -37,6 +38,12 @@ pub enum RunError {
     /// The configuration cannot be used.
     #[error("{0}")]
     Configuration(#[from] ConfigError),
+    /// Another daemon serves this network namespace.
+    #[error("another daemon, process {pid}, serves this network namespace")]
+    NotAlone {
+        /// The number of its process, as it was when that started.
+        pid: u32,
+    },
     /// The state directory belongs to another daemon.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -115,6 +122,11 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     let config = Config::load(options.config.as_deref())?;
     log::start(options.log.unwrap_or(config.daemon.log));
+    // Before anything is done in the network, and to the end.
+    let _claim = Claim::take(&options.state_dir).map_err(|refused| match refused {
+        Refused::Taken(pid) => RunError::NotAlone { pid },
+        Refused::Kernel(error) => RunError::Kernel { what: "a unix socket", error },
+    })?;
     let mut problems = Problems::default();
     let (folder, error) = Folder::open(&options.state_dir);
     match error {
@@ -127,7 +139,8 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     let boot_id = clock::boot_id();
     let found = folder.load(&boot_id, Clock::read());
     let access = Access::new(&config.daemon.group);
-    let choice = Choice::new(&config.daemon);
+    let own_resolver_file = resolver::own_file(&options.socket);
+    let choice = Choice::new(&config.daemon, &own_resolver_file);
     let (ports_config, configured) = watch::channel(config.ports.clone());
     let reserved = ports::Parts {
         config: configured,
@@ -147,6 +160,7 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         problems,
         access: access.clone(),
         choice: choice.clone(),
+        own_resolver_file,
         ports: ports_config,
     };
     let (mut leases, handle, workers) = Leases::start(parts).map_err(kernel("the network"))?;

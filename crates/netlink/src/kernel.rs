@@ -1,9 +1,10 @@
 //! The kernel's numbers, under the kernel's names (`linux/netlink.h`, `linux/rtnetlink.h`,
 //! `linux/if_link.h`, `linux/if_addr.h`, `linux/neighbour.h`, `linux/sock_diag.h`,
-//! `linux/inet_diag.h`, `net/tcp_states.h`).
+//! `linux/inet_diag.h`, `linux/unix_diag.h`, `net/tcp_states.h`).
 #![expect(missing_docs, reason = "the names are the kernel's, and documented there")]
 
 pub const AF_UNSPEC: u8 = 0;
+pub const AF_UNIX: u8 = 1;
 pub const AF_INET: u8 = 2;
 pub const AF_BRIDGE: u8 = 7;
 pub const AF_INET6: u8 = 10;
@@ -297,6 +298,11 @@ pub const INET_DIAG_CGROUP_ID: u16 = 21;
 pub const SK_DIAG_BPF_STORAGE_REQ_MAP_FD: u16 = 1;
 pub const SK_DIAG_BPF_STORAGE: u16 = 1;
 pub const SK_DIAG_BPF_STORAGE_MAP_VALUE: u16 = 3;
+
+pub const UDIAG_SHOW_NAME: u32 = 0x01;
+pub const UDIAG_SHOW_UID: u32 = 0x40;
+pub const UNIX_DIAG_NAME: u16 = 0;
+pub const UNIX_DIAG_UID: u16 = 7;
 
 pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;

@@ -8,7 +8,7 @@
 //! - **Rows**: [`link`], [`address`], [`route`] and [`neighbor`] each have a view that borrows from
 //!   the datagram, a row that owns, and the requests that read and change the table. Unknown
 //!   attributes and kinds are left out; one odd attribute never loses a row. Beside rtnetlink there
-//!   are [`ethtool`] for speeds and [`inet_diag`] for sockets.
+//!   are [`ethtool`] for speeds, [`inet_diag`] and [`unix_diag`] for sockets.
 //! - **Machines**: [`Dump`] makes a snapshot that is never torn, [`Events`] turns notifications
 //!   into typed changes and says when some were lost.
 //! - **Glue**, with the feature `socket`: `Connection` and `Monitor` drive these over a `Transport`,
@@ -35,6 +35,7 @@ mod request;
 pub mod route;
 mod row;
 pub mod timing;
+pub mod unix_diag;
 
 pub use attribute::{Attribute, Attributes};
 #[cfg(feature = "socket")]

@@ -88,7 +88,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         group: table.group.unwrap_or(base.group),
         release_on_stop: table.release_on_stop.unwrap_or(base.release_on_stop),
         resolver: table.resolver.unwrap_or(base.resolver),
-        resolver_file: table.resolver_file.unwrap_or(base.resolver_file),
+        resolver_file: table.resolver_file.or(base.resolver_file),
         log: table.log.unwrap_or(base.log),
     };
 

@@ -43,8 +43,8 @@ pub struct Daemon {
     pub release_on_stop: bool,
     /// Where name servers go.
     pub resolver: ResolverKind,
-    /// The file of [`ResolverKind::File`].
-    pub resolver_file: PathBuf,
+    /// The file of [`ResolverKind::File`]; `resolv.conf` beside the API's socket when `None`.
+    pub resolver_file: Option<PathBuf>,
     /// The least important messages to log.
     pub log: LogLevel,
 }
@@ -55,7 +55,7 @@ impl Default for Daemon {
             group: "iphelper".into(),
             release_on_stop: false,
             resolver: ResolverKind::Auto,
-            resolver_file: "/run/iphelper/resolv.conf".into(),
+            resolver_file: None,
             log: LogLevel::Info,
         }
     }

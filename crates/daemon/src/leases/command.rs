@@ -422,7 +422,7 @@ impl Leases {
             changed
         });
         self.access.set_group(&self.config.daemon.group);
-        let choice = crate::resolver::Choice::new(&self.config.daemon);
+        let choice = crate::resolver::Choice::new(&self.config.daemon, &self.own_resolver_file);
         if choice != self.choice {
             if let Some(resolver) = &self.resolver {
                 resolver.switch(choice.clone());

@@ -111,6 +111,7 @@ pub struct Leases {
     state_dir: PathBuf,
     access: Access,
     choice: Choice,
+    own_resolver_file: PathBuf,
     /// The port reservations' part of the configuration, for their task.
     ports: watch::Sender<config::Ports>,
     ready_at: SystemTime,

@@ -54,6 +54,8 @@ pub struct Parts {
     pub access: Access,
     /// Where name servers go.
     pub choice: Choice,
+    /// The file for them, unless another one is configured.
+    pub own_resolver_file: PathBuf,
     /// Told when the configuration of the port reservations changes.
     pub ports: watch::Sender<config::Ports>,
 }
@@ -80,6 +82,7 @@ impl Leases {
         problems.raise_all("store", "read", &found.damaged);
         let mut leases = Self {
             choice: parts.choice,
+            own_resolver_file: parts.own_resolver_file,
             ports: parts.ports,
             config: parts.config,
             identity: parts.identity,

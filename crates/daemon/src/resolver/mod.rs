@@ -98,16 +98,18 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
-    /// What the configuration says, or what this host uses.
-    pub fn new(daemon: &Daemon) -> Self {
+    /// What the configuration says, or what this host uses. `own_file` is the file unless another
+    /// one is configured.
+    pub fn new(daemon: &Daemon, own_file: &Path) -> Self {
+        let file = daemon.resolver_file.as_deref().unwrap_or(own_file);
         let resolved = || program("resolvectl").unwrap_or_else(|| "/usr/bin/resolvectl".into());
         let resolvconf = || program("resolvconf").unwrap_or_else(|| "/usr/sbin/resolvconf".into());
         match daemon.resolver {
             ResolverKind::None => Self::None,
-            ResolverKind::File => Self::File(daemon.resolver_file.clone()),
+            ResolverKind::File => Self::File(file.to_owned()),
             ResolverKind::Resolved => Self::Resolved(resolved()),
             ResolverKind::Resolvconf => Self::Resolvconf(resolvconf()),
-            ResolverKind::Auto => Self::detect(&daemon.resolver_file),
+            ResolverKind::Auto => Self::detect(file),
         }
     }
 
@@ -136,6 +138,12 @@ impl Choice {
             Self::None => Box::new(Nowhere),
         }
     }
+}
+
+/// The file of a daemon that is told of none: beside the API's socket, so that each daemon of a
+/// machine has its own.
+pub fn own_file(socket: &Path) -> PathBuf {
+    socket.with_file_name("resolv.conf")
 }
 
 /// Whether this process lives in another network namespace than the machine's first process. To
@@ -325,11 +333,16 @@ mod tests {
 
     #[test]
     fn the_configuration_decides() {
-        let choice = |resolver| {
-            Choice::new(&Daemon { resolver, resolver_file: "/x/y".into(), ..Daemon::default() })
-        };
+        let own_file = own_file(Path::new("/run/a/b.sock"));
+        let choice = |resolver| Choice::new(&Daemon { resolver, ..Daemon::default() }, &own_file);
         assert_eq!(choice(ResolverKind::None), Choice::None);
-        assert_eq!(choice(ResolverKind::File).to_string(), "/x/y");
+        assert_eq!(choice(ResolverKind::File).to_string(), "/run/a/resolv.conf");
+        let named = Daemon {
+            resolver: ResolverKind::File,
+            resolver_file: Some("/x/y".into()),
+            ..Daemon::default()
+        };
+        assert_eq!(Choice::new(&named, &own_file).to_string(), "/x/y");
         assert_eq!(choice(ResolverKind::Resolved).to_string(), "resolved");
         assert_eq!(choice(ResolverKind::Resolvconf).to_string(), "resolvconf");
     }
