@@ -18,6 +18,7 @@
 //! | [`mountinfo`], [`cgroup`] | what is mounted where, and who is in which control group |
 //! | [`ebpf`] | programs of control groups, their maps and pins |
 //! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
+//! | [`syscalls`] | giving up system calls |
 //! | [`credentials`], [`fds`], [`capability`] | who is on the other end, descriptor passing, privilege |
 //! | [`hostname`] | the name of this host |
 //! | [`memory`] | giving freed memory back |
@@ -45,6 +46,7 @@ mod reaper;
 pub mod seccomp;
 pub mod signals;
 mod socket;
+pub mod syscalls;
 pub mod timer;
 pub mod udp;
 

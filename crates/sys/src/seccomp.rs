@@ -251,18 +251,18 @@ fn program() -> Vec<libc::sock_filter> {
     code
 }
 
-fn load(offset: u32) -> libc::sock_filter {
+pub(crate) fn load(offset: u32) -> libc::sock_filter {
     let code = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     libc::sock_filter { code, jt: 0, jf: 0, k: offset }
 }
 
 /// Goes on if the accumulator is `value`, else jumps over `count` instructions.
-fn skip_unless(value: u32, count: u8) -> libc::sock_filter {
+pub(crate) fn skip_unless(value: u32, count: u8) -> libc::sock_filter {
     let code = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     libc::sock_filter { code, jt: 0, jf: count, k: value }
 }
 
-fn give(verdict: u32) -> libc::sock_filter {
+pub(crate) fn give(verdict: u32) -> libc::sock_filter {
     libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: verdict }
 }
 

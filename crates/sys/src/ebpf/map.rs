@@ -144,7 +144,12 @@ impl Map {
 
     /// Opens a pinned map. Fails with `InvalidInput` if the pin is of something else.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = open(path)?;
+        Self::adopt(open(path)?)
+    }
+
+    /// Takes a descriptor that somebody else made. Fails with `InvalidInput` if it is none of such a
+    /// map.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
         // Others describe themselves in other words.
         let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
         if target != Path::new("anon_inode:bpf-map") {
@@ -179,6 +184,18 @@ impl Map {
         let Info { kind, id: _, key, value, entries, flags } = self.info;
         (kind, key, value, entries, flags)
             == (spec.kind, spec.key, spec.value, spec.entries, spec.flags)
+    }
+
+    /// Whether it is the storage of sockets, whose keys are their descriptors.
+    #[must_use]
+    pub fn is_of_sockets(&self) -> bool {
+        (self.info.kind, self.info.key) == (SOCKET_STORAGE, 4)
+    }
+
+    /// Bytes of a value.
+    #[must_use]
+    pub fn value_length(&self) -> usize {
+        self.info.value as usize
     }
 
     /// Copies the value of a key; false when there is none.
