@@ -1,8 +1,12 @@
 //! Everybody may look, few may change.
 
-use iphelper_tests::Host;
+use std::fs;
+use std::path::Path;
+
 use iphelper_tests::servers::scripted;
+use iphelper_tests::{Host, eventually, eventually_some};
 use lab::{Lan, or_skip};
+use serde_json::json;
 
 /// Nobody's number, in no group.
 const STRANGER: u32 = 54_321;
@@ -72,24 +76,74 @@ fn the_daemon_keeps_few_capabilities() {
     let pid = host.daemon().process().id();
     // CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_BPF (capabilities(7)).
     let all: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 38 | 1 << 39;
-    // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE: one thread reads whose sockets they are, and serves
-    // nobody.
-    let reader: u64 = 1 << 2 | 1 << 19;
-    let mut readers = 0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-        for set in ["CapPrm", "CapEff"] {
-            let line = status.lines().find(|line| line.starts_with(set)).unwrap();
-            let bits = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
-            match status.starts_with("Name:\tprocesses\n") {
-                true => {
-                    assert_eq!(bits, reader, "{status}");
-                    readers += 1;
-                }
-                false => assert_eq!(bits, all, "{status}"),
-            }
-        }
+    // With that everything has been given up.
+    let finder = finder(pid);
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        // Asks another process on behalf of all the rest.
+        let expected = if status.starts_with("Name:\tprocesses") { 0 } else { all };
+        assert_eq!(capabilities(&status), [expected; 2], "{status}");
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        // A list of calls that are denied.
+        assert!(status.contains("Seccomp:\t2"), "{status}");
+        threads += 1;
     }
-    assert_eq!(readers, 2, "one thread, and its two sets");
+    assert!(threads > 3, "{threads}");
+
+    // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE: another process reads whose sockets they are.
+    for task in fs::read_dir(format!("/proc/{finder}/task")).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        assert_eq!(capabilities(&status), [1 << 2 | 1 << 19; 2], "{status}");
+        assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+    }
+    // Standard input, output and errors, and `/proc`: nothing of the daemon's.
+    let open = fs::read_dir(format!("/proc/{finder}/fd")).unwrap().flatten();
+    let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    assert!(open.len() <= 5, "{open:?}");
+
+    // It ends with the daemon, however that ends.
+    host.kill();
+    eventually("its end", || !Path::new(&format!("/proc/{finder}/fd")).exists());
+}
+
+/// When it ends before the daemon, that is told, and the rest goes on.
+#[test]
+fn the_end_of_the_process_that_looks_into_others_is_told() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    assert!(!host.problems().iter().any(|(subject, _)| subject == "processes"));
+    let finder = finder(host.daemon().process().id());
+    sys::process::signal(finder, sys::process::SIGKILL).unwrap();
+    eventually("a problem", || {
+        let problems = host.problems();
+        problems.iter().any(|(subject, text)| subject == "processes" && text.contains("has ended"))
+    });
+    host.call("PortReservation.Status", json!({})).unwrap();
+}
+
+/// The permitted and the effective ones.
+fn capabilities(status: &str) -> [u64; 2] {
+    ["CapPrm", "CapEff"].map(|set| {
+        let line = status.lines().find(|line| line.starts_with(set)).unwrap();
+        u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+    })
+}
+
+/// The daemon's process that looks into others.
+fn finder(daemon: u32) -> u32 {
+    eventually_some("the process that looks into others", || {
+        let processes = fs::read_dir("/proc").ok()?.flatten();
+        let is_finder = |folder: &Path| {
+            let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
+            let line = fs::read(folder.join("cmdline")).unwrap_or_default();
+            line.ends_with(b"--find-processes\0")
+                && status.contains(&format!("PPid:\t{daemon}\n"))
+                // Not before it has given up what it does not need.
+                && status.contains("Seccomp:\t2")
+        };
+        let found = processes.map(|entry| entry.path()).find(|folder| is_finder(folder))?;
+        found.file_name()?.to_str()?.parse().ok()
+    })
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use iphelper_tests::servers::scripted;
 use iphelper_tests::{Host, damage, eventually};
-use lab::{Daemon, Lan, or_skip};
+use lab::{Daemon, Lan, Namespace, or_skip};
 use serde_json::json;
 
 fn record(host: &Host) -> PathBuf {
@@ -114,8 +114,10 @@ fn one_daemon_a_directory() {
     let mut host = or_skip!(Host::on(&lan));
     let before = host.start_bound("");
     let text = host.configuration("[[interface]]\nname = \"eth0\"");
+    // In the same namespace it would be refused for that.
+    let elsewhere = or_skip!(Namespace::without_ipv6());
     let mut second =
-        Daemon::start_without_waiting(&host.program, &host.namespace, &host.state, &text).unwrap();
+        Daemon::start_without_waiting(&host.program, &elsewhere, &host.state, &text).unwrap();
     let status = second.process().wait(iphelper_tests::PATIENCE).unwrap();
     assert!(!status.success(), "{status}");
     eventually("the reason", || second.log().contains("another daemon"));

@@ -253,19 +253,7 @@ impl FamilyOption {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Daemon {
     /// Runs the daemon in the foreground, as `iphelperd` does
-    Run {
-        /// Configuration [default: /etc/iphelper/iphelper.toml]
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        config: Option<PathBuf>,
-
-        /// Where leases and reservations are kept [default: /var/lib/iphelper]
-        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-        state_dir: Option<PathBuf>,
-
-        /// What to log, instead of what the configuration says
-        #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
-        log: Option<String>,
-    },
+    Run(Run),
 
     /// Says how the daemon is doing, and what is wrong
     Status,
@@ -279,6 +267,29 @@ pub(crate) enum Daemon {
         #[arg(long, conflicts_with = "json")]
         prometheus: bool,
     },
+}
+
+/// `iph daemon run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Configuration [default: /etc/iphelper/iphelper.toml]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where leases and reservations are kept [default: /var/lib/iphelper]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// What to log, instead of what the configuration says
+    #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
+    pub(crate) log: Option<String>,
+
+    /// The service that looks into processes [default: a process of the daemon's own]
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::AnyPath)]
+    pub(crate) processes: Option<PathBuf>,
+
+    #[arg(long, hide = true)]
+    pub(crate) find_processes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, Subcommand)]

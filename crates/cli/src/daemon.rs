@@ -18,7 +18,7 @@ use crate::{arguments, port};
 pub(crate) fn run(session: &mut Session, command: arguments::Daemon) -> Result<(), Failure> {
     match command {
         // Answered before there is a session: see `foreground`.
-        arguments::Daemon::Run { .. } => Ok(()),
+        arguments::Daemon::Run(_) => Ok(()),
         arguments::Daemon::Status => status(session),
         arguments::Daemon::Reload => reload(session),
         arguments::Daemon::Counters { prometheus } => counters(session, prometheus),
@@ -26,20 +26,17 @@ pub(crate) fn run(session: &mut Session, command: arguments::Daemon) -> Result<(
 }
 
 /// Runs the daemon in this process, until it is told to end.
-pub(crate) fn foreground(
-    config: Option<PathBuf>,
-    state_dir: Option<PathBuf>,
-    socket: Option<PathBuf>,
-    log: Option<String>,
-) -> ExitCode {
+pub(crate) fn foreground(run: arguments::Run, socket: Option<PathBuf>) -> ExitCode {
     let options = [
-        ("--config", config.map(OsString::from)),
-        ("--state-dir", state_dir.map(OsString::from)),
+        ("--config", run.config.map(OsString::from)),
+        ("--state-dir", run.state_dir.map(OsString::from)),
         ("--socket", socket.map(OsString::from)),
-        ("--log", log.map(OsString::from)),
+        ("--log", run.log.map(OsString::from)),
+        ("--processes", run.processes.map(OsString::from)),
     ];
     let said = options.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
-    ::daemon::main(said.flatten())
+    let finding = run.find_processes.then(|| ::daemon::FIND_PROCESSES.into());
+    ::daemon::main(&["daemon", "run"], said.flatten().chain(finding))
 }
 
 /// How the daemon is doing, and with it how reservations are enforced.

@@ -49,8 +49,8 @@ fn main() -> ExitCode {
     };
     let Arguments { global, command } = arguments;
     match command {
-        Some(Command::Daemon { command: arguments::Daemon::Run { config, state_dir, log } }) => {
-            daemon::foreground(config, state_dir, global.socket, log)
+        Some(Command::Daemon { command: arguments::Daemon::Run(run) }) => {
+            daemon::foreground(run, global.socket)
         }
         Some(Command::Lab { command }) => {
             lab::run(&mut printer, &global, command.unwrap_or_default())

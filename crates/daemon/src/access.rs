@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use api::server::Share;
 use tokio::sync::watch;
 
+use crate::processes::Process;
+
 /// How long "there is no such group" is believed.
 const ABSENT_FOR: Duration = Duration::from_secs(10);
 /// How long a caller waits for the name service, which may be on a network.
@@ -20,6 +22,8 @@ pub struct Caller {
     groups: Vec<u32>,
     /// 0 if it is not visible here.
     process: u32,
+    /// What was found out of that process.
+    known: Option<Arc<Process>>,
     /// Its connection counts as long as anything is done for it; `None` for ourselves.
     _place: Option<Arc<Share>>,
 }
@@ -31,13 +35,13 @@ impl Caller {
         // Kernels before 4.13 do not tell the supplementary groups.
         let mut groups = sys::credentials::peer_groups(socket.as_fd()).unwrap_or_default();
         groups.push(peer.group);
-        Ok(Self { user: peer.user, groups, process: peer.pid, _place: place })
+        Ok(Self { user: peer.user, groups, process: peer.pid, known: None, _place: place })
     }
 
     /// A user of no group.
     #[cfg(test)]
     pub(crate) fn for_test(user: u32) -> Self {
-        Self { user, groups: Vec::new(), process: 0, _place: None }
+        Self { user, groups: Vec::new(), process: 0, known: None, _place: None }
     }
 
     /// Its user.
@@ -48,6 +52,17 @@ impl Caller {
     /// The process that connected, if it is visible here. Its number may be another's by now.
     pub fn process(&self) -> Option<u32> {
         Some(self.process).filter(|process| *process != 0)
+    }
+
+    /// What was found out of that process.
+    pub fn known(&self) -> Option<&Process> {
+        self.known.as_deref()
+    }
+
+    /// The same caller, of whose process this is known.
+    #[must_use]
+    pub fn knowing(self, process: Option<Process>) -> Self {
+        Self { known: process.map(Arc::new), ..self }
     }
 }
 

@@ -6,7 +6,7 @@
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`ports`]: the one task that owns all port reservations.
 //! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
-//! - [`processes`]: whose sockets those are.
+//! - [`processes`]: whose sockets those are, which another process finds out.
 //! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`server`], [`access`]: the API, and who may change things.
 //! - [`sandbox`], [`supervise`], [`problems`], [`counters`], [`log`]: what every daemon needs.
@@ -45,5 +45,5 @@ mod watchdog;
 mod work;
 
 pub use clock::Clock;
-pub use options::{DEFAULT_STATE_DIR, Options, UsageError};
+pub use options::{DEFAULT_STATE_DIR, FIND_PROCESSES, Options, UsageError};
 pub use run::{RunError, main, run};

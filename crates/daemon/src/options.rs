@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::config::LogLevel;
+use crate::processes::Finder;
 
 /// Where state is kept unless told otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/iphelper";
@@ -17,6 +18,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The log level, above the configuration's.
     pub log: Option<LogLevel>,
+    /// Who looks into processes, to name those that have sockets open; nobody when `None`.
+    pub processes: Option<Finder>,
 }
 
 impl Default for Options {
@@ -26,6 +29,7 @@ impl Default for Options {
             state_dir: DEFAULT_STATE_DIR.into(),
             socket: api::DEFAULT_SOCKET.into(),
             log: None,
+            processes: None,
         }
     }
 }
@@ -49,9 +53,14 @@ pub enum UsageError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
     Run(Options),
+    /// Not to be the daemon, but to look into processes for one.
+    FindProcesses,
     Help,
     Version,
 }
+
+/// Serves on standard input; for the service, and for the daemon's own child. Not for people.
+pub const FIND_PROCESSES: &str = "--find-processes";
 
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
@@ -59,11 +68,15 @@ iphelperd holds what a host's network is made of: the addresses that DHCP server
 the ports that are reserved on it.
 
 Usage: iphelperd [--config FILE] [--state-dir DIR] [--socket PATH] [--log LEVEL]
+                 [--processes SOCKET]
 
   --config FILE    configuration [/etc/iphelper/iphelper.toml, which need not exist]
   --state-dir DIR  where leases and reservations are kept [/var/lib/iphelper]
   --socket PATH    where iph and other clients connect [/run/iphelper/iphelper.sock]
   --log LEVEL      error, warn, info, debug or trace, above the configuration
+  --processes SOCKET
+                   the service that looks into processes, to name those that have sockets open
+                   [a process of the daemon's own]
   --help, --version
 
 Runs in the foreground and prints `ready` when every lease and every reservation is restored.
@@ -71,11 +84,14 @@ SIGTERM ends it and keeps them; SIGHUP reads the configuration again.
 ";
 
 impl Options {
-    /// Understands the arguments that follow the program's name.
+    /// Understands the arguments that follow the program's name and, where the program has others
+    /// that make it the daemon, follow those: `again`.
     pub(crate) fn parse(
+        again: &[&str],
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Asked, UsageError> {
-        let mut options = Self::default();
+        let finder = again.iter().chain(&[FIND_PROCESSES]).map(OsString::from).collect();
+        let mut options = Self { processes: Some(Finder::Child(finder)), ..Self::default() };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (name, attached) = split(&argument);
@@ -91,6 +107,10 @@ impl Options {
                     let level = level.to_string_lossy().parse().map_err(UsageError::Value)?;
                     options.log = Some(level);
                 }
+                Some("--processes") => {
+                    options.processes = Some(Finder::Service(value("--processes")?.into()));
+                }
+                Some(FIND_PROCESSES) if attached.is_none() => return Ok(Asked::FindProcesses),
                 Some("--help" | "-h") if attached.is_none() => return Ok(Asked::Help),
                 Some("--version" | "-V") if attached.is_none() => return Ok(Asked::Version),
                 _ => return Err(UsageError::Unknown(argument)),
@@ -114,7 +134,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Asked, UsageError> {
-        Options::parse(arguments.iter().map(OsString::from))
+        Options::parse(&["daemon", "run"], arguments.iter().map(OsString::from))
     }
 
     #[test]
@@ -124,12 +144,17 @@ mod tests {
             state_dir: "b".into(),
             socket: "c".into(),
             log: Some(LogLevel::Debug),
+            processes: Some(Finder::Service("d".into())),
         };
-        let spaced = ["--config", "a", "--state-dir", "b", "--socket", "c", "--log", "debug"];
+        let spaced = "--config a --state-dir b --socket c --log debug --processes d";
+        let spaced: Vec<_> = spaced.split(' ').collect();
         assert_eq!(parse(&spaced), Ok(Asked::Run(expected.clone())));
-        let joined = ["--config=a", "--state-dir=b", "--socket=c", "--log=debug"];
+        let joined = ["--config=a", "--state-dir=b", "--socket=c", "--log=debug", "--processes=d"];
         assert_eq!(parse(&joined), Ok(Asked::Run(expected)));
-        assert_eq!(parse(&[]), Ok(Asked::Run(Options::default())));
+        let child = ["daemon", "run", FIND_PROCESSES].map(OsString::from).to_vec();
+        let processes = Some(Finder::Child(child));
+        assert_eq!(parse(&[]), Ok(Asked::Run(Options { processes, ..Options::default() })));
+        assert_eq!(parse(&[FIND_PROCESSES]), Ok(Asked::FindProcesses));
     }
 
     #[test]

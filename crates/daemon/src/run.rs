@@ -26,7 +26,7 @@ use crate::server::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
 use crate::supervise::Watched;
 use crate::watchdog::Watchdog;
-use crate::{log, resolver, sandbox};
+use crate::{log, processes, resolver, sandbox};
 
 /// The command line was wrong (as `iph` has it).
 const USAGE: u8 = 2;
@@ -88,10 +88,12 @@ fn kernel(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::Kernel { what, error }
 }
 
-/// `iphelperd`, given the arguments after its name.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let options = match Options::parse(arguments) {
+/// `iphelperd`, given the arguments after its name. In a program that is other things besides,
+/// `again` are those before them, with which it is the daemon.
+pub fn main(again: &[&str], arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(again, arguments) {
         Ok(Asked::Run(options)) => options,
+        Ok(Asked::FindProcesses) => return processes::find(),
         Ok(Asked::Help) => return say(HELP.trim_end()),
         Ok(Asked::Version) => return say(concat!("iphelperd ", env!("CARGO_PKG_VERSION"))),
         Err(error) => {
@@ -168,12 +170,14 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     // The first packets are out; now for the rest, while servers think. Nothing that anybody sends
     // is read before the privileges are gone, but on threads that see nothing of it.
     let watched = Watched::default();
-    let processes = Processes::start(&watched)
-        .inspect_err(|error| tracing::warn!("processes are not looked up: {error}"))
-        .ok();
+    let processes = options.processes.clone().map(|finder| Processes::start(finder, &watched));
+    let processes = processes.and_then(|started| {
+        started.inspect_err(|error| tracing::warn!("processes are not looked up: {error}")).ok()
+    });
     let reserved =
         Prepared::new(reserved, processes.clone()).map_err(kernel("the guard's places"))?;
     sandbox::drop_capabilities(&capabilities);
+    sandbox::deny_foreign_calls();
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
     sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.bpf());

@@ -1,9 +1,9 @@
 //! What the daemon gives up before it listens to anybody.
 //!
 //! Everything here is per thread, and so it comes before all threads but two, which nothing from
-//! outside reaches: one looks into other processes with the capabilities that takes, one finds the
-//! guard's places and ends. None of it is a condition for running: a kernel or container that lacks
-//! it gets a line in the log.
+//! outside reaches: one starts the process that looks into others, and gives up more than this; one
+//! finds the guard's places and ends. None of it is a condition for running: a kernel or container
+//! that lacks it gets a line in the log.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use landlock::{
     RulesetCreatedAttr as _,
 };
 use sys::capability::{self, Capability};
+use sys::syscalls;
 
 use crate::config::Config;
 use crate::resolver::Choice;
@@ -49,6 +50,14 @@ pub fn descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit};
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
     usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// Gives up the system calls that neither the daemon nor the programs it runs have a use for. After
+/// [`drop_capabilities`]. As a service it has fewer left: those that the unit lists.
+pub fn deny_foreign_calls() {
+    if let Err(error) = syscalls::deny_foreign() {
+        tracing::debug!("system calls are not restricted: {error}");
+    }
 }
 
 /// Lets the process open as many descriptors as it may.

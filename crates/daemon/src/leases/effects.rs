@@ -273,6 +273,8 @@ impl Leases {
                 self.finish(tag, result);
             }
             Done::Holder(index, holder) => self.on_holder(index, &holder),
+            Done::Processes(Some(trouble)) => self.problems.raise("processes", "find", trouble),
+            Done::Processes(None) => self.problems.clear("processes", "find"),
         }
     }
 

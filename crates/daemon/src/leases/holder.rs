@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 
 use netlink::inet_diag::{InetSocket, Protocol, Query};
 use netlink::{Connection, Family};
@@ -103,7 +104,7 @@ impl Search {
         let owners =
             self.processes.as_ref().filter(|_| !listeners.is_empty()).and_then(|processes| {
                 let inodes = listeners.iter().copied().collect();
-                processes.of_sockets(inodes, HashSet::new(), |_| None).blocking_recv().ok()
+                processes.of_sockets(inodes, HashSet::new(), None::<OwnedFd>).blocking_recv().ok()
             });
         let found = foreign_client(&listeners, &owners.unwrap_or_default(), std::process::id());
         let running = || self.processes.as_ref()?.running(CLIENTS).blocking_recv().ok().flatten();
@@ -136,7 +137,7 @@ fn listeners(interface: u32) -> Vec<u32> {
 /// which are there while a lease is being extended, do not count; our own are always found.
 fn foreign_client(
     listeners: &[u32],
-    owners: &HashMap<u32, Opener<()>>,
+    owners: &HashMap<u32, Opener>,
     own: u32,
 ) -> Option<Option<&'static str>> {
     let is_ours = |inode: &&u32| owners.get(inode).is_some_and(|owner| owner.process.pid == own);

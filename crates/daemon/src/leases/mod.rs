@@ -96,6 +96,8 @@ pub enum Done {
     Settled(Tag, Result<(), String>),
     /// Somebody else seems to manage the interface with this index.
     Holder(u32, String),
+    /// Whoever looks into processes cannot; or can again.
+    Processes(Option<String>),
 }
 
 /// All leases, and what it takes to hold them.

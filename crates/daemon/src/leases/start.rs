@@ -148,6 +148,12 @@ impl Leases {
     ) -> io::Result<()> {
         let Workers { connection, done } = workers;
         let (stored, resolved) = (done.clone(), done.clone());
+        if let Some(processes) = &processes {
+            let done = done.clone();
+            processes.on_trouble(move |trouble| {
+                let _ = done.send(Done::Processes(trouble));
+            });
+        }
         self.finder = Some(Finder::new(processes, done.clone()));
         // The receiver lives as long as the threads do; what is sent to its end is not missed.
         self.kernel = Some(Kernel::start(connection, watched.clone(), move |answer| {

@@ -17,7 +17,6 @@ use super::worker::Job;
 use super::{Ports, holders, view};
 use crate::access::Caller;
 use crate::clock;
-use crate::processes::Process;
 use crate::turns::Slot;
 
 /// The most text a purpose has, in bytes.
@@ -240,7 +239,7 @@ impl Ports {
             owner: match call.owner {
                 Some(NOBODY) => return Err(no_user("owner")),
                 Some(uid) if uid != caller.user() => Owner { uid, ..Owner::default() },
-                _ => self.owner(caller),
+                _ => Self::owner(caller),
             },
             purpose: purpose(call.purpose)?,
             created_at: SystemTime::now(),
@@ -281,7 +280,7 @@ impl Ports {
             start => Wanted::Block(block(start, call.number_of_ports)?),
         };
         let terms = Terms {
-            owner: self.owner(caller),
+            owner: Self::owner(caller),
             purpose: purpose(call.purpose.clone())?,
             created_at: SystemTime::now(),
             expires_at: None,
@@ -301,14 +300,12 @@ impl Ports {
     }
 
     /// Who asks, for those who find the reservation later.
-    fn owner(&self, caller: &Caller) -> Owner {
-        let pid = caller.process();
-        let (program, cgroup) = match pid.and_then(Process::of) {
-            Some(Process { program, cgroup, .. }) => (Some(program), cgroup),
-            None => (None, None),
-        };
+    fn owner(caller: &Caller) -> Owner {
+        let known = caller.known();
+        let program = known.map(|process| process.program.clone());
+        let cgroup = known.and_then(|process| process.cgroup.clone());
         let unit = cgroup.as_deref().and_then(unit_of).map(str::to_owned);
-        Owner { uid: caller.user(), pid, program, unit, cgroup }
+        Owner { uid: caller.user(), pid: caller.process(), program, unit, cgroup }
     }
 
     /// Answers a command.

@@ -1,6 +1,7 @@
 //! What others ask of the reservations: the calls of the API, and a few of the daemon's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::daemon::{Counter, Problem};
 use api::ports::{self as asked, Error};
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::holders::{Holders, Wanted};
 use crate::access::{Access, Caller};
+use crate::processes::{Process, Processes};
 use crate::turns::Slots;
 use crate::work::Work;
 
@@ -88,15 +90,22 @@ pub struct Handle {
     access: Access,
     /// Lists of sockets, each for one reader.
     lists: Work,
+    processes: Option<Processes>,
 }
+
+/// How long a caller waits to be known by its program. It is only told to others who come later.
+const KNOWN_WITHIN: Duration = Duration::from_millis(200);
 
 /// How many lists of sockets are made and kept at a time: one of a busy host is megabytes.
 const LISTS: Slots = Slots { each: 1, all: 4, root: 4 };
 
 impl Handle {
-    pub(super) fn new(access: Access) -> (Self, mpsc::UnboundedReceiver<Request>) {
+    pub(super) fn new(
+        access: Access,
+        processes: Option<Processes>,
+    ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests, access, lists: Work::new(LISTS) }, receiver)
+        (Self { requests, access, lists: Work::new(LISTS), processes }, receiver)
     }
 
     /// How the reservations are doing.
@@ -119,8 +128,23 @@ impl Handle {
     async fn call(&self, caller: &Caller, call: Call) -> Answer {
         // Whether the caller is privileged is looked at when its turn has come.
         self.access.settle(caller).await;
-        let caller = caller.clone();
+        let mut caller = caller.clone();
+        if matches!(call, Call::Create(_) | Call::Acquire(..)) {
+            let process = self.process_of(&caller).await;
+            caller = caller.knowing(process);
+        }
         self.ask(|answer| Request::Call(Waiting { caller, call, answer })).await?
+    }
+
+    /// The process of who becomes an owner. Where processes of others are hidden from the daemon it
+    /// has to ask, as for holders.
+    async fn process_of(&self, caller: &Caller) -> Option<Process> {
+        let pid = caller.process()?;
+        if let Some(process) = Process::of(pid) {
+            return Some(process);
+        }
+        let asked = self.processes.as_ref()?.process(pid);
+        tokio::time::timeout(KNOWN_WITHIN, asked).await.ok()?.ok()?
     }
 
     /// Asks, and waits for the answer as long as the daemon is not ending.

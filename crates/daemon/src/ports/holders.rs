@@ -1,9 +1,10 @@
 //! Who sits on which port.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ::ports::guard::Socket;
 use ::ports::{Block, Id, Protocol};
 use api::ports::{Error, Holder};
 
@@ -11,7 +12,7 @@ use super::guard::Sockets;
 use super::scan::{self, Scanner};
 use super::units::{Units, unit_of};
 use super::view;
-use crate::processes::{Opener, Process, Processes};
+use crate::processes::{Answer, Opener, Process, Processes};
 
 /// Looks at the host's sockets, on the threads for blocking work.
 #[derive(Debug, Clone)]
@@ -59,16 +60,15 @@ impl Holders {
                 .filter_map(scan::Holder::inode)
                 .collect(),
         };
-        let sockets = wanted.sockets.clone();
         let openers = self.openers(
             found.iter().filter_map(scan::Holder::inode).collect(),
             asked,
-            move |socket| let_in(socket, sockets.as_ref()?),
+            wanted.sockets.clone(),
         );
         let let_in = |found: &scan::Holder| {
             let passed = match found.guarded() {
                 Some(state) => state.passed,
-                None => openers.get(&found.inode()?)?.answer,
+                None => let_in(openers.get(&found.inode()?)?.answer.as_ref()?),
             };
             Some((found.protocol, found.port(), passed?))
         };
@@ -102,7 +102,7 @@ impl Holders {
 
     /// Adds process, unit and the name of the user.
     pub(super) fn name(&self, holder: &mut Holder) {
-        let openers = self.openers(inode(holder).into_iter().collect(), HashSet::new(), |_| None);
+        let openers = self.openers(inode(holder).into_iter().collect(), HashSet::new(), None);
         name(holder, &openers, &mut Names::default());
     }
 
@@ -110,11 +110,11 @@ impl Holders {
         &self,
         inodes: HashSet<u32>,
         asked: HashSet<u32>,
-        question: impl Fn(BorrowedFd<'_>) -> Option<Id> + Send + 'static,
+        sockets: Option<Arc<Sockets>>,
     ) -> Openers {
         match &self.processes {
             Some(processes) if !inodes.is_empty() => {
-                processes.of_sockets(inodes, asked, question).blocking_recv().unwrap_or_default()
+                processes.of_sockets(inodes, asked, sockets).blocking_recv().unwrap_or_default()
             }
             _ => Openers::new(),
         }
@@ -150,15 +150,14 @@ impl Wanted {
 }
 
 /// The reservation that let a socket in, by the socket itself.
-fn let_in(socket: BorrowedFd<'_>, sockets: &Sockets) -> Option<Id> {
-    let state = sockets.state(socket).ok()?;
+fn let_in(answer: &Answer) -> Option<Id> {
+    let state = Socket::from_bytes(&answer.value)?;
     // What is bound for a socket of MPTCP is a subflow, which no program has a descriptor of.
-    let is_mptcp = sys::inet::describe(socket).ok()?.protocol == sys::inet::IPPROTO_MPTCP;
-    if is_mptcp { state.granted } else { state.passed }
+    if answer.protocol == sys::inet::IPPROTO_MPTCP { state.granted } else { state.passed }
 }
 
 /// Who has which sockets open, and what let those in that were asked.
-type Openers = HashMap<u32, Opener<Id>>;
+type Openers = HashMap<u32, Opener>;
 /// Names of users, as far as they were looked up.
 type Names = HashMap<u32, Option<String>>;
 

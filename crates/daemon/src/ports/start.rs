@@ -73,7 +73,7 @@ impl Prepared {
         });
         let search = Patience::default().attempt(Search::begin, guard::Unavailable::is_passing);
         let bpf = search.as_ref().ok().and_then(Search::bpf).map(Path::to_owned);
-        let places = finish(lasting(search)?, network)?;
+        let places = finish(lasting(search)?, network, processes.clone())?;
         Ok(Self { parts, bpf, places, network, processes })
     }
 
@@ -87,7 +87,7 @@ impl Prepared {
     pub fn start(self, watched: &Watched) -> io::Result<(Starting, Handle, oneshot::Receiver<()>)> {
         let mut seed = [0; 32];
         sys::random::fill(&mut seed)?;
-        let (handle, requests) = Handle::new(self.parts.access.clone());
+        let (handle, requests) = Handle::new(self.parts.access.clone(), self.processes.clone());
         let (restored, when_restored) = oneshot::channel();
         let starting = Starting {
             prepared: self,
@@ -114,6 +114,7 @@ fn lasting<T>(found: Result<T, guard::Unavailable>) -> io::Result<Result<T, Vec<
 fn finish(
     search: Result<Search, Vec<String>>,
     network: u64,
+    processes: Option<Processes>,
 ) -> io::Result<oneshot::Receiver<Result<Places, guard::Unavailable>>> {
     let (tell, places) = oneshot::channel();
     let work = move || {
@@ -122,7 +123,7 @@ fn finish(
             Patience::default().attempt(finish, guard::Unavailable::is_passing)
         });
         if let Ok(places) = &places
-            && let Err(error) = guard::remove_dead(places, network)
+            && let Err(error) = guard::remove_dead(places, network, || alive(processes.as_ref()))
         {
             tracing::debug!("guards of dead namespaces stay: {error}");
         }
@@ -131,6 +132,12 @@ fn finish(
     };
     thread::Builder::new().name("places".into()).spawn(work)?;
     Ok(places)
+}
+
+/// The network namespaces that have threads.
+fn alive(processes: Option<&Processes>) -> io::Result<HashMap<PathBuf, PathBuf>> {
+    let found = processes.and_then(|processes| processes.networks().blocking_recv().ok().flatten());
+    found.ok_or_else(|| io::Error::other("not all processes can be looked into"))
 }
 
 impl Starting {

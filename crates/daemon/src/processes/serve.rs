@@ -1,0 +1,98 @@
+//! The process that looks into others for the daemon.
+//!
+//! It has the two capabilities that takes and no others, opens no sockets, writes no files, and
+//! answers [requests](super::message) on its standard input until that ends.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use sys::Closer;
+use sys::capability::{self, Capability};
+use sys::ebpf::Map;
+use sys::syscalls;
+
+use super::SEARCH_WITHIN;
+use super::message::{Channel, Record, Request};
+use super::search::{Proc, Wanted};
+
+/// What it keeps: looking into processes of others, and reading their folders in `/proc`.
+pub(super) const KEPT: [Capability; 2] = [Capability::SysPtrace, Capability::DacReadSearch];
+/// The most threads that close copies of sockets.
+const CLOSERS: usize = 8;
+/// The longest value of a map that is told.
+const VALUE: usize = 64;
+
+/// The program, started with the daemon at the other end of its standard input.
+pub(crate) fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> io::Result<()> {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if !may_ask(&stream)? {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    capability::drop_to(&KEPT)?;
+    // Where the kernel can; it changes nothing of what is asked. Not Landlock, whose domains nobody
+    // looks out of into other processes.
+    let _ = syscalls::look_only();
+    serve(stream)
+}
+
+/// Whether the other end is root, this user, or whoever the socket's file belongs to, through which
+/// it connected.
+fn may_ask(stream: &UnixStream) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let peer = sys::credentials::peer(stream)?.user;
+    let address = stream.local_addr()?;
+    let owner = match address.as_pathname() {
+        Some(path) => Some(std::fs::symlink_metadata(path)?.uid()),
+        None => None,
+    };
+    Ok(peer == 0 || peer == sys::process::effective_user() || owner == Some(peer))
+}
+
+/// Answers until the other end is closed.
+pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
+    let proc = Proc::open("/proc")?;
+    let closer = Closer::new(CLOSERS);
+    let mut channel = Channel::new(stream);
+    // Some processes are out of everybody's reach; who has the capability has seen what there is.
+    let sees_all = capability::is_effective(Capability::SysPtrace)?;
+    while let Some((request, with)) = channel.asked()? {
+        let until = Instant::now() + SEARCH_WITHIN;
+        let tell = &mut |record| channel.tell(&record);
+        let complete = match request {
+            Request::Sockets { inodes, asked } => {
+                // Without its map nothing is asked.
+                let map = with.and_then(|fd| Map::adopt(fd).ok());
+                let map = map.filter(|map| map.is_of_sockets() && map.value_length() <= VALUE);
+                let wanted = Wanted {
+                    inodes: inodes.into_iter().collect(),
+                    asked: asked.into_iter().collect(),
+                    map,
+                };
+                proc.of_sockets(wanted, &closer, until, tell)?
+            }
+            Request::Running { names, network } => {
+                if let Some(name) = proc.running(&names, &network, until) {
+                    tell(Record::Running { name })?;
+                }
+                Instant::now() < until
+            }
+            Request::Process { pid } => {
+                proc.process(pid).map(Record::Process).map_or(Ok(()), tell)?;
+                true
+            }
+            Request::Networks {} => proc.networks(until, tell)?,
+        };
+        channel.tell(&Record::End { complete: complete && sees_all })?;
+    }
+    Ok(())
+}
