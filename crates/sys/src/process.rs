@@ -44,6 +44,9 @@ pub trait CommandExt {
     /// it.
     fn own_process_group(&mut self) -> &mut Self;
 
+    /// Gives the child this mask of file modes (`umask(2)`).
+    fn with_umask(&mut self, mask: u32) -> &mut Self;
+
     /// Leaves the child no descriptor but the three standard ones, also of those that this process
     /// itself was left and knows nothing of. Before Linux 5.11 those remain.
     fn inherit_nothing(&mut self) -> &mut Self;
@@ -113,6 +116,16 @@ impl CommandExt for Command {
 
     fn own_process_group(&mut self) -> &mut Self {
         self.process_group(0)
+    }
+
+    fn with_umask(&mut self, mask: u32) -> &mut Self {
+        let request = move || {
+            // SAFETY: umask(2) takes a number and cannot fail.
+            unsafe { libc::umask(mask as libc::mode_t) };
+            Ok(())
+        };
+        // SAFETY: as above.
+        unsafe { self.pre_exec(request) }
     }
 
     fn inherit_nothing(&mut self) -> &mut Self {
@@ -350,6 +363,13 @@ mod tests {
         assert_ne!(thread, process);
         assert_eq!((process, found), (std::process::id(), true));
         assert!(PidFd::of_thread(0).is_err());
+    }
+
+    #[test]
+    fn a_child_has_its_own_mask() {
+        let mut command = Command::new("/bin/sh");
+        let output = command.args(["-c", "umask"]).with_umask(0o027).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "0027");
     }
 
     #[test]

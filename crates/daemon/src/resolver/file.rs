@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::{Backend, Servers};
@@ -28,6 +29,8 @@ impl ResolvConf {
                 fs::create_dir_all(folder)?;
             }
             let mut file = File::create(&new)?;
+            // Whoever looks names up reads it, whatever the daemon's files are otherwise.
+            file.set_permissions(Permissions::from_mode(0o644))?;
             file.write_all(self.text().as_bytes())?;
             fs::rename(&new, &self.path)
         };
@@ -104,6 +107,8 @@ mod tests {
             ),
             "{text}"
         );
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "for everybody to read, as it is made anew");
         file.clear("eth0").unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("search b a\nnameserver 10.0.0.2\nnameserver 10.0.0.9\n"), "{text}");

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sys::process::CommandExt as _;
+
 use super::{Backend, Servers};
 
 /// How long a program may take. A service manager's own time-out for a bus call is 25 s.
@@ -93,6 +95,8 @@ fn argument(interface: &str) -> Result<&str, String> {
 fn run(command: &mut Command, input: &str) -> Result<(), String> {
     let name = Path::new(command.get_program()).display().to_string();
     let mut child = command
+        // What it writes is its own, and often for everybody to read.
+        .with_umask(0o022)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
