@@ -52,6 +52,13 @@ pub enum Error {
         attempts: u32,
     },
 
+    /// There are more rows than were to be [kept](crate::Subscription::at_most).
+    #[error("the tables have more than {most} rows")]
+    TooLarge {
+        /// How many may be kept.
+        most: usize,
+    },
+
     /// The kernel's messages cannot be understood.
     #[error(transparent)]
     Netlink(netlink::Error),

@@ -414,6 +414,7 @@ fn errors_are_those_of_the_idl() {
         TimedOut { subject: subject(), problem: problem() },
         Host { subject: subject(), problem: problem() },
         Inconsistent { attempts: 50 },
+        TooLarge { most: 262_144 },
         AccessDenied { needed: "uid 0".into() },
         Cancelled,
     ];

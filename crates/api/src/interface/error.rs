@@ -35,6 +35,15 @@ macro_rules! errors {
                 attempts: u32,
             },
 
+            /// The table, with those that are kept along with it, has more rows than the daemon keeps
+            /// for others. Whoever needs it reads it from the kernel, as `iph` does.
+            #[error("the tables have more than {most} rows, which the daemon does not keep")]
+            #[serde(rename = "org.iphelper.Interface.TooLarge")]
+            TooLarge {
+                /// How many it keeps.
+                most: u64,
+            },
+
             /// The caller, or the daemon itself, may not do that.
             #[error("access denied: {needed} needed")]
             #[serde(rename = "org.iphelper.Interface.AccessDenied")]
@@ -86,6 +95,9 @@ impl From<tables::Error> for Error {
             E::Unreachable(_) => Self::Unreachable { subject, problem },
             E::TimedOut(_) => Self::TimedOut { subject, problem },
             E::Inconsistent { attempts } => Self::Inconsistent { attempts },
+            E::TooLarge { most } => {
+                Self::TooLarge { most: u64::try_from(most).unwrap_or(u64::MAX) }
+            }
             _ => Self::Host { subject, problem },
         }
     }

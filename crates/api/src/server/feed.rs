@@ -45,6 +45,12 @@ pub(super) trait Feed: Send {
         None
     }
 
+    /// Where what happens comes from has ended. With an item, what there is may be had from elsewhere:
+    /// the subscriber is told that and everything, anew, or why not. Without, the daemon is ending.
+    fn closed(&self) -> Option<Self::Item> {
+        None
+    }
+
     /// The daemon is ending.
     fn cancelled(&self) -> Self::Error;
 }
@@ -128,7 +134,10 @@ async fn follow<F: Feed>(
                         break Some(mark);
                     }
                 }
-                Err(RecvError::Closed) => return Ok(feed.cancelled()),
+                Err(RecvError::Closed) => match feed.closed() {
+                    Some(mark) => break Some(mark),
+                    None => return Ok(feed.cancelled()),
+                },
             }
         };
     }

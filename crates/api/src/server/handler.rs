@@ -51,8 +51,8 @@ pub struct TableSubscription {
     /// The rows there are, as added, in parts; those asked for. A part may be empty.
     pub snapshot: Lazy<Vec<interface::Change>>,
     /// Every change after the snapshot, in batches, on one channel or several: the server loop
-    /// picks the ones asked for. A subscriber that falls behind by more than a channel holds is
-    /// resynchronised. A channel's end ends the call with `Cancelled`.
+    /// picks the ones asked for. A subscriber that falls behind by more than a channel holds, or whose
+    /// channel ends, is resynchronised.
     pub changes: Vec<broadcast::Receiver<Arc<[interface::Change]>>>,
 }
 

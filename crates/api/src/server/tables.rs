@@ -139,6 +139,10 @@ impl<H: Handler> Feed for Changes<'_, H> {
         renames.then(|| mark(ChangeKind::Resync))
     }
 
+    fn closed(&self) -> Option<Arc<[Change]>> {
+        Some(mark(ChangeKind::Resync))
+    }
+
     fn cancelled(&self) -> Error {
         Error::Cancelled
     }

@@ -265,6 +265,9 @@ impl Handler for Canned {
     ) -> Result<TableSubscription, interface::Error> {
         let mut rows = self.rows(&0, &interface::ListStack::default()).await?.rows;
         let changes = self.changes.lock().unwrap();
+        if changes.is_empty() {
+            return Err(interface::Error::Cancelled);
+        }
         Ok(TableSubscription {
             snapshot: Box::new(std::iter::from_fn(move || rows.added(64))),
             changes: changes.iter().map(broadcast::Sender::subscribe).collect(),

@@ -188,6 +188,10 @@ fn follow(mut watch: Watch, asked: &Receiver<Request>, wake: &OwnedFd) {
             tracing::debug!("nobody asks for tables any longer");
             return;
         }
+        if let Err(Error::TooLarge { .. }) = outcome {
+            // Those who subscribed ask again, and are told why there is nothing.
+            return;
+        }
         let patience = match outcome {
             // There is more to be told at once.
             Ok(false) => Some(Duration::ZERO),

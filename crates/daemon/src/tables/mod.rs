@@ -14,12 +14,14 @@
 //! # Memory
 //!
 //! All readers of a table in one state share its rows with the cache. What a reader has to itself
-//! (counters, which no cache has) is work under way until it is sent, and so bounded in number.
+//! (counters, which no cache has) is work under way until it is sent, and so bounded in number. Tables
+//! of more rows than [`MOST_ROWS`] are not kept at all: a router may have a million routes, and anybody
+//! may ask for them.
 
 mod follower;
 
 use std::iter;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::interface::{
@@ -52,6 +54,10 @@ const GROUPS: [&[Table]; 3] = [
     &[Table::Neighbor],
 ];
 
+/// The most rows of tables that are followed together: some 200 MB of routes.
+const MOST_ROWS: usize = 1 << 18;
+/// How long tables that were too large are not read again for whoever asks.
+const TOO_LARGE_FOR: Duration = Duration::from_secs(10);
 /// What asks little of the kernel; some of it waits for a neighbour to answer.
 const CALLS: Slots = Slots { each: 4, all: 16, root: 16 };
 /// What reads a table for one reader.
@@ -60,15 +66,24 @@ const READS: Slots = Slots { each: 1, all: 4, root: 4 };
 /// Answers calls about tables.
 #[derive(Debug)]
 pub struct Served {
-    /// One for each group; `None` until somebody asks.
-    followers: [Mutex<Option<Follower>>; GROUPS.len()],
+    /// One for each group.
+    groups: [Mutex<Group>; GROUPS.len()],
     calls: Work,
     reads: Work,
 }
 
+/// Tables that are followed together.
+#[derive(Debug, Default)]
+struct Group {
+    /// `None` until somebody asks.
+    follower: Option<Follower>,
+    /// They were too large then.
+    refused: Option<(Instant, Error)>,
+}
+
 impl Default for Served {
     fn default() -> Self {
-        Self { followers: Default::default(), calls: Work::new(CALLS), reads: Work::new(READS) }
+        Self { groups: Default::default(), calls: Work::new(CALLS), reads: Work::new(READS) }
     }
 }
 
@@ -154,6 +169,9 @@ impl Served {
                 let _ = answer.send(view.map(|mut view| look(&mut view)));
             })?;
             if let Ok(outcome) = answered.await {
+                if let Err(error @ Error::TooLarge { .. }) = &outcome {
+                    self.group(group).refused = Some((Instant::now(), error.clone()));
+                }
                 return outcome;
             }
         }
@@ -166,23 +184,33 @@ impl Served {
         until: Instant,
         work: impl FnOnce(Result<View<'_>, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let (Some(slot), Some(tables)) = (self.followers.get(group), GROUPS.get(group)) else {
-            return Err(Error::Cancelled);
-        };
-        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = GROUPS.get(group).copied().unwrap_or_default();
+        let mut group = self.group(group);
+        match &group.refused {
+            Some((since, error)) if since.elapsed() < TOO_LARGE_FOR => return Err(error.clone()),
+            _ => group.refused = None,
+        }
         let mut request = Request { work: Box::new(work), until };
-        if let Some(follower) = &*slot {
+        if let Some(follower) = &group.follower {
             match follower.ask(request) {
                 Ok(()) => return Ok(()),
                 Err(returned) => request = returned,
             }
         }
-        let subscription = Subscription::to(tables.iter().copied());
+        let subscription = Subscription::to(tables.iter().copied()).at_most(MOST_ROWS);
         let follower = Follower::start(subscription).map_err(host)?;
         // A thread just started takes requests.
         let _ = follower.ask(request);
-        *slot = Some(follower);
+        group.follower = Some(follower);
         Ok(())
+    }
+
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "there is one for each group, which `group_of` counts"
+    )]
+    fn group(&self, group: usize) -> MutexGuard<'_, Group> {
+        self.groups[group].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

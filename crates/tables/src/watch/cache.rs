@@ -204,7 +204,7 @@ impl Cache {
 
     /// Takes what the kernel says, in order: notifications, and the rows of answers.
     pub fn handle(&mut self, event: Event<'_>) {
-        if self.lost {
+        if self.lost || self.is_too_large() {
             // The reading to come knows all that was told before it.
             return;
         }
@@ -224,6 +224,40 @@ impl Cache {
             Event::Malformed(_) | Event::Other(_) => {}
             _ => {}
         }
+    }
+
+    /// Whether there are more rows than were to be [kept](Subscription::at_most): nothing is taken any
+    /// more, and the tables are incomplete.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        let rows = self.interfaces.len()
+            + self.ip_interfaces.len()
+            + self.unicast.len()
+            + self.multicast.len()
+            + self.anycast.len()
+            + self.routes.len()
+            + self.neighbors.len()
+            + self.stack.len();
+        rows > self.subscription.most()
+    }
+
+    /// Forgets everything: all has to be read again.
+    pub fn forget(&mut self) {
+        self.interfaces.clear();
+        self.ip_interfaces.clear();
+        self.unicast.clear();
+        self.multicast.clear();
+        self.anycast.clear();
+        self.routes.clear();
+        self.neighbors.clear();
+        self.stack.clear();
+        self.early.clear();
+        self.partial = Vec::new();
+        self.routes_changed_at.clear();
+        self.changes = VecDeque::new();
+        self.telling = false;
+        self.reads.clear();
+        self.lost = true;
     }
 
     /// What has to be read next, if anything. Reading has begun with this call.
@@ -260,6 +294,9 @@ impl Cache {
 
     /// Takes a row of the answer to a read.
     pub fn read(&mut self, read: Read, event: Event<'_>) {
+        if self.is_too_large() {
+            return;
+        }
         match (read, event) {
             (Read::RoutesOf(_), Event::Route(_, view)) => {
                 if view.flags & RTM_F_CLONED == 0 {

@@ -45,6 +45,18 @@ impl<R: Row> Kept<R> {
         self.rows.values()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Forgets everything, and tells of nothing that goes.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.former = None;
+        self.telling = None;
+        self.generation += 1;
+    }
+
     /// Another number with every change of the rows.
     pub(super) fn generation(&self) -> u64 {
         self.generation

@@ -109,7 +109,7 @@ impl<T: Transport> Watch<T> {
     /// for the rest.
     ///
     /// Fails if the tables cannot be read; what there was before remains, and the next call tries
-    /// again.
+    /// again. Nothing remains of tables that are [too large](Error::TooLarge).
     pub fn process(&mut self) -> Result<bool, Error> {
         self.drain()?;
         let (mut readings, mut rounds) = (0, 0);
@@ -127,6 +127,13 @@ impl<T: Transport> Watch<T> {
             self.read(read)?;
             // What was told meanwhile is newer than what was read, and may demand more reading.
             self.drain()?;
+            if self.cache.is_too_large() {
+                break;
+            }
+        }
+        if self.cache.is_too_large() {
+            self.cache.forget();
+            return Err(Error::TooLarge { most: self.cache.subscription.most() });
         }
         self.cache.settle();
         Ok(self.cache.is_current() && !self.monitor.is_behind())

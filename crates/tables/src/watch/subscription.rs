@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Subscription {
     tables: u8,
     lifetimes: bool,
+    most: Option<usize>,
 }
 
 /// A table.
@@ -47,7 +48,7 @@ impl Subscription {
     #[must_use]
     pub fn to(tables: impl IntoIterator<Item = Table>) -> Self {
         let tables = tables.into_iter().fold(0, |set, table| set | 1 << table as u8);
-        Self { tables, lifetimes: false }
+        Self { tables, lifetimes: false, most: None }
     }
 
     /// All tables.
@@ -62,6 +63,18 @@ impl Subscription {
     pub fn with_lifetimes(mut self) -> Self {
         self.lifetimes = true;
         self
+    }
+
+    /// Keeps that many rows at most, of all tables together: where the kernel has more there are no
+    /// tables, but an error ([`Error::TooLarge`](crate::Error::TooLarge)).
+    #[must_use]
+    pub fn at_most(mut self, rows: usize) -> Self {
+        self.most = Some(rows);
+        self
+    }
+
+    pub(super) fn most(self) -> usize {
+        self.most.unwrap_or(usize::MAX)
     }
 
     /// Whether a table is among them.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use netlink::kernel::*;
 use netlink::{Connection, Monitor, Socket};
 use tables::{
-    Cache, Change, Delta, Family, Interface, IpInterface, Machine, NeighborState, Row,
+    Cache, Change, Delta, Error, Family, Interface, IpInterface, Machine, NeighborState, Row,
     Subscription, Table, Tables, UnicastAddress, Watch,
 };
 
@@ -227,6 +227,29 @@ fn ages_of_routes_are_known_where_a_change_was_seen() {
         };
         assert_eq!(age(&watch, "198.51.100.0/24"), None);
         assert!((100..110).contains(&age(&watch, "203.0.113.0/24").unwrap()));
+    });
+}
+
+#[test]
+fn tables_that_are_too_large_are_not_kept() {
+    in_namespace("tables_that_are_too_large_are_not_kept", |_| {
+        let all = Watch::open(Subscription::to([Table::Interface])).unwrap();
+        // Some kernels have others beside the loopback interface.
+        let present = all.cache().interfaces().count();
+        let few = Subscription::to([Table::Interface]).at_most(present + 1);
+        ip_do("link add one type veth peer name two");
+        assert!(matches!(Watch::open(few), Err(Error::TooLarge { most }) if most == present + 1));
+        ip_do("link delete one");
+        let mut watch = Watch::open(few).unwrap();
+        assert_eq!(watch.cache().interfaces().count(), present);
+        // Also those that grow.
+        ip_do("link add one type veth peer name two");
+        assert!(matches!(watch.process(), Err(Error::TooLarge { .. })));
+        assert_eq!(watch.cache().interfaces().count(), 0, "it holds nothing");
+        assert!(matches!(watch.process(), Err(Error::TooLarge { .. })));
+        ip_do("link delete one");
+        assert!(watch.process().unwrap());
+        assert_eq!(watch.cache().interfaces().count(), present);
     });
 }
 
