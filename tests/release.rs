@@ -3,10 +3,11 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::Duration;
 
-use iphelper_tests::servers::{Foreign, SERVER, foreign, scripted};
+use iphelper_tests::servers::{Foreign, SERVER, Scripted, foreign, scripted, scripted_with};
 use iphelper_tests::{Host, PATIENCE, eventually, with_each_server};
-use lab::dhcp::BindingState;
+use lab::dhcp::{BindingState, ServerConfig};
 use lab::frame::Packet;
 use lab::{Lan, PeerConfig, PeerKind, Process, or_skip};
 use serde_json::json;
@@ -156,11 +157,7 @@ fn to_a_server_that_does_not_answer_arp() {
     let mut host = or_skip!(Host::on(&lan));
     let server = or_skip!(scripted(&lan));
     host.start_bound("");
-    // It answers for no address (ip-sysctl.rst), and what the kernel knows of it is forgotten.
-    server.namespace.set_parameter("net/ipv4/conf/eth0/arp_ignore", "8").unwrap();
-    let mut ip = Command::new("ip");
-    ip.args(["neighbor", "flush", "dev", "eth0"]);
-    Process::start(&host.namespace, ip).unwrap().finish(PATIENCE).unwrap();
+    silence(&server, &host);
     host.capture.clear();
 
     let before = processor_ticks(&mut host);
@@ -186,6 +183,30 @@ fn to_a_server_that_does_not_answer_arp() {
     assert_eq!(host.capture.counters().dhcp(MessageType::Release), 0);
     assert!(host.log().contains("was not told"), "{}", host.log());
     assert_eq!(host.client("eth0").unwrap()["state"], "released");
+}
+
+/// The same while the lease is being extended, with a packet for that on its way already.
+#[test]
+fn to_a_server_that_does_not_answer_arp_when_asked_to_extend() {
+    let lan = or_skip!(Lan::new());
+    let mut host = or_skip!(Host::on(&lan));
+    let config = ServerConfig::new(SERVER).times(Duration::from_secs(1), Duration::from_secs(1000));
+    let server = or_skip!(scripted_with(&lan, config));
+    host.start_bound("");
+    silence(&server, &host);
+    host.wait_state("renewing");
+    let answer = host.iph(&["lease", "release", "eth0"]).success();
+    assert!(answer.out.contains("The server 10.98.0.1 was not told: "), "{answer:#?}");
+    assert_eq!(host.leased_address(), None);
+}
+
+/// From now on a server answers ARP for no address, and the host's kernel knows nothing of it.
+fn silence(server: &Scripted, host: &Host) {
+    // ip-sysctl.rst, `arp_ignore`.
+    server.namespace.set_parameter("net/ipv4/conf/eth0/arp_ignore", "8").unwrap();
+    let mut ip = Command::new("ip");
+    ip.args(["neighbor", "flush", "dev", "eth0"]);
+    Process::start(&host.namespace, ip).unwrap().finish(PATIENCE).unwrap();
 }
 
 /// What the daemon has used of the processor, in ticks of 10 ms (`utime` and `stime`,

@@ -18,8 +18,9 @@ pub(super) fn breaches(file: &Path, text: &str) -> Vec<String> {
     if let Some(line) = after_the_tests(text) {
         add(line, "follows the tests, which come last");
     }
-    // In tests, names may be those of others' traits and interfaces.
-    let names_are_ours = !file.components().any(|part| part.as_os_str() == "tests");
+    // In tests and beside peers, names may be those of others' traits and interfaces.
+    let is_among = |folder: &str| file.components().any(|part| part.as_os_str() == folder);
+    let names_are_ours = !is_among("tests") && !is_among("bench");
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line == IGNORE {
