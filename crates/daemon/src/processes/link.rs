@@ -42,7 +42,7 @@ struct Told {
 
 impl Link {
     /// Starts a child with the capabilities of the calling thread, which then gives them up; or
-    /// nothing yet, for a service.
+    /// connects to a service. Whether that works is to be known before somebody asks.
     pub(super) fn open(finder: Finder, troubles: Troubles) -> Self {
         let (started, service) = match finder {
             Finder::Service(path) => (None, Some(path)),
@@ -61,7 +61,9 @@ impl Link {
                 None
             }
         });
-        Self { channel, service, is_late: false, troubles }
+        let mut link = Self { channel, service, is_late: false, troubles };
+        link.reconnect();
+        link
     }
 
     #[cfg(test)]
@@ -88,14 +90,34 @@ impl Link {
                 false
             }
             Err(error) => {
+                tracing::debug!("the process that looks into others: {error}");
                 self.channel = None;
-                match &self.service {
-                    Some(path) => self.troubles.raise(format!("{}: {error}", path.display())),
-                    None => tracing::debug!("the process that looks into others: {error}"),
+                // That there is no connection is told already, and so is the end of a child.
+                if let Some(path) = &self.service
+                    && error.kind() != io::ErrorKind::NotConnected
+                {
+                    self.troubles.raise(format!("{}: {error}", path.display()));
                 }
                 false
             }
         }
+    }
+
+    /// Connects to a service, unless the connection is there. One that has ended is started again by
+    /// that.
+    fn reconnect(&mut self) {
+        let Some(path) = &self.service else { return };
+        if self.channel.as_ref().is_some_and(Channel::is_open) {
+            return;
+        }
+        self.is_late = false;
+        self.channel = match connect(path) {
+            Ok(stream) => Some(Channel::new(stream)),
+            Err(error) => {
+                self.troubles.raise(format!("{}: {error}", path.display()));
+                None
+            }
+        };
     }
 
     fn exchange(
@@ -105,17 +127,9 @@ impl Link {
         take: &mut impl FnMut(Record) -> bool,
     ) -> io::Result<bool> {
         let until = Instant::now() + ANSWER_WITHIN;
-        // A service that has ended since is started again by connecting.
-        if self.service.is_some() && self.channel.as_ref().is_some_and(|open| !open.is_open()) {
-            self.channel = None;
-        }
-        let channel = match (&mut self.channel, &self.service) {
-            (Some(channel), _) => channel,
-            (none, Some(path)) => {
-                self.is_late = false;
-                none.insert(Channel::new(connect(path)?))
-            }
-            (None, None) => return Err(io::ErrorKind::NotConnected.into()),
+        self.reconnect();
+        let Some(channel) = &mut self.channel else {
+            return Err(io::ErrorKind::NotConnected.into());
         };
         while self.is_late {
             self.is_late = !matches!(channel.told(until)?, Record::End { .. });
