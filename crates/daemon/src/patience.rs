@@ -1,8 +1,9 @@
 //! Waiting for a daemon that was just killed: its locks and its socket live until the kernel has
 //! closed its files, some milliseconds after whoever killed it may start the next one.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,8 +28,14 @@ pub(crate) fn until_free<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::R
 
 /// Locks a file, making it if need be, for as long as it stays open. If somebody else has it
 /// locked, that is an error of kind `AddrInUse`.
+///
+/// Who may read a file may lock it: nobody but its owner may.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        // It is another's where root starts a daemon on a service's folder.
+        let _ = file.set_permissions(Permissions::from_mode(0o600));
+    }
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
@@ -56,6 +63,18 @@ mod tests {
         });
         assert!(taken.is_ok(), "{taken:?}");
         assert_eq!(tries, 3);
+    }
+
+    #[test]
+    fn nobody_else_may_lock_it() {
+        let folder = testing::Folder::new("patience");
+        let path = folder.path().join("lock");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        for path in [path, folder.path().join("new")] {
+            let locked = lock(&path).unwrap();
+            assert_eq!(locked.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 
     #[test]
