@@ -9,6 +9,7 @@
 //! - [`processes`]: whose sockets those are, which another process finds out.
 //! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`server`], [`access`]: the API, and who may change things.
+//! - `users`: what users are called, by a thread that may wait for a name service.
 //! - [`sandbox`], [`supervise`], [`problems`], [`counters`], [`log`]: what every daemon needs.
 //!
 //! [`main`] is the whole program; [`run`] is the daemon without a command line.
@@ -41,6 +42,7 @@ pub mod tables;
 #[cfg(test)]
 mod testing;
 mod turns;
+mod users;
 mod watchdog;
 mod work;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ::ports::guard::Socket;
 use ::ports::{Block, Id, Protocol};
@@ -13,6 +14,12 @@ use super::scan::{self, Scanner};
 use super::units::{Units, unit_of};
 use super::view;
 use crate::processes::{Answer, Opener, Process, Processes};
+use crate::users::Users;
+
+/// How long the names of all users of a list may take: who waits for it waits for no other list.
+const LIST_NAMED_WITHIN: Duration = Duration::from_millis(500);
+/// How long those of a holder in the way, or of denials, may: other work waits meanwhile.
+pub(super) const NAMED_WITHIN: Duration = Duration::from_millis(100);
 
 /// Looks at the host's sockets, on the threads for blocking work.
 #[derive(Debug, Clone)]
@@ -22,6 +29,7 @@ pub(super) struct Holders {
     processes: Option<Processes>,
     /// `None` where there are no control groups.
     units: Option<Arc<Mutex<Units>>>,
+    users: Users,
 }
 
 /// What is asked for.
@@ -40,7 +48,7 @@ pub(super) struct Wanted {
 impl Holders {
     pub(super) fn new(processes: Option<Processes>, units: Option<Units>) -> Self {
         let units = units.map(|units| Arc::new(Mutex::new(units)));
-        Self { scanner: Arc::default(), processes, units }
+        Self { scanner: Arc::default(), processes, units, users: Users::default() }
     }
 
     /// Lists them, by port.
@@ -80,7 +88,7 @@ impl Holders {
         if let Some(units) = &mut units {
             units.look_up(found.iter().filter_map(|found| found.socket.cgroup));
         }
-        let mut names = Names::default();
+        let mut names = self.names(LIST_NAMED_WITHIN);
         let shown = found.iter().zip(let_in).map(|(found, let_in)| {
             let mut holder = view::holder(found);
             if let Some(id) = wanted.reservation(found) {
@@ -103,7 +111,17 @@ impl Holders {
     /// Adds process, unit and the name of the user.
     pub(super) fn name(&self, holder: &mut Holder) {
         let openers = self.openers(inode(holder).into_iter().collect(), HashSet::new(), None);
-        name(holder, &openers, &mut Names::default());
+        name(holder, &openers, &mut self.names(NAMED_WITHIN));
+    }
+
+    /// What users are called, for as long as the name service may take altogether.
+    pub(super) fn names(&self, within: Duration) -> Names<'_> {
+        Names { users: &self.users, until: Instant::now() + within, known: HashMap::new() }
+    }
+
+    /// What users are called.
+    pub(super) fn users(&self) -> &Users {
+        &self.users
     }
 
     fn openers(
@@ -158,14 +176,26 @@ fn let_in(answer: &Answer) -> Option<Id> {
 
 /// Who has which sockets open, and what let those in that were asked.
 type Openers = HashMap<u32, Opener>;
-/// Names of users, as far as they were looked up.
-type Names = HashMap<u32, Option<String>>;
 
-fn name(holder: &mut Holder, openers: &Openers, names: &mut Names) {
+/// Names of users, as far as they are known in time.
+#[derive(Debug)]
+pub(super) struct Names<'a> {
+    users: &'a Users,
+    until: Instant,
+    known: HashMap<u32, Option<String>>,
+}
+
+impl Names<'_> {
+    pub(super) fn of(&mut self, uid: u32) -> Option<String> {
+        let look_up = || self.users.name(uid, self.until);
+        self.known.entry(uid).or_insert_with(look_up).clone()
+    }
+}
+
+fn name(holder: &mut Holder, openers: &Openers, names: &mut Names<'_>) {
     let opener = inode(holder).and_then(|inode| openers.get(&inode));
     let Some(who) = &mut holder.who else { return };
-    let look_up = || sys::credentials::user_name(who.uid).ok().flatten();
-    who.user = names.entry(who.uid).or_insert_with(look_up).clone();
+    who.user = names.of(who.uid);
     if let Some(Process { pid, program, cgroup }) = opener.map(|opener| &opener.process) {
         who.pid = Some(*pid);
         who.program = Some(program.clone());

@@ -1,9 +1,8 @@
 //! The thread that changes the host: the guard, the kernel's list of reserved ports, and the disk.
 //!
-//! It does one thing after another, in the order it is asked. Whatever may wait for a disk, for a
-//! name service or for tens of thousands of ports happens here and not in the event loop.
+//! It does one thing after another, in the order it is asked. Whatever may wait for a disk or for tens
+//! of thousands of ports happens here and not in the event loop. Name services are not waited for.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -12,7 +11,7 @@ use ports::{Effect, EffectId, EffectResult, Refused, Reservation};
 
 use super::cgroups::Comings;
 use super::enforcement::{Enforcing, Hands};
-use super::holders::Holders;
+use super::holders::{Holders, NAMED_WITHIN, Names};
 use super::units::unit_of;
 use crate::supervise::{Watched, Worker};
 
@@ -58,13 +57,17 @@ pub(super) fn start(
     hands: Hands,
     holders: Holders,
     watched: Watched,
-    tell: impl Fn(Told) + Send + 'static,
+    tell: impl Fn(Told) + Clone + Send + 'static,
 ) -> io::Result<Worker<Job>> {
     Worker::start("ports", watched, move |queue| work(hands, &holders, queue, tell))
 }
 
-fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: impl Fn(Told)) {
-    let mut names = Names::default();
+fn work(
+    mut hands: Hands,
+    holders: &Holders,
+    queue: &mpsc::Receiver<Job>,
+    tell: impl Fn(Told) + Clone + Send + 'static,
+) {
     let mut is_watching = false;
     while let Ok(job) = queue.recv() {
         match job {
@@ -93,9 +96,13 @@ fn work(mut hands: Hands, holders: &Holders, queue: &mpsc::Receiver<Job>, tell: 
             Job::Merge => tell(Told::Merged(hands.merge())),
             Job::Readmit(reservations) => hands.readmit(&reservations),
             Job::Describe(denials) => {
-                tell(Told::Described(describe(denials, &mut hands, &mut names)))
+                let mut names = holders.names(NAMED_WITHIN);
+                tell(Told::Described(describe(denials, &mut hands, &mut names)));
             }
-            Job::Name(uid) => tell(Told::Name(uid, names.of(uid))),
+            Job::Name(uid) => {
+                let tell = tell.clone();
+                holders.users().ask(uid, move |name| tell(Told::Name(uid, name)));
+            }
             Job::Detach => tell(Told::Detached(hands.detach())),
         }
         if !is_watching && let Some(comings) = hands.comings() {
@@ -113,7 +120,7 @@ fn open(hands: &mut Hands, tell: &impl Fn(Told)) -> Result<(), Refused> {
 fn describe(
     denials: Vec<(api::ports::Denial, u64)>,
     hands: &mut Hands,
-    names: &mut Names,
+    names: &mut Names<'_>,
 ) -> Vec<api::ports::Denial> {
     let cgroups: Vec<u64> = denials.iter().map(|(_, cgroup)| *cgroup).collect();
     let paths = hands.paths(&cgroups);
@@ -135,16 +142,5 @@ fn needs_enforcement(effect: &Effect) -> bool {
         Effect::Exclude(_) | Effect::Survey { .. } | Effect::Persist(_) | Effect::Forget { .. } => {
             false
         }
-    }
-}
-
-/// What users are called. Asked once each: name services may be slow.
-#[derive(Debug, Default)]
-struct Names(HashMap<u32, Option<String>>);
-
-impl Names {
-    fn of(&mut self, uid: u32) -> Option<String> {
-        let look_up = || sys::credentials::user_name(uid).ok().flatten();
-        self.0.entry(uid).or_insert_with(look_up).clone()
     }
 }
