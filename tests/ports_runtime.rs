@@ -350,6 +350,40 @@ fn a_quota_of_ports() {
     acquire(&mut owner, &site.socket(), "c", 5000, 6).unwrap();
 }
 
+/// One person may be many users, and leaves ports to be picked for others all the same.
+#[test]
+fn many_users_leave_half_of_the_automatic_ports() {
+    let mut site = or_skip!(Site::new());
+    site.set_range(40_000, 40_099);
+    site.start();
+    let mut root = site.stranger();
+    root.socket("a", "tcp4");
+    acquire(&mut root, &site.socket(), "a", 8000, 100).unwrap();
+    let mut users = Vec::new();
+    for number in 0..6 {
+        let mut user = site.stranger();
+        user.become_user(SOMEBODY + number);
+        user.socket("a", "tcp4");
+        let got = acquire(&mut user, &site.socket(), "a", 0, 10);
+        match number {
+            0..5 => drop(got.unwrap()),
+            _ => {
+                let error = got.unwrap_err();
+                assert_eq!(error.name, "QuotaExceeded");
+                let numbers = (&error.parameters["limit"], &error.parameters["held"]);
+                assert_eq!(numbers, (&json!(50), &json!(50)), "root's are not among them");
+            }
+        }
+        users.push(user);
+    }
+    let status = site.call("Status", json!({})).unwrap();
+    assert_eq!(
+        (&status["runtime_ports"], &status["runtime_ports_limit"]),
+        (&json!(50), &json!(50))
+    );
+    assert!(site.stranger().try_bind("tcp4", 0).starts_with("ok 40"), "some are left");
+}
+
 #[test]
 fn a_quota_of_reservations() {
     let mut site = or_skip!(Site::new());

@@ -161,14 +161,14 @@ pub enum Error {
         reason: String,
     },
 
-    /// This user holds as much by runtime reservations as one user may.
-    #[error("one user may hold {limit} {what}, and {held} are held")]
+    /// This user holds as much by runtime reservations as one user may, or all users together do.
+    #[error("{limit} {what} may be held, and {held} are")]
     QuotaExceeded {
         /// Of what.
         what: String,
-        /// How many one user may hold.
+        /// How many may be held.
         limit: u32,
-        /// How many this one does.
+        /// How many are.
         held: u32,
     },
 

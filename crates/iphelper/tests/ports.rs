@@ -110,7 +110,7 @@ fn a_runtime_reservation_is_acquired_shared_and_released() {
     match acquire(200).unwrap_err() {
         error @ Error::QuotaExceeded { limit: 64, held: 60, .. } => assert_eq!(
             error.to_string(),
-            "one user may hold 64 ports by runtime reservations, and 60 are held",
+            "64 ports by runtime reservations may be held, and 60 are",
         ),
         other => panic!("{other:?}"),
     }

@@ -35,8 +35,9 @@ impl Manager {
                 let steps = if kill { KILL_AND_END } else { END };
                 Ok(Transaction::new(Purpose::End { command }, Some(id), steps))
             }
-            Command::Acquire { caller, protocol, wanted, terms } => {
+            Command::Acquire { caller, protocol, wanted, mut terms } => {
                 self.check_quota(caller, wanted.count())?;
+                terms.owner.is_privileged = caller.is_privileged;
                 match wanted {
                     Wanted::Block(block) => {
                         if block.start() < FIRST_OPEN_PORT && !caller.is_privileged {
@@ -117,10 +118,13 @@ impl Manager {
         if caller.is_privileged {
             return Ok(());
         }
-        let (reservations, ports) = self.ledger.held_by(caller.uid);
+        let user = self.ledger.held_by(caller.uid);
+        let all = self.ledger.held_by_all();
+        let count = u32::from(count);
         let limits = [
-            (Limited::Reservations, self.config.runtime_reservations, reservations, 1),
-            (Limited::Ports, self.config.runtime_ports, ports, u32::from(count)),
+            (Limited::Reservations, self.config.runtime_reservations, user.reservations, 1),
+            (Limited::Ports, self.config.runtime_ports, user.ports, count),
+            (Limited::PortsOfAll, self.config.runtime_ports_of_all(), all.ports, count),
         ];
         let over = limits.into_iter().find(|(_, limit, held, more)| held + more > *limit);
         match over {

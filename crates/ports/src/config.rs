@@ -12,6 +12,16 @@ pub struct Config {
     pub dynamic_ports: RangeInclusive<u16>,
 }
 
+impl Config {
+    /// Ports that all users without privilege together may hold by runtime reservations: half as many
+    /// as the kernel picks from. One person may be many users, and what is held is not picked, so that
+    /// without a bound nobody could connect any more.
+    pub fn runtime_ports_of_all(&self) -> u32 {
+        let (first, last) = (*self.dynamic_ports.start(), *self.dynamic_ports.end());
+        (u32::from(last.saturating_sub(first)) + 1) / 2
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

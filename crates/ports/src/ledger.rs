@@ -20,6 +20,21 @@ pub(crate) struct Ledger {
     by_token: HashMap<Token, Id>,
     /// Ends of those in force.
     expiries: BTreeSet<(Instant, Id)>,
+    held: Held,
+}
+
+/// What is held by runtime reservations that took no privilege.
+#[derive(Debug, Default)]
+struct Held {
+    by_user: HashMap<u32, Usage>,
+    by_all: Usage,
+}
+
+/// How much is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Usage {
+    pub(crate) reservations: u32,
+    pub(crate) ports: u32,
 }
 
 /// A reservation and where it stands.
@@ -50,6 +65,7 @@ impl Ledger {
         let id = reservation.id;
         self.by_start.insert((reservation.protocol, reservation.block.start()), id);
         self.by_token.insert(reservation.token, id);
+        self.held.add(&reservation);
         let entry = Entry { reservation, stage, is_excluded: false, owed: Vec::new() };
         self.entries.insert(id, entry);
     }
@@ -77,6 +93,7 @@ impl Ledger {
         if let Some(Entry { reservation, .. }) = self.entries.remove(&id) {
             self.by_start.remove(&(reservation.protocol, reservation.block.start()));
             self.by_token.remove(&reservation.token);
+            self.held.remove(&reservation);
         }
     }
 
@@ -132,14 +149,14 @@ impl Ledger {
         self.entries.contains_key(&id) || self.by_token.contains_key(&token)
     }
 
-    /// How many runtime reservations a user has, and ports by them.
-    pub(crate) fn held_by(&self, uid: u32) -> (u32, u32) {
-        let runtime = self.entries.values().map(|entry| &entry.reservation).filter(|reservation| {
-            reservation.kind == Kind::Runtime && reservation.owner.uid == uid
-        });
-        runtime.fold((0, 0), |(number, ports), reservation| {
-            (number + 1, ports + u32::from(reservation.block.count()))
-        })
+    /// What a user holds by runtime reservations, but for those made with privilege.
+    pub(crate) fn held_by(&self, uid: u32) -> Usage {
+        self.held.by_user.get(&uid).copied().unwrap_or_default()
+    }
+
+    /// The same of all users together.
+    pub(crate) fn held_by_all(&self) -> Usage {
+        self.held.by_all
     }
 
     /// The ports that are not to be picked automatically: in order, none touching the next. The
@@ -195,6 +212,45 @@ impl Ledger {
     pub(crate) fn next_expiry(&self) -> Option<(Instant, Id)> {
         self.expiries.first().copied()
     }
+}
+
+impl Held {
+    fn add(&mut self, reservation: &Reservation) {
+        if counts(reservation) {
+            self.by_all.add(reservation.block);
+            self.by_user.entry(reservation.owner.uid).or_default().add(reservation.block);
+        }
+    }
+
+    fn remove(&mut self, reservation: &Reservation) {
+        let uid = reservation.owner.uid;
+        if counts(reservation)
+            && let Some(usage) = self.by_user.get_mut(&uid)
+        {
+            self.by_all.remove(reservation.block);
+            usage.remove(reservation.block);
+            if *usage == Usage::default() {
+                self.by_user.remove(&uid);
+            }
+        }
+    }
+}
+
+impl Usage {
+    fn add(&mut self, block: Block) {
+        self.reservations += 1;
+        self.ports += u32::from(block.count());
+    }
+
+    fn remove(&mut self, block: Block) {
+        self.reservations = self.reservations.saturating_sub(1);
+        self.ports = self.ports.saturating_sub(block.count().into());
+    }
+}
+
+/// Whether it counts toward quotas.
+fn counts(reservation: &Reservation) -> bool {
+    reservation.kind == Kind::Runtime && !reservation.owner.is_privileged
 }
 
 /// The first `count` free ports in a row.

@@ -95,6 +95,12 @@ impl Manager {
         }
     }
 
+    /// The ports that all users without privilege hold by runtime reservations, and how many they
+    /// may.
+    pub fn runtime_ports_of_all(&self) -> (u32, u32) {
+        (self.ledger.held_by_all().ports, self.config.runtime_ports_of_all())
+    }
+
     /// Whether nothing is under way and nobody waits.
     pub fn is_idle(&self) -> bool {
         self.current.is_none() && self.waiting.is_empty() && self.ending.is_empty()

@@ -156,12 +156,12 @@ pub enum Failure {
         /// What would do.
         needed: &'static str,
     },
-    /// The caller holds as much as one user may.
-    #[error("a user may hold {limit} {what} by runtime reservations and holds {held}")]
+    /// The caller holds as much as one user may, or all users do.
+    #[error("{limit} {what} may be held, and {held} are")]
     QuotaExceeded {
         /// What is limited.
         what: Limited,
-        /// How many one may hold.
+        /// How many may be held.
         limit: u32,
         /// How many are held.
         held: u32,
@@ -185,17 +185,22 @@ pub enum Failure {
 
 /// What a quota counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Limited {
+    /// A user's ports by runtime reservations.
     Ports,
+    /// A user's runtime reservations.
     Reservations,
+    /// The ports of all users together by runtime reservations. What was made with privilege is not
+    /// among them.
+    PortsOfAll,
 }
 
 impl core::fmt::Display for Limited {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            Self::Ports => "ports",
-            Self::Reservations => "reservations",
+            Self::Ports => "ports by runtime reservations",
+            Self::Reservations => "runtime reservations",
+            Self::PortsOfAll => "ports by runtime reservations of all users",
         })
     }
 }

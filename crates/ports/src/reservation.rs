@@ -64,6 +64,10 @@ impl Refusal {
 pub struct Owner {
     /// User.
     pub uid: u32,
+    /// It is a runtime reservation that was made with the privilege to change everything, and counts
+    /// toward no quota.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub is_privileged: bool,
     /// Process that asked for it. Its number may be another's by now.
     pub pid: Option<u32>,
     /// That process's name, as in `/proc/PID/comm`.

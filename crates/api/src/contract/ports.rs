@@ -161,8 +161,14 @@ fn port_methods_are_those_of_the_idl() {
     check_method(&idl, &holders, &HoldersReply { holder: holder() });
     check_method(&idl, &Denials { recent: Some(10) }, &DenialsReply { denial: denial() });
     check_method(&idl, &Monitor {}, &MonitorReply { event: event() });
-    let status =
-        StatusReply { guard: guard(), reservations: 1, runtime_reservations: 1, ports: 21 };
+    let status = StatusReply {
+        guard: guard(),
+        reservations: 1,
+        runtime_reservations: 1,
+        ports: 21,
+        runtime_ports: Some(5),
+        runtime_ports_limit: Some(14_116),
+    };
     check_method(&idl, &Status {}, &status);
     check_methods(
         &idl,

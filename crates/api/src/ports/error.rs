@@ -49,15 +49,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// The caller holds as much by runtime reservations as one user may.
-    #[error("one user may hold {limit} {what}, and {held} are held")]
+    /// The caller holds as much by runtime reservations as one user may, or all users together do.
+    #[error("{limit} {what} may be held, and {held} are")]
     #[serde(rename = "org.iphelper.PortReservation.QuotaExceeded")]
     QuotaExceeded {
-        /// Of what: `ports by runtime reservations`, `runtime reservations`.
+        /// Of what: `ports by runtime reservations`, `runtime reservations`, which are the caller's,
+        /// or `ports by runtime reservations of all users`.
         what: String,
-        /// How many one user may hold.
+        /// How many may be held.
         limit: u32,
-        /// How many this one does.
+        /// How many are.
         held: u32,
     },
 

@@ -268,6 +268,12 @@ pub struct StatusReply {
     pub runtime_reservations: u32,
     /// Ports reserved by both.
     pub ports: u32,
+    /// Ports that users hold by runtime reservations made without privilege.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_ports: Option<u32>,
+    /// How many of these all users together may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_ports_limit: Option<u32>,
 }
 
 calls! {

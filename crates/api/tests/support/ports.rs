@@ -318,6 +318,8 @@ impl PortHandler<u32> for CannedPorts {
             reservations: 2,
             runtime_reservations: 0,
             ports: 21,
+            runtime_ports: Some(4),
+            runtime_ports_limit: Some(14_116),
         })
     }
 }

@@ -53,7 +53,8 @@ impl Explained for Error {
             }
             Self::QuotaExceeded { .. } => {
                 "`runtime_ports` and `runtime_reservations` in the section [ports] of the \
-                 configuration bound them."
+                 configuration bound what one user holds; all users together hold half as many \
+                 ports as net.ipv4.ip_local_port_range has."
                     .to_owned()
             }
             Self::NoFreeBlock { .. } => "`iph port holders` says who sits where.".to_owned(),

@@ -258,7 +258,14 @@ pub(crate) mod tests {
             pinned: Some("/sys/fs/bpf/iphelper/3".into()),
             limits: vec!["MPTCP sockets cannot be let in.".into()],
         };
-        StatusReply { guard, reservations: 1, runtime_reservations: 1, ports: 25 }
+        StatusReply {
+            guard,
+            reservations: 1,
+            runtime_reservations: 1,
+            ports: 25,
+            runtime_ports: Some(5),
+            runtime_ports_limit: Some(14_116),
+        }
     }
 
     #[test]

@@ -139,6 +139,8 @@ fn render(status: &StatusReply, state_dir: &str, style: Style) -> String {
         }
     };
     line("Ports", Some(counts(status)));
+    let held = status.runtime_ports.zip(status.runtime_ports_limit);
+    line("Users hold", held.map(|(held, limit)| format!("{held} of {limit} for running programs")));
     let cgroup = guard.cgroup.as_ref().map(|cgroup| match guard.covers_all {
         Some(true) => format!("{cgroup}, the root of all control groups"),
         Some(false) => format!("{cgroup}; programs in other control groups are not covered"),
@@ -194,6 +196,7 @@ mod tests {
         let expected = "\
 Guard  reduced: the kernel refuses strangers, with limits
   Ports        25 reserved, by 1 reservation and 1 of a running program
+  Users hold   5 of 14116 for running programs
   Attached to  /sys/fs/cgroup, the root of all control groups
   Pinned at    /sys/fs/bpf/iphelper/3
   Limit        MPTCP sockets cannot be let in.

@@ -41,7 +41,14 @@ pub(crate) fn status() -> StatusReply {
         pinned: Some("/sys/fs/bpf/iphelper/3".into()),
         limits: vec!["MPTCP sockets cannot be let in.".into()],
     };
-    StatusReply { guard, reservations: 1, runtime_reservations: 0, ports: 20 }
+    StatusReply {
+        guard,
+        reservations: 1,
+        runtime_reservations: 0,
+        ports: 20,
+        runtime_ports: Some(5),
+        runtime_ports_limit: Some(14_116),
+    }
 }
 
 fn holder() -> Holder {

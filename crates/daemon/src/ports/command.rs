@@ -305,7 +305,8 @@ impl Ports {
         let program = known.map(|process| process.program.clone());
         let cgroup = known.and_then(|process| process.cgroup.clone());
         let unit = cgroup.as_deref().and_then(unit_of).map(str::to_owned);
-        Owner { uid: caller.user(), pid: caller.process(), program, unit, cgroup }
+        let (uid, pid) = (caller.user(), caller.process());
+        Owner { uid, pid, program, unit, cgroup, ..Owner::default() }
     }
 
     /// Answers a command.

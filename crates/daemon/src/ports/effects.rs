@@ -344,11 +344,14 @@ impl Ports {
                 limits: Vec::new(),
             },
         };
+        let (runtime_ports, runtime_ports_limit) = self.manager.runtime_ports_of_all();
         StatusReply {
             guard,
             reservations: number(count(Kind::Persistent)),
             runtime_reservations: number(count(Kind::Runtime)),
             ports,
+            runtime_ports: Some(runtime_ports),
+            runtime_ports_limit: Some(runtime_ports_limit),
         }
     }
 }

@@ -164,7 +164,7 @@ impl Starting {
 
         let mut configured = parts.config;
         let config = configured.borrow_and_update().clone();
-        let mut manager = Manager::new(::ports::Config::default(), rng);
+        let mut manager = Manager::new(limits(&config), rng);
         let mut restored = Some(restored);
         if found.reservations.is_empty() && !is_pinned && !has_written {
             restored.take().map(|restored| restored.send(()));

@@ -111,11 +111,7 @@ pub(super) fn error(failure: Failure, level: shown::GuardLevel) -> shown::Error 
             shown::Error::AccessDenied { needed: needed.to_owned() }
         }
         Failure::QuotaExceeded { what, limit, held } => {
-            let what = match what {
-                ports::Limited::Ports => "ports by runtime reservations",
-                ports::Limited::Reservations => "runtime reservations",
-            };
-            shown::Error::QuotaExceeded { what: what.to_owned(), limit, held }
+            shown::Error::QuotaExceeded { what: what.to_string(), limit, held }
         }
         Failure::NoFreeBlock { count } => shown::Error::NoFreeBlock { number_of_ports: count },
         Failure::TooWeak(reason) => shown::Error::GuardTooWeak { level, reason },

@@ -138,6 +138,10 @@ pub struct Status {
     pub runtime_reservations: u32,
     /// Ports reserved by both.
     pub ports: u32,
+    /// Ports that users hold by runtime reservations made without privilege.
+    pub runtime_ports: Option<u32>,
+    /// How many of these all users together may hold.
+    pub runtime_ports_limit: Option<u32>,
 }
 
 from_api!(api::ports::StatusReply => Status {
@@ -145,4 +149,6 @@ from_api!(api::ports::StatusReply => Status {
     reservations,
     runtime_reservations,
     ports,
+    runtime_ports,
+    runtime_ports_limit,
 });

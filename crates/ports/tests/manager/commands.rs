@@ -213,15 +213,15 @@ fn a_free_block_is_found_among_reserved_and_used_ports() {
     let mut world = World::new(config);
     reserved(world.ask(create(Tcp, 40_000, 6)));
     world.host.in_use.insert((Tcp, 40_012));
-    let found = reserved(world.ask(acquire(USER, any(6))));
+    let found = reserved(world.ask(acquire(ROOT, any(6))));
     assert!(
         [block(40_006, 6), block(40_013, 6), block(40_014, 6)].contains(&found.block),
         "{}",
         found.block
     );
     // Twice in that range, then elsewhere.
-    reserved(world.ask(acquire(USER, any(6))));
-    let elsewhere = reserved(world.ask(acquire(USER, any(6))));
+    reserved(world.ask(acquire(ROOT, any(6))));
+    let elsewhere = reserved(world.ask(acquire(ROOT, any(6))));
     assert_eq!(elsewhere.block, block(1_024, 6));
     world.assert_consistent();
 
@@ -260,6 +260,29 @@ fn a_user_has_a_quota_and_root_has_none() {
     reserved(world.ask(acquire(ROOT, any(100))));
     world.ask(Command::Release { caller: USER, token: third.token }).unwrap();
     reserved(world.ask(acquire(USER, any(3))));
+}
+
+#[test]
+fn all_users_together_get_half_of_the_automatic_ports() {
+    let config = Config { dynamic_ports: 40_000..=40_099, ..Config::default() };
+    let mut world = World::new(config);
+    // What privilege took pushes nobody out.
+    reserved(world.ask(acquire(ROOT, any(60))));
+    let of = |uid, count| acquire(Caller { uid, ..USER }, any(count));
+    let held: Vec<_> = (0..5).map(|user| reserved(world.ask(of(2_000 + user, 10)))).collect();
+    let over = Failure::QuotaExceeded { what: Limited::PortsOfAll, limit: 50, held: 50 };
+    assert_eq!(
+        over.to_string(),
+        "50 ports by runtime reservations of all users may be held, and 50 are"
+    );
+    assert_eq!(world.ask(of(3_000, 1)), Err(over.clone()));
+    assert_eq!(world.manager.runtime_ports_of_all(), (50, 50));
+    // Also for the next daemon.
+    world.restart();
+    assert_eq!(world.ask(of(3_000, 1)), Err(over));
+    let caller = Caller { uid: 2_000, ..USER };
+    world.ask(Command::Release { caller, token: held[0].token }).unwrap();
+    reserved(world.ask(of(3_000, 10)));
 }
 
 #[test]
