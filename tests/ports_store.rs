@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use iphelper_tests::damage;
-use iphelper_tests::ports::{Protocol, Site};
+use iphelper_tests::ports::{Protocol, SOMEBODY, Site};
 use lab::or_skip;
 use serde_json::{Value, json};
 
@@ -27,34 +27,99 @@ fn record(site: &Site, text: &str) -> PathBuf {
     found.remove(0)
 }
 
-/// Damages one of two records between two daemons. The other reservation stays, the damage is
-/// said, and the file set aside; the ports are free and can be reserved again.
+/// Damages one of two records between two daemons. The damage is said and the file set aside; what
+/// the kernel has stays, also for the daemon after that, and can be released and made anew.
 fn damaged(damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let mut site = or_skip!(Site::started());
-    site.create_with(Protocol::Tcp, START, COUNT, json!({"purpose": "to be damaged"}));
+    let users = json!({"purpose": "to be damaged", "users": [SOMEBODY], "owner": 1000});
+    let made = site.create_with(Protocol::Tcp, START, COUNT, users);
     site.create_with(Protocol::Tcp, 6000, COUNT, json!({"purpose": "the other"}));
     let path = record(&site, "to be damaged");
     site.host.kill();
     let whole = fs::read(&path).unwrap();
     fs::write(&path, damage(whole)).unwrap();
-    site.start();
-    let problems = site.host.problems();
+    let aside = PathBuf::from(format!("{}.damaged", path.display()));
     let name = path.file_stem().unwrap().to_str().unwrap();
-    assert!(problems.iter().any(|(_, text)| text.contains(name)), "{name}: {problems:?}");
-    let kept = site.reservations();
-    assert_eq!(kept.len(), 1, "{kept:?}");
-    assert_eq!(kept[0]["purpose"], "the other");
+    for start in ["the first", "the second"] {
+        site.start();
+        is_kept(&site, name, &made);
+        assert!(aside.exists() && !path.exists(), "{start}");
+        site.host.kill();
+    }
+    site.start();
+    let error = site.try_create(Protocol::Tcp, START + 1, 1, json!({})).unwrap_err();
+    assert_eq!(error.name, "SharingViolation", "{error:?}");
+    site.delete(Protocol::Tcp, START, COUNT);
+    assert_eq!(site.host.problems(), []);
+    assert!(!aside.exists());
+    let mut stranger = site.stranger();
+    assert_eq!(stranger.try_bind("tcp4", START), format!("ok {START}"));
+    site.create(Protocol::Tcp, START, COUNT);
+    site.host.kill();
+    site.start();
+    assert_eq!(stranger.try_bind("tcp4", START), "EACCES");
+    assert_eq!(site.host.problems(), []);
+}
+
+/// A reservation without its record, beside another.
+#[track_caller]
+fn is_kept(site: &Site, id: &str, made: &Value) {
+    let problems = site.host.problems();
+    let is_told = |(subject, text): &(String, String)| {
+        subject.contains(id) && text.contains("tcp 5000-5019 stays reserved")
+    };
+    assert!(problems.iter().any(is_told), "{id}: {problems:?}");
+    let reservations = site.reservations();
+    assert_eq!(reservations.len(), 2, "{reservations:?}");
+    let kept = reservations.iter().find(|one| one["id"] == made["id"]).unwrap();
+    assert_eq!(kept["purpose"], Value::Null);
+    for known in ["protocol", "start_port", "number_of_ports", "kind", "refusal", "users"] {
+        assert_eq!(kept[known], made[known], "{known}");
+    }
+    assert_eq!(kept["owner"]["uid"], made["owner"]["uid"]);
+    let left_out = (START..START + COUNT).chain(6000..6000 + COUNT).collect();
+    assert_eq!(site.left_out(), left_out);
     let mut stranger = site.stranger();
     assert_eq!(stranger.try_bind("tcp4", 6000), "EACCES");
-    assert_eq!(stranger.try_bind("tcp4", START), format!("ok {START}"), "without a record");
-    site.create(Protocol::Tcp, START, COUNT);
     assert_eq!(stranger.try_bind("tcp4", START), "EACCES");
-    let names = fs::read_dir(folder(&site)).unwrap().flatten();
-    let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
-    assert!(
-        names.iter().any(|other| other.contains(name) && !other.ends_with(".json")),
-        "{names:?}"
-    );
+    stranger.become_user(SOMEBODY);
+    assert_eq!(stranger.try_bind("tcp4", START), format!("ok {START}"));
+}
+
+/// The folder cannot even be listed.
+#[test]
+fn no_record_to_be_read() {
+    let mut site = or_skip!(Site::started());
+    let made = site.create_with(Protocol::Tcp, START, COUNT, json!({"users": [SOMEBODY]}));
+    site.create(Protocol::Tcp, 6000, COUNT);
+    site.host.kill();
+    let aside = site.host.state.join("aside");
+    fs::rename(folder(&site), &aside).unwrap();
+    fs::write(folder(&site), "in the way").unwrap();
+    site.start();
+    is_kept(&site, made["id"].as_str().unwrap(), &made);
+    site.host.kill();
+    fs::remove_file(folder(&site)).unwrap();
+    fs::rename(&aside, folder(&site)).unwrap();
+    site.start();
+    assert_eq!(site.host.problems(), []);
+    assert_eq!(site.reservations()[0]["token"], made["token"]);
+}
+
+/// Something that is no file is where a record was, and nothing else is on record.
+#[test]
+fn the_only_record_is_no_file() {
+    let mut site = or_skip!(Site::started());
+    site.create_with(Protocol::Tcp, START, COUNT, json!({"purpose": "replaced"}));
+    let path = record(&site, "replaced");
+    site.host.kill();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    site.start();
+    assert_eq!(site.stranger().try_bind("tcp4", START), "EACCES");
+    assert_eq!(site.reservations().len(), 1);
+    assert_eq!(site.host.problems().len(), 2, "{:?}", site.host.problems());
+    fs::remove_dir(&path).unwrap();
 }
 
 #[test]

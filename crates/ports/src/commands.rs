@@ -85,27 +85,13 @@ impl Manager {
             return Err(Failure::Overlap { port, with: Box::new(with.clone()) });
         }
         let (id, token) = self.draw();
-        let reservation = Reservation {
-            id,
-            token,
-            protocol,
-            block,
-            kind,
-            owner: terms.owner,
-            purpose: terms.purpose,
-            created_at: terms.created_at,
-            expires_at: terms.expires_at,
-            refusal: terms.refusal.unwrap_or(Refusal::default_for(block)),
-            dry_run: terms.dry_run,
-            low_ports: terms.low_ports,
-            admitted: terms.admitted,
-        };
+        let reservation = terms.of(id, token, protocol, block, kind);
         self.ledger.add(reservation, Stage::Making);
         Ok(id)
     }
 
     /// A new id and a new token.
-    fn draw(&mut self) -> (Id, Token) {
+    pub(crate) fn draw(&mut self) -> (Id, Token) {
         loop {
             let (id, token) = (Id::draw(&mut self.rng), Token::draw(&mut self.rng));
             if !self.ledger.knows(id, token) {
@@ -152,6 +138,34 @@ impl Manager {
         change(&mut after.admitted);
         let id = after.id;
         Ok(Transaction::new(Purpose::Change { command, after }, Some(id), CHANGE))
+    }
+}
+
+impl Terms {
+    /// The reservation on these terms.
+    pub(crate) fn of(
+        self,
+        id: Id,
+        token: Token,
+        protocol: Protocol,
+        block: Block,
+        kind: Kind,
+    ) -> Reservation {
+        Reservation {
+            id,
+            token,
+            protocol,
+            block,
+            kind,
+            owner: self.owner,
+            purpose: self.purpose,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            refusal: self.refusal.unwrap_or(Refusal::default_for(block)),
+            dry_run: self.dry_run,
+            low_ports: self.low_ports,
+            admitted: self.admitted,
+        }
     }
 }
 

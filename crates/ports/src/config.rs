@@ -18,7 +18,7 @@ impl Config {
     /// without a bound nobody could connect any more.
     pub fn runtime_ports_of_all(&self) -> u32 {
         let (first, last) = (*self.dynamic_ports.start(), *self.dynamic_ports.end());
-        (u32::from(last.saturating_sub(first)) + 1) / 2
+        u32::from(last.saturating_sub(first)).div_ceil(2)
     }
 }
 

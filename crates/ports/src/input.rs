@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use engine::Instant;
 
-use crate::{Block, Config, Id, Owner, Protocol, Refusal, Reservation, Token};
+use crate::{Block, Config, Id, Kind, Owner, Protocol, Refusal, Reservation, Token};
 
 /// What the world tells the manager.
 #[derive(Debug)]
@@ -173,8 +173,28 @@ pub enum Done {
     Killed(u32),
     /// The ports that `Effect::Survey` found not to be free, in any order.
     Taken(Vec<Block>),
-    /// The runtime reservations of `Effect::Enforce` whose socket is gone.
-    Ended(Vec<Id>),
+    /// What else `Effect::Enforce` found out.
+    Enforced {
+        /// Runtime reservations whose socket is gone.
+        ended: Vec<Id>,
+        /// What is enforced still though its record cannot be read.
+        unrecorded: Vec<Unrecorded>,
+    },
+}
+
+/// A reservation whose record cannot be read, as far as it is known from what is enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrecorded {
+    /// Names it.
+    pub id: Id,
+    /// Whose ports.
+    pub protocol: Protocol,
+    /// Which ports.
+    pub block: Block,
+    /// What ends it.
+    pub kind: Kind,
+    /// All else.
+    pub terms: Terms,
 }
 
 /// Why an effect was not done.

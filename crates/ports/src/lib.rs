@@ -28,7 +28,7 @@ pub use block::{Block, InvalidBlock};
 pub use config::Config;
 pub use input::{
     Admitted, Caller, Command, CommandId, Done, EffectId, EffectResult, Input, Refused, Terms,
-    Wanted,
+    Unrecorded, Wanted,
 };
 pub use manager::Manager;
 pub use output::{Effect, Event, Failure, Limited, Outcome, Output};

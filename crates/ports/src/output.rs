@@ -76,7 +76,8 @@ pub enum Effect {
         kind: Kind,
     },
     /// Enforce exactly these, after a start: put in place what is missing, remove all else.
-    /// Runtime reservations that are missing are not put in place but reported: `Done::Ended`.
+    /// Runtime reservations that are missing are not put in place but reported; what is enforced
+    /// though its record cannot be read stays, and is reported: `Done::Enforced`.
     Enforce(Vec<Reservation>),
 }
 
@@ -101,6 +102,8 @@ pub enum Event {
     Changed(Box<Reservation>),
     /// A record cannot be used: another one has its ports, its id or its token.
     Contradicted(Box<Reservation>),
+    /// The record cannot be read of what is enforced still. It stays in force, with a new token.
+    Kept(Box<Reservation>),
     /// An effect that nobody waits for failed. It will be tried again.
     EffectFailed {
         /// The reservation it was for.

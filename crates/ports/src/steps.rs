@@ -6,7 +6,7 @@ use crate::manager::Manager;
 use crate::transaction::{Purpose, Search, Step, Transaction};
 use crate::{
     Block, CommandId, Done, Effect, EffectId, EffectResult, Event, Failure, Id, Kind, Outcome,
-    Refused, Reservation,
+    Refused, Reservation, Unrecorded,
 };
 
 impl Manager {
@@ -58,7 +58,12 @@ impl Manager {
         match done {
             Done::Done => {}
             Done::Killed(number) => current.killed = number,
-            Done::Ended(ids) => current.ended = ids,
+            Done::Enforced { ended, unrecorded } => {
+                current.ended = ended;
+                for found in unrecorded {
+                    self.keep(found);
+                }
+            }
             Done::Taken(taken) => {
                 let Purpose::MakeAny(search) = &current.purpose else { return };
                 let added = self.place(search, &taken);
@@ -77,6 +82,23 @@ impl Manager {
         let block = self.ledger.free_block(protocol, count, taken, preferred, &mut self.rng);
         let block = block.ok_or(Failure::NoFreeBlock { count })?;
         self.add(protocol, block, Kind::Runtime, search.terms.clone())
+    }
+
+    /// Goes on with a reservation whose record cannot be read.
+    fn keep(&mut self, found: Unrecorded) {
+        let Unrecorded { id, protocol, block, kind, terms } = found;
+        if self.ledger.get(id).is_some() || self.ledger.overlap(protocol, block).is_some() {
+            return;
+        }
+        let (_, token) = self.draw();
+        self.ledger.add(terms.of(id, token, protocol, block, kind), Stage::Making);
+        self.ledger.put_in_force(id);
+        if let Some(entry) = self.ledger.get_mut(id) {
+            entry.is_excluded = true;
+        }
+        if let Some(kept) = self.known(id) {
+            self.tell(Event::Kept(kept));
+        }
     }
 
     /// What a step asks of the host.

@@ -275,7 +275,15 @@ impl Ports {
                     one.id,
                     view::name(&one)
                 );
-                self.problems.raise(&format!("reservation {}", one.id), "contradiction", text);
+                self.problems.raise(&subject(&one), "contradiction", text);
+            }
+            Event::Kept(one) => {
+                let text = format!(
+                    "its record cannot be read; {} {} stays reserved until the machine is restarted, \
+                     or until it is released, which removes the record",
+                    one.protocol, one.block
+                );
+                self.problems.raise(&subject(&one), "record", text);
             }
             Event::EffectFailed { id, reason } => {
                 self.counters.count("ports.effect-failed");
@@ -298,6 +306,8 @@ impl Ports {
             // Anybody can make and end these as often as they like.
             Kind::Runtime => tracing::debug!("{text}"),
         }
+        // It has a record now, or needs none.
+        self.problems.forget(&subject(one));
         self.counters.count(&format!("ports.{}", kind.as_str()));
         if self.events.receiver_count() > 0 {
             let event = view::event(kind, text, self.shown_to_all(one));
@@ -354,4 +364,9 @@ impl Ports {
             runtime_ports_limit: Some(runtime_ports_limit),
         }
     }
+}
+
+/// What problems of a reservation are told of.
+fn subject(one: &Reservation) -> String {
+    format!("reservation {}", one.id)
 }

@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use api::ports::GuardLevel;
 use ports::guard::{Features, Row};
-use ports::{Block, Done, Effect, EffectResult, Id, Kind, Protocol, Refusal, Refused, Reservation};
+use ports::{
+    Admitted, Block, Done, Effect, EffectResult, Id, Kind, Owner, Protocol, Refusal, Refused,
+    Reservation, Terms, Unrecorded,
+};
 
 use super::cgroups::{Cgroups, Comings};
 use super::guard::{Guard, Places, Unavailable};
 use super::placeholder::Placeholders;
 use super::scan::Scanner;
-use super::store::Records;
+use super::store::{Records, Unread};
 use super::sysctl::{PortSet, ReservedPorts};
 use super::view;
 use crate::config::GuardChoice;
@@ -43,6 +47,8 @@ pub(super) struct Hands {
     /// Cookie of the network namespace.
     network: u64,
     records: Records,
+    /// What is enforced of these stays; nothing once the ledger knows of them.
+    unread: Unread,
     means: Means,
     /// `None` until first needed, as everything is.
     reserved: Option<ReservedPorts>,
@@ -65,12 +71,14 @@ impl Hands {
         places: Result<Places, Vec<String>>,
         network: u64,
         records: Records,
+        unread: Unread,
     ) -> io::Result<Self> {
         let cgroups = places.as_ref().ok().map(|places| Cgroups::new(places.cgroup_root()?));
         Ok(Self {
             choice,
             network,
             records,
+            unread,
             means: Means::Unknown,
             reserved: None,
             scanner: None,
@@ -82,6 +90,25 @@ impl Hands {
     /// Whether it is known how reservations are enforced.
     pub(super) fn is_open(&self) -> bool {
         !matches!(self.means, Means::Unknown)
+    }
+
+    /// Whether an effect takes the means to enforce. Nothing is loaded for the sake of removing it.
+    pub(super) fn is_needed_for(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Enforce(reservations) => !reservations.is_empty() || self.keeps_something(),
+            Effect::Insert(_) | Effect::Admit(_) | Effect::Remove(_) => true,
+            Effect::Scan { .. } | Effect::Kill { .. } | Effect::Own { .. } => true,
+            Effect::Exclude(_)
+            | Effect::Survey { .. }
+            | Effect::Persist(_)
+            | Effect::Forget { .. } => false,
+        }
+    }
+
+    /// Whether something may be enforced whose record cannot be read.
+    fn keeps_something(&self) -> bool {
+        let is_pinned = |places| Guard::is_pinned(places, self.network);
+        !self.unread.is_empty() && self.places.as_ref().is_ok_and(is_pinned)
     }
 
     /// Lets go of a guard that somebody removed.
@@ -196,7 +223,15 @@ impl Hands {
         // What is ours in the list is remembered there.
         let made = self.records.make_folder();
         let wanted: PortSet = blocks.iter().map(|block| block.ports()).collect();
-        let set = made.and_then(|()| self.reserved()?.set(&wanted));
+        let is_all_known = self.unread.is_empty();
+        let set = made.and_then(|()| {
+            let reserved = self.reserved()?;
+            match is_all_known {
+                true => reserved.set(&wanted),
+                // What else there is of ours is for what may be enforced yet.
+                false => reserved.set(&wanted.union(&reserved.ours().clone())),
+            }
+        });
         set.map_err(|error| host("net.ipv4.ip_local_reserved_ports", &error))?;
         Ok(Done::Done)
     }
@@ -299,9 +334,12 @@ impl Hands {
 
     fn enforce(&mut self, reservations: &[Reservation]) -> EffectResult {
         let runtime = reservations.iter().filter(|one| one.kind == Kind::Runtime);
-        let all_ended = || Ok(Done::Ended(runtime.map(|one| one.id).collect()));
-        match &mut self.means {
-            Means::Guard(guard) => enforce(guard, &mut self.cgroups, reservations).map(Done::Ended),
+        let all_ended = || {
+            let ended = runtime.map(|one| one.id).collect();
+            Ok(Done::Enforced { ended, unrecorded: Vec::new() })
+        };
+        let enforced = match &mut self.means {
+            Means::Guard(guard) => enforce(guard, &mut self.cgroups, reservations, &self.unread),
             Means::Placeholders(placeholders) => {
                 placeholders.enforce(reservations)?;
                 all_ended()
@@ -313,7 +351,11 @@ impl Hands {
                 Err(_) => all_ended(),
             },
             Means::Nothing => all_ended(),
+        };
+        if enforced.is_ok() {
+            self.unread = Unread::default();
         }
+        enforced
     }
 
     fn reserved(&mut self) -> io::Result<&mut ReservedPorts> {
@@ -349,22 +391,31 @@ impl Enforcing {
     }
 }
 
-/// Has the guard enforce exactly these. Returns the runtime reservations that are over; one that
-/// cannot be enforced stands in no other's way, and is told afterwards.
+/// Has the guard enforce exactly these, and those that are enforced and whose record cannot be read.
+/// One that cannot be enforced stands in no other's way, and is told afterwards.
 fn enforce(
     guard: &Guard,
     cgroups: &mut Option<Cgroups>,
     reservations: &[Reservation],
-) -> Result<Vec<Id>, Refused> {
+    unread: &Unread,
+) -> EffectResult {
     let rows = guard.reservations().map_err(|error| host("the guard", &error))?;
     let mut rows: BTreeMap<Id, Row> = rows.into_iter().collect();
-    let (mut ended, mut failed) = (Vec::new(), Vec::new());
+    let (mut ended, mut unrecorded, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let reserved = |protocol| reservations.iter().filter(move |one| one.protocol == protocol);
+    let ports = |protocol| reserved(protocol).map(|one| one.block.ports()).collect::<PortSet>();
+    let (tcp, udp) = (ports(Protocol::Tcp), ports(Protocol::Udp));
+    let is_free = |row: &Row| {
+        let taken = if row.protocol == Protocol::Tcp { &tcp } else { &udp };
+        !row.block.ports().any(|port| taken.contains(port))
+    };
     let wanted: BTreeSet<Id> = reservations.iter().map(|reservation| reservation.id).collect();
     let unwanted: Vec<Id> = rows.keys().filter(|id| !wanted.contains(id)).copied().collect();
     for id in unwanted {
-        if let Some(row) = rows.remove(&id)
-            && let Err(error) = guard.remove(id, row.protocol, row.block)
-        {
+        let Some(row) = rows.remove(&id) else { continue };
+        if unread.contains(id) && is_free(&row) {
+            unrecorded.push(as_enforced(guard, cgroups, id, &row));
+        } else if let Err(error) = guard.remove(id, row.protocol, row.block) {
             failed.push(format!("reservation {id} cannot be removed: {error}"));
         }
     }
@@ -378,9 +429,32 @@ fn enforce(
         }
     }
     match failed.is_empty() {
-        true => Ok(ended),
+        true => Ok(Done::Enforced { ended, unrecorded }),
         false => Err(Refused::Host(failed.join("; "))),
     }
+}
+
+/// A reservation without a record, as the guard has it. Control groups have no names there but their
+/// paths, and those that are gone are let in no more.
+fn as_enforced(guard: &Guard, cgroups: &mut Option<Cgroups>, id: Id, row: &Row) -> Unrecorded {
+    let (users, groups) = guard.admitted(id);
+    let groups: Vec<u64> = groups.into_iter().collect();
+    let paths = cgroups.as_mut().map(|cgroups| cgroups.paths(&groups)).unwrap_or_default();
+    let terms = Terms {
+        owner: Owner { uid: row.owner, is_privileged: row.owner == 0, ..Owner::default() },
+        purpose: None,
+        created_at: SystemTime::now(),
+        expires_at: row.expires_at,
+        refusal: Some(row.refusal),
+        dry_run: row.dry_run,
+        low_ports: row.low_ports,
+        admitted: Admitted {
+            users: users.into_iter().filter_map(|user| user.try_into().ok()).collect(),
+            cgroups: paths.into_iter().flatten().collect(),
+        },
+    };
+    let kind = if row.runtime { Kind::Runtime } else { Kind::Persistent };
+    Unrecorded { id, protocol: row.protocol, block: row.block, kind, terms }
 }
 
 /// Puts a reservation in force, with those who need no token.

@@ -181,7 +181,7 @@ impl Starting {
             access: parts.access,
             watched,
             network,
-            hands: Some(Hands::new(config.guard, places, network, records)?),
+            hands: Some(Hands::new(config.guard, places, network, records, found.unread)?),
             worker: None,
             enforcing: None,
             is_opening: false,

@@ -38,6 +38,35 @@ pub(super) struct Found {
     pub(super) reservations: Vec<Reservation>,
     /// Files that could not be used, and what became of them, in words.
     pub(super) damaged: Vec<String>,
+    /// Whose those are, and those set aside by earlier daemons.
+    pub(super) unread: Unread,
+}
+
+/// Reservations that have a record which cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    These(BTreeSet<Id>),
+    /// It cannot even be told which there are.
+    Any,
+}
+
+impl Default for Unread {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
+}
+
+impl Unread {
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::These(ids) if ids.is_empty())
+    }
+
+    pub(super) fn contains(&self, id: Id) -> bool {
+        match self {
+            Self::These(ids) => ids.contains(&id),
+            Self::Any => true,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,13 +113,32 @@ impl Records {
         // The sockets of another boot are gone, and their reservations with them.
         let restore = |id, bytes: &[u8]| self.decode(bytes, id, clock);
         match file::load(&self.folder, id_of, restore) {
-            Ok((reservations, damaged)) => Found { reservations, damaged },
+            Ok((reservations, damaged)) => {
+                let unread = match damaged.iter().map(|damaged| damaged.name).collect() {
+                    Some(ids) => self.set_aside(ids),
+                    None => Unread::Any,
+                };
+                let damaged = damaged.into_iter().map(|damaged| damaged.text).collect();
+                Found { reservations, damaged, unread }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
             Err(error) => {
                 let damaged = vec![format!("{}: {error}", self.folder.display())];
-                Found { damaged, ..Found::default() }
+                Found { damaged, unread: Unread::Any, ..Found::default() }
             }
         }
+    }
+
+    /// These, and those whose record was set aside.
+    fn set_aside(&self, mut ids: BTreeSet<Id>) -> Unread {
+        let Ok(files) = fs::read_dir(&self.folder) else { return Unread::Any };
+        for file in files {
+            let Ok(file) = file else { return Unread::Any };
+            let name = file.file_name();
+            let aside = name.to_str().and_then(|name| name.strip_suffix(file::ASIDE));
+            ids.extend(aside.and_then(|name| id_of(Path::new(name))));
+        }
+        Unread::These(ids)
     }
 
     /// Puts a record on disk, in place of an earlier one. One of a runtime reservation outlives the
@@ -110,6 +158,9 @@ impl Records {
             Ok(false) => Ok(()),
             _ => {
                 let for_good = kind == Kind::Persistent;
+                // Before the record: what is set aside stands for it.
+                let aside = file::aside_of(&path);
+                file::remove(&aside, false).map_err(|error| told(&aside, &error))?;
                 file::remove(&path, for_good).map_err(|error| told(&path, &error))
             }
         }
@@ -283,8 +334,14 @@ mod tests {
         assert!(ports.join("3.json.damaged").exists());
         assert!(!ports.join("7.json.new").exists());
         assert!(ports.join("readme.txt").exists());
-        // Told once: they are out of the way.
-        assert_eq!(records.load(clock()).damaged.len(), 1);
+        let ids = [2, 3, 4, 5, 6].map(|number| Id::new(number).unwrap());
+        assert_eq!(found.unread, Unread::These(ids.into()));
+        // Told once: they are out of the way, and stand for what they were as long as they are there.
+        let again = records.load(clock());
+        assert_eq!((again.damaged.len(), again.unread), (1, Unread::These(ids.into())));
+        records.forget(ids[1], Kind::Persistent).unwrap();
+        assert!(!ports.join("3.json.damaged").exists());
+        assert!(!records.load(clock()).unread.contains(ids[1]));
     }
 
     #[test]
@@ -293,6 +350,7 @@ mod tests {
         fs::write(folder.path().join("ports"), "not a folder").unwrap();
         let records = Records::new(folder.path(), "boot-1");
         assert!(records.write(&reservation(1, Kind::Persistent)).is_err());
-        assert_eq!(records.load(clock()).damaged.len(), 1);
+        let found = records.load(clock());
+        assert_eq!((found.damaged.len(), found.unread), (1, Unread::Any));
     }
 }

@@ -82,7 +82,7 @@ fn work(
                 if matches!(effect, Effect::Enforce(_)) {
                     hands.let_go_of_what_is_lost();
                 }
-                let is_ready = match !hands.is_open() && needs_enforcement(&effect) {
+                let is_ready = match !hands.is_open() && hands.is_needed_for(&effect) {
                     true => open(&mut hands, &tell),
                     false => Ok(()),
                 };
@@ -131,16 +131,4 @@ fn describe(
         denial
     };
     denials.into_iter().zip(paths).map(complete).collect()
-}
-
-fn needs_enforcement(effect: &Effect) -> bool {
-    match effect {
-        // Nothing is loaded for the sake of removing it.
-        Effect::Enforce(reservations) => !reservations.is_empty(),
-        Effect::Insert(_) | Effect::Admit(_) | Effect::Remove(_) => true,
-        Effect::Scan { .. } | Effect::Kill { .. } | Effect::Own { .. } => true,
-        Effect::Exclude(_) | Effect::Survey { .. } | Effect::Persist(_) | Effect::Forget { .. } => {
-            false
-        }
-    }
 }

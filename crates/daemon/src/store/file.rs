@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::shortage::{self, Patience};
 
 const EXTENSION: &str = ".json";
+/// What is added to the name of a file that could not be used.
+pub(crate) const ASIDE: &str = ".damaged";
 
 /// The file's name for an interface. The kernel allows any byte but `/`, `:` and white space in
 /// names; what is not harmless in a file name stands as `%` and two hexadecimal digits.
@@ -44,21 +46,38 @@ pub(super) fn interface_of(path: &Path) -> Option<String> {
     (name_of(&interface).strip_suffix(EXTENSION) == Some(name)).then_some(interface)
 }
 
+/// A file that could not be used.
+#[derive(Debug)]
+pub(crate) struct Damaged<N> {
+    /// Whose it is; `None` where that cannot be read either.
+    pub(crate) name: Option<N>,
+    /// What became of it.
+    pub(crate) text: String,
+}
+
 /// Reads the records in a folder: the files that `name` has a name for.
 ///
 /// `restore` makes a record of one, or nothing if it counts no more; that file is removed, and so is
 /// what a write that a crash cut short has left. A file that cannot be used is set aside under a
 /// name of its own, and never stands in the way of the rest: the second list says what became of
-/// each, in words.
-pub(crate) fn load<N, R>(
+/// each.
+pub(crate) fn load<N: Clone, R>(
     folder: &Path,
     name: impl Fn(&Path) -> Option<N>,
     restore: impl Fn(N, &[u8]) -> Result<Option<R>, String>,
-) -> io::Result<(Vec<R>, Vec<String>)> {
+) -> io::Result<(Vec<R>, Vec<Damaged<N>>)> {
     let (mut records, mut damaged) = (Vec::new(), Vec::new());
     let mut patience = Patience::default();
-    for item in patience.attempt(|| fs::read_dir(folder), shortage::is_one)?.flatten() {
-        let path = item.path();
+    for item in patience.attempt(|| fs::read_dir(folder), shortage::is_one)? {
+        let path = match item {
+            Ok(item) => item.path(),
+            Err(error) => {
+                let text = format!("{}: {error}", folder.display());
+                damaged.push(Damaged { name: None, text });
+                // What cannot be listed is not listed at the next try either, without end.
+                break;
+            }
+        };
         let Some(name) = name(&path) else {
             if is_leftover(&path) {
                 let _ = fs::remove_file(&path);
@@ -67,16 +86,18 @@ pub(crate) fn load<N, R>(
         };
         // Opening a FIFO would wait for a writer.
         if !path.metadata().is_ok_and(|found| found.is_file()) {
-            damaged.push(format!("{}: not a file", path.display()));
+            let text = format!("{}: not a file", path.display());
+            damaged.push(Damaged { name: Some(name), text });
             continue;
         }
         let bytes = patience.attempt(|| fs::read(&path), shortage::is_one);
-        match bytes.map(|bytes| restore(name, &bytes)) {
+        let mut damage = |text| damaged.push(Damaged { name: Some(name.clone()), text });
+        match bytes.map(|bytes| restore(name.clone(), &bytes)) {
             Ok(Ok(Some(record))) => records.push(record),
             // A file that stays is read again next time, and no worse.
             Ok(Ok(None)) => _ = fs::remove_file(&path),
-            Ok(Err(reason)) => damaged.push(set_aside(&path, &reason)),
-            Err(error) => damaged.push(format!("{}: {error}", path.display())),
+            Ok(Err(reason)) => damage(set_aside(&path, &reason)),
+            Err(error) => damage(format!("{}: {error}", path.display())),
         }
     }
     Ok((records, damaged))
@@ -123,14 +144,20 @@ fn flush_folder_of(path: &Path) -> io::Result<()> {
 
 /// Gives a file that cannot be used another name, and tells what became of it.
 fn set_aside(path: &Path, reason: &str) -> String {
-    let mut aside = path.to_owned().into_os_string();
-    aside.push(".damaged");
+    let aside = aside_of(path);
     match fs::rename(path, &aside) {
-        Ok(()) => format!("{}: {reason}; kept as {}", path.display(), Path::new(&aside).display()),
+        Ok(()) => format!("{}: {reason}; kept as {}", path.display(), aside.display()),
         Err(error) => {
             format!("{}: {reason}; it could not be set aside: {error}", path.display())
         }
     }
+}
+
+/// Where a file is kept that could not be used.
+pub(crate) fn aside_of(path: &Path) -> PathBuf {
+    let mut aside = OsString::from(path);
+    aside.push(ASIDE);
+    aside.into()
 }
 
 /// Whether a write that a crash cut short has left it; there is nothing in it that counts.

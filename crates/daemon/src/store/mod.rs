@@ -93,7 +93,10 @@ impl Folder {
             Ok(Some((interface, stored.restore(boot_id, clock)?)))
         };
         match file::load(&self.leases, file::interface_of, restore) {
-            Ok((entries, damaged)) => Found { entries: entries.into_iter().collect(), damaged },
+            Ok((entries, damaged)) => Found {
+                entries: entries.into_iter().collect(),
+                damaged: damaged.into_iter().map(|damaged| damaged.text).collect(),
+            },
             Err(error) => {
                 let damaged = vec![format!("{}: {error}", self.leases.display())];
                 Found { damaged, ..Found::default() }

@@ -423,6 +423,26 @@ fn what_cannot_be_enforced_at_start_is_tried_again() {
     assert_eq!(world.events.last(), Some(&Event::CaughtUp));
 }
 
+#[test]
+fn what_has_lost_its_record_stays_in_force() {
+    let mut world = world();
+    let lost = reserved(world.ask(create(Tcp, 5_000, 20)));
+    let other = reserved(world.ask(create(Tcp, 6_000, 1)));
+    world.host.disk.remove(&lost.id);
+    world.host.unreadable.insert(lost.id);
+    world.restart();
+    let kept = world.manager.get(lost.id).unwrap().clone();
+    assert!(world.events.contains(&Event::Kept(Box::new(kept.clone()))));
+    assert_eq!((kept.block, kept.owner.uid), (lost.block, lost.owner.uid));
+    assert_ne!(kept.token, lost.token, "which nobody knows any more");
+    assert_eq!(world.host.excluded.len(), 21);
+    let over = world.ask(acquire(USER, Wanted::Block(block(5_019, 1))));
+    assert!(matches!(over, Err(Failure::Overlap { port: 5_019, .. })), "{over:?}");
+    world.ask(delete(Tcp, 5_000, 20)).unwrap();
+    world.assert_consistent();
+    assert_eq!(world.manager.reservations().map(|one| one.id).collect::<Vec<_>>(), [other.id]);
+}
+
 /// Soon at first, and less and less often.
 #[test]
 fn what_goes_on_failing_is_tried_less_and_less_often() {

@@ -7,6 +7,7 @@ use engine::{Engine as _, Instant, Rng};
 use iphelper_ports::{
     Admitted, Block, Command, CommandId, Config, Done, Effect, EffectResult, Event, Failure, Id,
     Input, Kind, Manager, Outcome, Output, Owner, Protocol, Refused, Reservation, Terms,
+    Unrecorded,
 };
 
 /// How the next effect goes.
@@ -30,6 +31,8 @@ pub(crate) struct Host {
     pub(crate) excluded: BTreeSet<u16>,
     pub(crate) guard: BTreeMap<Id, Reservation>,
     pub(crate) disk: BTreeMap<Id, Reservation>,
+    /// Whose record was there and cannot be read.
+    pub(crate) unreadable: BTreeSet<Id>,
     /// Sockets of strangers.
     pub(crate) in_use: BTreeSet<(Protocol, u16)>,
     /// How often a scan finds somebody whom the survey before it did not.
@@ -83,12 +86,26 @@ impl Host {
                         false => ended.push(id),
                     }
                 }
+                let has_record = |id| reservations.iter().any(|one| one.id == id);
+                let unreadable =
+                    self.guard.values().filter(|one| self.unreadable.contains(&one.id));
+                let unrecorded: Vec<Reservation> =
+                    unreadable.filter(|one| !has_record(one.id)).cloned().collect();
+                guard.extend(unrecorded.iter().map(|one| (one.id, one.clone())));
                 self.guard = guard;
-                return Ok(Done::Ended(ended));
+                let unrecorded = unrecorded.into_iter().map(unrecorded_of).collect();
+                return Ok(Done::Enforced { ended, unrecorded });
             }
         }
         Ok(Done::Done)
     }
+}
+
+/// What the kernel knows of a reservation.
+fn unrecorded_of(reservation: Reservation) -> Unrecorded {
+    let Reservation { id, protocol, block, kind, owner, admitted, expires_at, .. } = reservation;
+    let terms = Terms { admitted, expires_at, ..terms(owner.uid) };
+    Unrecorded { id, protocol, block, kind, terms }
 }
 
 /// A daemon on its host.
