@@ -202,6 +202,9 @@ fn full_disk() {
         .unwrap();
     let error = site.try_create(Protocol::Tcp, START, COUNT, json!({})).unwrap_err();
     assert_eq!(error.name, "Host", "{error:?}");
+    let reason = error.parameters["reason"].as_str().unwrap();
+    let full = format!("the file system at {} is full", folder.display());
+    assert!(reason.contains(&full) && reason.contains(".json: "), "{reason}");
     assert_eq!(site.reservations(), [] as [Value; 0]);
     assert_eq!(site.stranger().try_bind("tcp4", START), format!("ok {START}"));
     assert!(site.left_out().is_empty());

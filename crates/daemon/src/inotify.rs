@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::inotify;
 pub(crate) use rustix::fs::inotify::WatchFlags;
+use rustix::io::Errno;
 
 /// Readable when something happened that is watched for. What it was is for its owner to find out.
 #[derive(Debug)]
@@ -21,8 +22,14 @@ impl Inotify {
 
     /// Watches a path for that, in place of what it was watched for.
     pub(crate) fn watch(&self, path: impl AsRef<Path>, flags: WatchFlags) -> io::Result<()> {
-        inotify::add_watch(&self.0, path.as_ref(), flags)?;
-        Ok(())
+        match inotify::add_watch(&self.0, path.as_ref(), flags) {
+            // No disk is: `inotify_add_watch(2)`.
+            Err(Errno::NOSPC) => Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "the daemon's user has as many watches as fs.inotify.max_user_watches allows",
+            )),
+            result => Ok(result.map(drop)?),
+        }
     }
 
     /// Takes note of all there was, and returns whether there was anything.

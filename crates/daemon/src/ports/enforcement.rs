@@ -221,16 +221,13 @@ impl Hands {
 
     fn exclude(&mut self, blocks: &[Block]) -> EffectResult {
         // What is ours in the list is remembered there.
-        let made = self.records.make_folder();
+        self.records.make_folder().map_err(Refused::Host)?;
         let wanted: PortSet = blocks.iter().map(|block| block.ports()).collect();
         let is_all_known = self.unread.is_empty();
-        let set = made.and_then(|()| {
-            let reserved = self.reserved()?;
-            match is_all_known {
-                true => reserved.set(&wanted),
-                // What else there is of ours is for what may be enforced yet.
-                false => reserved.set(&wanted.union(&reserved.ours().clone())),
-            }
+        let set = self.reserved().and_then(|reserved| match is_all_known {
+            true => reserved.set(&wanted),
+            // What else there is of ours is for what may be enforced yet.
+            false => reserved.set(&wanted.union(&reserved.ours().clone())),
         });
         set.map_err(|error| host("net.ipv4.ip_local_reserved_ports", &error))?;
         Ok(Done::Done)

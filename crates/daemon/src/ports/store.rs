@@ -17,7 +17,7 @@ use ports::{Admitted, Block, Id, Kind, Owner, Protocol, Refusal, Reservation, To
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::store::{envelope, file};
+use crate::store::{envelope, file, told};
 
 /// The layout below. Files of any other are set aside.
 const SCHEMA: u32 = 1;
@@ -123,7 +123,7 @@ impl Records {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
             Err(error) => {
-                let damaged = vec![format!("{}: {error}", self.folder.display())];
+                let damaged = vec![told(&self.folder, &error)];
                 Found { damaged, unread: Unread::Any, ..Found::default() }
             }
         }
@@ -144,7 +144,7 @@ impl Records {
     /// Puts a record on disk, in place of an earlier one. One of a runtime reservation outlives the
     /// daemon but not a power failure: neither does its socket.
     pub(super) fn write(&self, reservation: &Reservation) -> Result<(), String> {
-        self.make_folder().map_err(|error| told(&self.folder, &error))?;
+        self.make_folder()?;
         let path = self.path(reservation.id);
         let bytes = self.encode(reservation, Clock::read());
         let outlives = reservation.kind == Kind::Persistent;
@@ -166,14 +166,15 @@ impl Records {
         }
     }
 
-    pub(super) fn make_folder(&self) -> io::Result<()> {
-        match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
+    pub(super) fn make_folder(&self) -> Result<(), String> {
+        let made = match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
             }
             result => result,
-        }
+        };
+        made.map_err(|error| told(&self.folder, &error))
     }
 
     fn path(&self, id: Id) -> PathBuf {
@@ -241,10 +242,6 @@ fn id_of(path: &Path) -> Option<Id> {
     let id: Id = name.parse().ok()?;
     // Only what we would have written: two files for one would be one too many.
     (id.to_string() == name).then_some(id)
-}
-
-fn told(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 pub(crate) mod envelope;
 pub(crate) mod file;
 mod record;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 pub use record::{Entry, InstalledWith};
+pub(crate) use told::told;
 
 use crate::clock::Clock;
 use crate::patience;
@@ -40,7 +42,7 @@ pub enum StoreError {
     #[error("another daemon uses {}", .0.display())]
     InUse(PathBuf),
     /// It cannot be made or written.
-    #[error("{}: {error}: leases will not survive a restart", path.display())]
+    #[error("{}: leases will not survive a restart", told(path, error))]
     Unusable {
         /// What could not be made.
         path: PathBuf,
@@ -98,7 +100,7 @@ impl Folder {
                 damaged: damaged.into_iter().map(|damaged| damaged.text).collect(),
             },
             Err(error) => {
-                let damaged = vec![format!("{}: {error}", self.leases.display())];
+                let damaged = vec![told(&self.leases, &error)];
                 Found { damaged, ..Found::default() }
             }
         }
@@ -254,8 +256,8 @@ impl<T> Batch<T> {
         for (path, tags, result) in written {
             let outcome = match (result, &flushed) {
                 (Ok(()), Ok(())) => Ok(()),
-                (Err(error), _) => Err(format!("{}: {error}", path.display())),
-                (Ok(()), Err(error)) => Err(format!("{}: {error}", folder.leases.display())),
+                (Err(error), _) => Err(told(&path, &error)),
+                (Ok(()), Err(error)) => Err(told(&folder.leases, error)),
             };
             for tag in tags {
                 done(tag, outcome.clone());

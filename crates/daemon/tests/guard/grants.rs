@@ -160,3 +160,23 @@ fn grants_to_nobody_in_force_are_not_found() {
         assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
     });
 }
+
+/// Which of the maps has no room, and how much it had, is said in words of the guard's.
+#[test]
+fn a_full_map_is_named() {
+    let site = or_skip!(Site::new());
+    site.run(|inside| {
+        let guard = inside.guard();
+        let users: Vec<u32> = (0..256).collect();
+        let full = (1..).find_map(|number| {
+            guard.insert(id(number), &row(Protocol::Tcp, 1_000 + number as u32, 1)).unwrap();
+            Some((number, guard.set_users(id(number), &users).err()?))
+        });
+        let (number, error) = full.unwrap();
+        assert_eq!(number, 257);
+        assert_eq!(error.to_string(), "its map of users is full: it has room for 65536");
+        guard.remove(id(1), Protocol::Tcp, row(Protocol::Tcp, 1_001, 1).block).unwrap();
+        guard.set_users(id(number), &users).unwrap();
+        guard.detach().unwrap();
+    });
+}

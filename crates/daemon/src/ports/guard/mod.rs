@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
-use ports::guard::{Features, Hook, Presence, Row, Socket, index};
+use ports::guard::{Features, Hook, Map as Name, Presence, Row, Socket, index};
 use ports::{Block, Id, Protocol};
 use sys::ebpf::{Map, Table};
 use sys::inet;
@@ -237,7 +237,8 @@ impl Guard {
         if !users.is_empty() {
             self.release.attach()?;
         }
-        self.users.set(id, &users.iter().map(|user| u64::from(*user)).collect())?;
+        let users: BTreeSet<u64> = users.iter().map(|user| u64::from(*user)).collect();
+        self.users.set(id, &users).map_err(full(Name::Users))?;
         self.write(id, &Row { users: !users.is_empty(), ..row }, Some(row))
     }
 
@@ -254,7 +255,8 @@ impl Guard {
         if !cgroups.is_empty() {
             self.release.attach()?;
         }
-        self.cgroups.set(id, &cgroups.iter().copied().collect())?;
+        let groups = cgroups.iter().copied().collect();
+        self.cgroups.set(id, &groups).map_err(full(Name::Cgroups))?;
         self.write(id, &Row { cgroups: !cgroups.is_empty(), ..row }, Some(row))
     }
 
@@ -323,7 +325,10 @@ impl Guard {
         let row = Row { denials: present.map_or(0, |present| present.denials), ..*row };
         match present == Some(row) {
             true => Ok(()),
-            false => self.reservations.update(&key(id), &row.to_bytes()),
+            false => self
+                .reservations
+                .update(&key(id), &row.to_bytes())
+                .map_err(full(Name::Reservations)),
         }
     }
 }
@@ -369,6 +374,18 @@ fn row(map: &Map, id: Id) -> io::Result<Option<Row>> {
     let mut bytes = [0; Row::LENGTH];
     let found = map.lookup(&key(id), &mut bytes)?;
     Ok(if found { Row::from_bytes(&bytes) } else { None })
+}
+
+/// Says which map it is that has no room, where that is so: the kernel calls it `E2BIG`.
+fn full(map: Name) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| match error.kind() {
+        io::ErrorKind::ArgumentListTooLong => {
+            let (name, room) = (map.name(), map.spec().entries);
+            let text = format!("its map of {name} is full: it has room for {room}");
+            io::Error::new(io::ErrorKind::StorageFull, text)
+        }
+        _ => error,
+    }
 }
 
 /// Frees the ports of reservations that ended by themselves.

@@ -87,7 +87,7 @@ impl ReservedPorts {
                 return Err(error);
             }
             // Nothing is added: what the record does not know can only be gone already.
-            self.warn(&error);
+            warn(&error);
         }
         let missing = wanted.difference(&current);
         if !surplus.is_empty() {
@@ -97,7 +97,7 @@ impl ReservedPorts {
         }
         self.ours = wanted.clone();
         self.pending = None;
-        self.remember().unwrap_or_else(|error| self.warn(&error));
+        self.remember().unwrap_or_else(|error| warn(&error));
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl ReservedPorts {
         self.observe(&current);
         let missing = self.ours.difference(&current);
         if self.foreign != before {
-            self.remember().unwrap_or_else(|error| self.warn(&error));
+            self.remember().unwrap_or_else(|error| warn(&error));
         }
         if !missing.is_empty() {
             add(&self.file, &missing)?;
@@ -156,12 +156,12 @@ impl ReservedPorts {
         }
         self.record.write(&self.foreign, &self.ours, self.pending.as_ref())
     }
+}
 
-    /// The next daemon may take something of ours for somebody else's, which nobody notices but who
-    /// reads the list.
-    fn warn(&self, error: &io::Error) {
-        tracing::warn!("{}: {error}", self.record.path().display());
-    }
+/// The next daemon may take something of ours for somebody else's, which nobody notices but who reads
+/// the list.
+fn warn(error: &io::Error) {
+    tracing::warn!("{error}");
 }
 
 /// Reads the list, in one read.

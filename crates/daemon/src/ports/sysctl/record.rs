@@ -1,12 +1,12 @@
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::PortSet;
 use crate::shortage;
-use crate::store::file;
+use crate::store::{file, told};
 
 /// The file that tells the next daemon what this one wrote.
 ///
@@ -42,10 +42,6 @@ struct Written {
 impl Record {
     pub(super) fn new(path: PathBuf, boot_id: &str, network: u64) -> Self {
         Self { path, boot_id: boot_id.to_owned(), network }
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// `None` if there is nothing of this boot and namespace: then nothing in the list is ours.
@@ -92,15 +88,19 @@ impl Record {
             pending: pending.map(PortSet::to_string),
         };
         let bytes = serde_json::to_vec(&written)?;
-        file::write_new(&self.path, &bytes, false)?;
-        file::put_in_place(&self.path)
+        file::replace(&self.path, &bytes, false).map_err(|error| self.named(&error))
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.named(&error)),
             _ => Ok(()),
         }
+    }
+
+    /// What is written here is part of a change of the kernel's list, which is not what failed.
+    fn named(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), told(&self.path, error))
     }
 }
 
