@@ -370,7 +370,7 @@ impl Ports {
     pub(super) fn shown_to_all(&self, one: &Reservation) -> asked::Reservation {
         let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
         let denials = guard.and_then(|guard| guard.denials(one.id).ok()).unwrap_or(0);
-        let owner = self.names.get(&one.owner.uid).cloned().flatten();
+        let owner = self.owners.of(one.owner.uid);
         let mut shown = view::reservation(one, denials, owner, self.clock);
         if one.kind == ::ports::Kind::Persistent {
             shown.token = Some(one.token.get().into());

@@ -1,6 +1,5 @@
 //! What the ledger wants done, and what came of it.
 
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use ::ports::guard::{Event as Sight, What};
@@ -56,8 +55,8 @@ impl Ports {
     }
 
     fn learn_name(&mut self, uid: u32) {
-        if let Entry::Vacant(unknown) = self.names.entry(uid) {
-            unknown.insert(None);
+        let present = self.manager.reservations().map(|one| one.owner.uid);
+        if self.owners.note(uid, present) {
             self.ask(Job::Name(uid));
         }
     }
@@ -97,7 +96,7 @@ impl Ports {
                 self.note_watched(watched.as_ref().map(drop));
                 self.comings = watched.ok();
             }
-            Told::Name(uid, name) => _ = self.names.insert(uid, name),
+            Told::Name(uid, name) => self.owners.name(uid, name),
             Told::Detached(_) => {}
         }
     }
@@ -278,6 +277,7 @@ impl Ports {
                 self.problems.raise(&subject(&one), "contradiction", text);
             }
             Event::Kept(one) => {
+                self.learn_name(one.owner.uid);
                 let text = format!(
                     "its record cannot be read; {} {} stays reserved until the machine is restarted, \
                      or until it is released, which removes the record",

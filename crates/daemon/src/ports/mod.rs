@@ -27,6 +27,7 @@ pub mod guard;
 mod handle;
 mod holders;
 mod lists;
+mod owners;
 mod placeholder;
 mod purge;
 pub mod scan;
@@ -66,6 +67,7 @@ use guard::{Events, Losses};
 use handle::{Request, Waiting};
 use holders::Holders;
 use lists::Lists;
+use owners::Owners;
 use sysctl::{Rechecks, Watch};
 use worker::{Job, Told};
 
@@ -105,8 +107,7 @@ pub struct Ports {
     results: VecDeque<(EffectId, EffectResult)>,
     /// The socket that the last scan found.
     in_the_way: Option<Box<api::ports::Holder>>,
-    /// What users are called, as far as it has been found out.
-    names: HashMap<u32, Option<String>>,
+    owners: Owners,
 
     recent_denials: VecDeque<Arc<api::ports::Denial>>,
     denials: broadcast::Sender<Arc<api::ports::Denial>>,

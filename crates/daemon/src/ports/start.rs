@@ -14,6 +14,7 @@ use super::guard::{self, Guard, Places, Search};
 use super::handle::{Handle, Request};
 use super::holders::Holders;
 use super::lists::Lists;
+use super::owners::Owners;
 use super::store::Records;
 use super::sysctl::Rechecks;
 use super::units::Units;
@@ -194,7 +195,7 @@ impl Starting {
             early: Vec::new(),
             results: VecDeque::new(),
             in_the_way: None,
-            names: HashMap::new(),
+            owners: Owners::default(),
             recent_denials: VecDeque::new(),
             denials: broadcast::Sender::new(EVENTS),
             events: broadcast::Sender::new(EVENTS),
