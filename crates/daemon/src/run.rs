@@ -116,6 +116,7 @@ pub fn main(again: &[&str], arguments: impl IntoIterator<Item = OsString>) -> Ex
 /// Gives up capabilities and file access of the calling thread for good, and changes the process's
 /// handling of signals and panics: call it from a process that does nothing else.
 pub fn run(options: &Options) -> Result<(), RunError> {
+    sys::memory::use_few_arenas();
     let result = run_to_the_end(options);
     log::finish();
     result
