@@ -100,6 +100,19 @@ fn resident(host: &mut Host) -> i64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
+/// Adds routes that nothing uses, of these numbers; returns false where there is no `ip` for it.
+fn add_routes(host: &Host, numbers: std::ops::Range<u32>) -> bool {
+    let routes: String = numbers
+        .map(|n| format!("route add 172.16.{}.{}/32 dev lo table 77\n", n / 256, n % 256))
+        .collect();
+    let batch = host.state.write("routes", &routes).unwrap();
+    let added = host.namespace.run(|| {
+        let ip = std::process::Command::new("ip").arg("-batch").arg(&batch).status();
+        ip.is_ok_and(|status| status.success())
+    });
+    added.unwrap()
+}
+
 const INFO: &[u8] = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
 
 #[test]
@@ -288,15 +301,7 @@ fn readers_that_do_not_read_share_a_table() {
         return;
     }
     let (_lan, _server, mut host) = or_skip!(host());
-    let routes: String = (0..ROUTES)
-        .map(|n| format!("route add 172.16.{}.{}/32 dev lo table 77\n", n / 256, n % 256))
-        .collect();
-    let batch = host.state.write("routes", &routes).unwrap();
-    let added = host.namespace.run(|| {
-        let ip = std::process::Command::new("ip").arg("-batch").arg(&batch).status();
-        ip.is_ok_and(|status| status.success())
-    });
-    if !added.unwrap() {
+    if !add_routes(&host, 0..ROUTES) {
         eprintln!("SKIPPED: {TEST}: no `ip` that adds routes");
         return;
     }
@@ -322,6 +327,46 @@ fn readers_that_do_not_read_share_a_table() {
         drop((one, others));
         eventually("its places are free", || host.iph_as(STRANGER, &["lease", "list"]).code == 0);
     }
+}
+
+#[test]
+fn readers_of_old_states_that_do_not_read_are_given_up() {
+    const TEST: &str = "readers_of_old_states_that_do_not_read_are_given_up";
+    if !has_users(TEST) {
+        return;
+    }
+    let (_lan, _server, host) = or_skip!(host());
+    // More than a socket and a buffer hold.
+    if !add_routes(&host, 0..5_000) {
+        eprintln!("SKIPPED: {TEST}: no `ip` that adds routes");
+        return;
+    }
+    let socket = host.socket();
+    let call = "{\"method\":\"org.iphelper.Interface.ListRoutes\",\"more\":true}\0";
+    let mut readers: Vec<UnixStream> = (0..8)
+        .map(|number| {
+            assert!(add_routes(&host, 5_000 + number..5_001 + number));
+            let mut stream = connect_as(STRANGER, &socket).unwrap();
+            stream.write_all(call.as_bytes()).unwrap();
+            message(&mut stream).unwrap();
+            stream
+        })
+        .collect();
+    let open = || {
+        let readers = readers.iter().filter(|stream| {
+            let mut events = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::RDHUP)];
+            rustix::event::poll(&mut events, Some(&rustix::event::Timespec::default())).unwrap();
+            !events[0].revents().contains(rustix::event::PollFlags::RDHUP)
+        });
+        readers.count()
+    };
+    assert_eq!(open(), 8);
+    // Twice the time that a reader has to read something.
+    let patience = Duration::from_secs(60);
+    lab::wait_until("those of the oldest states are gone", patience, || open() == 4).unwrap();
+    // The newest is whole for whoever goes on reading it.
+    let mut newest = readers.pop().unwrap();
+    while message(&mut newest).unwrap()["continues"] == true {}
 }
 
 #[test]

@@ -58,6 +58,16 @@ impl<R: TableRow> Snapshot<R> {
         Self { rows: Arc::new(Inner { rows, superseded: AtomicBool::new(false) }) }
     }
 
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.rows.rows.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.rows.is_empty()
+    }
+
     /// A way back to it that does not keep it.
     pub fn downgrade(&self) -> Shared<R> {
         Shared { rows: Arc::downgrade(&self.rows) }
@@ -73,6 +83,11 @@ impl<R> Shared<R> {
     /// The snapshot, if somebody still reads it.
     pub fn upgrade(&self) -> Option<Snapshot<R>> {
         Some(Snapshot { rows: self.rows.upgrade()? })
+    }
+
+    /// Whether readers that do not read are in the way of newer ones.
+    pub fn is_superseded(&self) -> bool {
+        self.rows.upgrade().is_some_and(|inner| inner.superseded.load(Ordering::Relaxed))
     }
 
     /// Has readers that do not read give it up. Returns whether there are any.

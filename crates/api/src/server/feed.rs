@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::watch;
 
 use super::connection::Connection;
-use super::handler::Lazy;
+use super::handler::{IsSuperseded, Lazy};
 use super::line::{Line, Over};
 use super::statistics::Statistics;
 use crate::protocol;
@@ -58,6 +58,8 @@ pub(super) trait Feed: Send {
 /// What there is, and where what happens from then on comes from.
 pub(super) struct Subscribed<T> {
     pub(super) snapshot: Lazy<T>,
+    /// Whether a subscriber that does not read the snapshot is in the way; `None` if it never is.
+    pub(super) is_superseded: Option<IsSuperseded>,
     pub(super) channels: Vec<Receiver<T>>,
 }
 
@@ -95,17 +97,18 @@ async fn follow<F: Feed>(
     let mut mark = None;
     loop {
         let subscribed = line.attended(false, feed.subscribe()).await?;
-        let Subscribed { snapshot, mut channels } = match subscribed {
+        let Subscribed { snapshot, is_superseded, mut channels } = match subscribed {
             Ok(subscribed) => subscribed,
             Err(error) => return Ok(error),
         };
+        let is_superseded = || is_superseded.as_ref().is_some_and(|is_superseded| is_superseded());
         for item in mark.into_iter().chain(snapshot) {
             let before = line.connection.outgoing().len();
             feed.tell(&mut line.connection, item)?;
             match line.connection.outgoing().len() == before {
                 // Much may be passed over that was not asked for.
                 true => tokio::task::yield_now().await,
-                false => line.make_room().await?,
+                false => line.make_room_for_list(&is_superseded).await?,
             }
         }
         mark = loop {

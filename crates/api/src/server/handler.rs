@@ -35,6 +35,9 @@ pub struct Listed<R> {
     pub place: Option<Place>,
 }
 
+/// Whether what a reader has is in the way of what is newer.
+pub type IsSuperseded = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// What is held until an answer is sent.
 pub type Place = Box<dyn Any + Send>;
 
@@ -50,6 +53,8 @@ pub struct Objects<T> {
 pub struct TableSubscription {
     /// The rows there are, as added, in parts; those asked for. A part may be empty.
     pub snapshot: Lazy<Vec<interface::Change>>,
+    /// Whether a subscriber that does not read the snapshot is in the way.
+    pub is_superseded: IsSuperseded,
     /// Every change after the snapshot, in batches, on one channel or several: the server loop
     /// picks the ones asked for. A subscriber that falls behind by more than a channel holds, or whose
     /// channel ends, is resynchronised.

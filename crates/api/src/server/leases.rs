@@ -59,7 +59,7 @@ impl<H: Handler> Feed for Events<'_, H> {
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<Event>>, Error> {
         let Subscription { snapshot, events } =
             self.handler.subscribe(self.peer, &self.call).await?;
-        Ok(Subscribed { snapshot, channels: vec![events] })
+        Ok(Subscribed { snapshot, is_superseded: None, channels: vec![events] })
     }
 
     fn tell(

@@ -38,7 +38,8 @@ pub use descriptor::Descriptor;
 pub use door::Limits;
 #[cfg(feature = "tokio")]
 pub use handler::{
-    Handler, Lazy, Listed, Objects, Place, PortHandler, Subscription, TableSubscription,
+    Handler, IsSuperseded, Lazy, Listed, Objects, Place, PortHandler, Subscription,
+    TableSubscription,
 };
 #[cfg(feature = "tokio")]
 pub use quota::{Bound, Excess, Quota, Share};

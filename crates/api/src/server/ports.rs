@@ -114,7 +114,7 @@ impl<Ports: PortHandler<Peer>, Peer: Sync> Feed for Events<'_, Ports, Peer> {
 
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<Event>>, Error> {
         let Subscription { snapshot, events } = self.ports.subscribe(self.peer).await?;
-        Ok(Subscribed { snapshot, channels: vec![events] })
+        Ok(Subscribed { snapshot, is_superseded: None, channels: vec![events] })
     }
 
     fn tell(
@@ -161,7 +161,7 @@ impl<Ports: PortHandler<Peer>, Peer: Sync> Feed for Refused<'_, Ports, Peer> {
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<Denial>>, Error> {
         let Subscription { snapshot, events } =
             self.ports.subscribe_to_denials(self.peer, &self.call).await?;
-        Ok(Subscribed { snapshot, channels: vec![events] })
+        Ok(Subscribed { snapshot, is_superseded: None, channels: vec![events] })
     }
 
     fn tell(

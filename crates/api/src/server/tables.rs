@@ -104,11 +104,15 @@ impl<H: Handler> Feed for Changes<'_, H> {
     type Error = Error;
 
     async fn subscribe(&mut self) -> Result<Subscribed<Arc<[Change]>>, Error> {
-        let TableSubscription { snapshot, changes } =
+        let TableSubscription { snapshot, is_superseded, changes } =
             self.handler.subscribe_to_tables(self.peer, &self.call).await?;
         let parts = snapshot.map(Arc::from);
         let snapshot = parts.chain(iter::once_with(|| mark(ChangeKind::Complete)));
-        Ok(Subscribed { snapshot: Box::new(snapshot), channels: changes })
+        Ok(Subscribed {
+            snapshot: Box::new(snapshot),
+            is_superseded: Some(is_superseded),
+            channels: changes,
+        })
     }
 
     fn tell(

@@ -270,6 +270,7 @@ impl Handler for Canned {
         }
         Ok(TableSubscription {
             snapshot: Box::new(std::iter::from_fn(move || rows.added(64))),
+            is_superseded: Box::new(|| false),
             changes: changes.iter().map(broadcast::Sender::subscribe).collect(),
         })
     }

@@ -23,6 +23,8 @@ const BATCH: usize = 64;
 /// States of a table that readers may have. Of those that are more, readers that do not read are
 /// given up.
 const STATES: usize = 4;
+/// Rows of all states together, from which on those that are more have to wait.
+const STATES_ROWS: usize = 1 << 20;
 /// Batches kept for a subscriber that is behind.
 const BATCHES: usize = 512;
 
@@ -37,7 +39,7 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// The rows of a table, shared with all who read them in this state.
-    pub(super) fn snapshot<R: TableRow>(&mut self) -> Snapshot<R> {
+    pub(super) fn snapshot<R: TableRow>(&mut self) -> Result<Snapshot<R>, Error> {
         self.snapshots.of(self.cache)
     }
 }
@@ -53,16 +55,19 @@ struct Kept {
     generation: u64,
     /// A [`Shared`] of the table's row type.
     shared: Box<dyn Any + Send>,
+    rows: usize,
 }
 
 impl Snapshots {
-    fn of<R: TableRow>(&mut self, cache: &Cache) -> Snapshot<R> {
+    /// Of a table that changes all the time, readers that do not read would keep as many states as
+    /// there are of them: those of older ones are given up, and until they are, there is no newer one.
+    fn of<R: TableRow>(&mut self, cache: &Cache) -> Result<Snapshot<R>, Error> {
         let generation = cache.generation(R::TABLE);
         self.0.retain(|kept| kept.table != R::TABLE || kept.shared::<R>().is_some());
         let of_table = |kept: &&Kept| kept.table == R::TABLE;
         let current = self.0.iter().filter(of_table).find(|kept| kept.generation == generation);
         if let Some(snapshot) = current.and_then(Kept::shared) {
-            return snapshot;
+            return Ok(snapshot);
         }
         let older = self.0.iter().filter(of_table).count();
         let surplus = (older + 1).saturating_sub(STATES);
@@ -71,10 +76,15 @@ impl Snapshots {
                 shared.supersede();
             }
         }
+        let rows: usize = self.0.iter().map(|kept| kept.rows).sum();
+        if surplus > 0 && rows > STATES_ROWS {
+            let problem = format!("readers keep {older} older states of them");
+            return Err(Error::TimedOut { subject: "the tables".to_owned(), problem });
+        }
         let snapshot = Snapshot::of(cache);
-        let shared = Box::new(snapshot.downgrade());
-        self.0.push(Kept { table: R::TABLE, generation, shared });
-        snapshot
+        let (rows, shared) = (snapshot.len(), Box::new(snapshot.downgrade()));
+        self.0.push(Kept { table: R::TABLE, generation, shared, rows });
+        Ok(snapshot)
     }
 }
 

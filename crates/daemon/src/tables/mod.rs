@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use api::interface::{
     Change, Error, Filter, Listing, Local, Monitor, Rows, Snapshot, Table, TableRow, tables,
 };
-use api::server::{Lazy, Listed, Place, TableSubscription};
+use api::server::{IsSuperseded, Lazy, Listed, Place, TableSubscription};
 use tables::{Subscription, Tables};
 use tokio::sync::{broadcast, oneshot};
 
@@ -102,7 +102,7 @@ impl Served {
             view.cache.follows(L::Row::TABLE).then(|| view.snapshot::<L::Row>())
         });
         match kept.await {
-            Ok(Some(rows)) => Ok(Listed { rows: rows.read(filter), place: None }),
+            Ok(Some(rows)) => Ok(Listed { rows: rows?.read(filter), place: None }),
             // One table by itself is easier to catch than several together; and this kernel may not
             // tell of the table's changes.
             Ok(None) | Err(Error::Inconsistent { .. }) => self.read(caller, filter).await,
@@ -119,7 +119,7 @@ impl Served {
 
     /// The rows there are, and their changes from then on.
     pub async fn subscribe(&self, call: &Monitor) -> Result<TableSubscription, Error> {
-        let mut parts: Vec<Lazy<Vec<Change>>> = Vec::new();
+        let mut parts: Vec<Added> = Vec::new();
         let mut channels = Vec::new();
         for (group, tables) in GROUPS.iter().enumerate() {
             let asked: Vec<Table> =
@@ -131,15 +131,19 @@ impl Served {
             let (snapshots, changes) = self
                 .look(group, PATIENCE, move |view| {
                     let of = |table: &Table| added(*table, view, filter.clone());
-                    let snapshots: Vec<_> = asked.iter().map(of).collect();
+                    let snapshots: Result<Vec<_>, Error> = asked.iter().map(of).collect();
                     (snapshots, view.changes.subscribe())
                 })
                 .await?;
-            parts.extend(snapshots);
+            parts.extend(snapshots?);
             channels.push(changes);
         }
-        let snapshot = Box::new(parts.into_iter().flatten());
-        Ok(TableSubscription { snapshot, changes: channels })
+        let (snapshots, superseded): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        Ok(TableSubscription {
+            snapshot: Box::new(snapshots.into_iter().flatten()),
+            is_superseded: Box::new(move || superseded.iter().any(|is_superseded| is_superseded())),
+            changes: channels,
+        })
     }
 
     /// Reads a table from the kernel, for one reader.
@@ -218,11 +222,16 @@ fn group_of(table: Table) -> usize {
     GROUPS.iter().position(|tables| tables.contains(&table)).unwrap_or(0)
 }
 
-/// The rows of a table as changes, made a part at a time.
-fn added(table: Table, view: &mut View<'_>, filter: Filter) -> Lazy<Vec<Change>> {
-    fn of<R: TableRow>(view: &mut View<'_>, filter: Filter) -> Lazy<Vec<Change>> {
-        let mut reading = view.snapshot::<R>().read(filter);
-        Box::new(iter::from_fn(move || reading.added(Rows::<Change>::MOST)))
+/// The rows of a table as changes, made a part at a time, and whether they are in the way.
+type Added = (Lazy<Vec<Change>>, IsSuperseded);
+
+fn added(table: Table, view: &mut View<'_>, filter: Filter) -> Result<Added, Error> {
+    fn of<R: TableRow>(view: &mut View<'_>, filter: Filter) -> Result<Added, Error> {
+        let snapshot = view.snapshot::<R>()?;
+        let shared = snapshot.downgrade();
+        let mut reading = snapshot.read(filter);
+        let parts = iter::from_fn(move || reading.added(Rows::<Change>::MOST));
+        Ok((Box::new(parts), Box::new(move || shared.is_superseded())))
     }
     match table {
         Table::Interface => of::<tables::Interface>(view, filter),
