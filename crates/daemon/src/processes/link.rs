@@ -19,6 +19,10 @@ use crate::sandbox;
 /// How long an answer may take: a search, and on a busy host as long again to be heard of.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2 * SEARCH_WITHIN.as_secs());
 
+/// How long the child is not started: a fork makes each page that the event loop writes to a new one,
+/// and a program takes a processor to come up, while the first exchange with a server is under way.
+const START_AFTER: Duration = Duration::from_millis(20);
+
 /// The connection, whether there is one now or not.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -46,7 +50,10 @@ impl Link {
     pub(super) fn open(finder: Finder, troubles: Troubles) -> Self {
         let (started, service) = match finder {
             Finder::Service(path) => (None, Some(path)),
-            Finder::Child(arguments) => (Some(start(&arguments)), None),
+            Finder::Child(arguments) => {
+                thread::sleep(START_AFTER);
+                (Some(start(&arguments)), None)
+            }
         };
         // Now this thread needs nothing, and what it is told cannot make it use anything.
         sandbox::drop_capabilities(&[]);
