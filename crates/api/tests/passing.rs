@@ -9,14 +9,15 @@ use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use iphelper_api::client::{AsyncClient, CallError, Error};
 use iphelper_api::ports::{self, Associate};
 use iphelper_api::protocol::{self, MOST_DESCRIPTORS};
-use iphelper_api::server::{Connection, Descriptor};
+use iphelper_api::server::{Connection, Descriptor, Limits};
 use iphelper_api::{Empty, lease};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use support::{DEADLINE, Server, until};
+use support::{Canned, DEADLINE, Server, until};
 
 /// The reservation that every canned daemon has.
 const ASSOCIATE: &[u8] = b"{\"method\":\"org.iphelper.PortReservation.Associate\",\
@@ -251,4 +252,52 @@ async fn the_client_for_tokio_passes_them_too() {
     let reply = client.call_with(&call, &[socket.as_fd()]).await.unwrap();
     assert_eq!(reply.reservation.start_port, 5000);
     assert_eq!(*server.canned.ports.sockets.lock().unwrap(), [name(&socket)]);
+}
+
+/// The client's own end of the connection keeps the connection from ending when the client has gone.
+#[test]
+fn a_connection_in_itself_ends() {
+    let limits = Limits { unfinished: Duration::from_millis(100), ..Limits::default() };
+    let server = Server::with(Canned::default(), limits);
+    let client = server.raw();
+    let (seen, passed) = watched();
+    send(&client, b"{\"method\":\"x", &[client.as_fd(), passed.as_fd()]);
+    drop((client, passed));
+    closed(seen);
+}
+
+/// The same where it waits in the socket, behind replies that nobody takes.
+#[test]
+fn a_connection_in_itself_ends_unread() {
+    const TEST: &str = "a_connection_in_itself_ends_unread";
+    let limits = Limits { unread: Duration::from_millis(100), ..Limits::default() };
+    let server = Server::with(Canned::default(), limits);
+    // Root may leave unread what it likes.
+    let connect = || UnixStream::connect(server.path());
+    let client = match rustix::process::geteuid().is_root() {
+        false => connect(),
+        true => {
+            // Of its folder, which is this user's alone.
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(server.directory(), open).unwrap();
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            std::fs::set_permissions(server.path(), open).unwrap();
+            let Ok(client) = sys::credentials::as_user(54_321, 54_321, connect) else {
+                eprintln!("SKIPPED: {TEST}: no other users can be had here");
+                return;
+            };
+            client
+        }
+    };
+    let client = client.unwrap();
+    let describe = b"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\
+        \"parameters\":{\"interface\":\"org.iphelper.Interface\"}}\0";
+    // More than a socket and a buffer take.
+    for _ in 0..60 {
+        (&client).write_all(describe).unwrap();
+    }
+    let (seen, passed) = watched();
+    send(&client, b"{", &[client.as_fd(), passed.as_fd()]);
+    drop((client, passed));
+    closed(seen);
 }

@@ -29,8 +29,34 @@ pub struct Description {
     pub port: Option<u16>,
 }
 
+/// What never changes of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// `AF_*` (`SO_DOMAIN`).
+    pub domain: i32,
+    /// `SOCK_*` (`SO_TYPE`).
+    pub kind: i32,
+    /// `IPPROTO_*` (`SO_PROTOCOL`).
+    pub protocol: i32,
+}
+
+/// What never changes of a socket. Waits for nobody: none of these options takes the socket's lock
+/// (`sk_getsockopt` of net/core/sock.c). `ENOTSOCK` if it is something else.
+pub fn kind(socket: impl AsFd) -> io::Result<Kind> {
+    let fd = socket.as_fd();
+    Ok(Kind {
+        domain: number(fd, libc::SO_DOMAIN)?,
+        kind: number(fd, libc::SO_TYPE)?,
+        protocol: number(fd, libc::SO_PROTOCOL)?,
+    })
+}
+
 /// Describes a socket. `ENOTSOCK` if it is something else; `EBADF` if it only stands for a path
 /// (`O_PATH`).
+///
+/// The port takes getsockname(2), which waits for whoever has the socket's lock, and no signal ends
+/// that: somebody who sends from memory that is not there (a mapping of a FUSE file) has it for as long
+/// as they want. A stranger's socket is described where that holds up nobody else.
 pub fn describe(socket: impl AsFd) -> io::Result<Description> {
     let fd = socket.as_fd();
     let domain = number(fd, libc::SO_DOMAIN)?;

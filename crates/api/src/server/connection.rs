@@ -173,6 +173,11 @@ impl Connection {
         self.decoder.buffered()
     }
 
+    /// Descriptors of calls that have not been handed out.
+    pub fn waiting_descriptors(&self) -> usize {
+        self.passed.count()
+    }
+
     /// The bytes to write next.
     pub fn outgoing(&self) -> &[u8] {
         self.outgoing.bytes()

@@ -7,28 +7,28 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 
 use super::descriptor::Descriptor;
-use super::quota::{Bound, Excess, Quota, Share};
+use super::quota::{Bound, Excess, MOST_EXCESS, Quota, Share};
 use crate::daemon::Error;
 use crate::passing;
 use crate::protocol::{self, LONGEST_CALL};
 
 /// Threads that close what nothing but strangers' descriptors keep from being closed.
 const SPARE_THREADS: usize = 16;
-/// The most descriptors that come with one read: `SCM_MAX_FD` of include/net/scm.h. They are here
-/// before they can be counted.
-const ONE_READ: usize = 253;
 
 /// How much users may hold, uid 0 apart, and how long calls get at the end.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections. One counts until the work it asked for is done, also when it is closed before.
     pub connections: Bound,
-    /// Descriptors that came with calls, until they are closed. One read more may come.
+    /// Descriptors that came with calls, until they are closed. One read more may come, of which what is
+    /// over a user's bound is not taken from the others'.
     pub descriptors: Bound,
     /// Bytes of messages that have not been answered, beyond [`Limits::FREE_BYTES`] a connection.
     pub bytes: Bound,
-    /// How long a message that takes of `bytes` may go without its end.
+    /// How long a message that takes of `bytes`, or has descriptors, may wait for its end or its turn.
     pub unfinished: Duration,
+    /// How long a client other than uid 0 may take nothing of what is written to it.
+    pub unread: Duration,
     /// Once asked to end, how long calls in progress get to be answered.
     pub grace: Duration,
 }
@@ -60,6 +60,7 @@ impl Default for Limits {
             descriptors: Bound { each: 32, all: 128 },
             bytes: Bound { each: 2 * LONGEST_CALL, all: 8 * LONGEST_CALL },
             unfinished: Duration::from_secs(30),
+            unread: Duration::from_secs(60),
             grace: Duration::from_secs(2),
         }
     }
@@ -72,18 +73,20 @@ pub(super) struct Door {
     pub(super) descriptors: Quota,
     pub(super) bytes: Quota,
     pub(super) unfinished: Duration,
+    pub(super) unread: Duration,
     closer: sys::Closer,
 }
 
 impl Door {
     pub(super) fn new(limits: &Limits) -> Self {
         // Whatever strangers keep from being closed, there is a thread for each, and some more.
-        let threads = limits.descriptors.all + ONE_READ + SPARE_THREADS;
+        let threads = limits.descriptors.all + 2 * MOST_EXCESS + SPARE_THREADS;
         Self {
             connections: Quota::new(limits.connections),
             descriptors: Quota::new(limits.descriptors),
             bytes: Quota::new(limits.bytes),
             unfinished: limits.unfinished,
+            unread: limits.unread,
             closer: sys::Closer::new(threads),
         }
     }

@@ -53,7 +53,8 @@ pub(super) struct Line {
     input_ended: bool,
     /// What the messages that have not been answered take beyond what is free.
     bytes: Share,
-    /// Since when they take that.
+    /// Since when they take that, or have descriptors. A client that passed its own end of the
+    /// connection and has gone leaves one that never ends by itself.
     unfinished_since: Option<Instant>,
 }
 
@@ -145,8 +146,9 @@ impl Line {
         let door = &self.stream.door;
         self.bytes.grow(more).map_err(|excess| Over::Refused(door.too_many_bytes(excess)))?;
         self.bytes.shrink_to(held);
+        let is_unfinished = held > 0 || self.connection.waiting_descriptors() > 0;
         self.unfinished_since =
-            (held > 0).then(|| self.unfinished_since.unwrap_or_else(Instant::now));
+            is_unfinished.then(|| self.unfinished_since.unwrap_or_else(Instant::now));
         Ok(())
     }
 
@@ -280,10 +282,23 @@ impl Line {
             if self.connection.outgoing().is_empty() {
                 break;
             }
-            self.stream.writable().await?;
+            self.writable().await?;
         }
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    /// Waits until the client has taken something of what was written to it; everybody but uid 0 only
+    /// for some time.
+    async fn writable(&self) -> Result<(), Over> {
+        let writable = self.stream.writable();
+        match self.stream.place.uid() {
+            0 => Ok(writable.await?),
+            _ => {
+                let taken = tokio::time::timeout(self.stream.door.unread, writable).await;
+                Ok(taken.map_err(|_| Over::Gone)??)
+            }
+        }
     }
 
     /// Writes what the socket takes without waiting.
@@ -337,7 +352,8 @@ impl Line {
         self.account()
     }
 
-    /// Waits until there is something to read; a message that holds much only for some time.
+    /// Waits until there is something to read; the end of a message that holds much, or has
+    /// descriptors, only for some time.
     async fn readable(&self) -> Result<(), Over> {
         let Some(since) = self.unfinished_since else {
             return Ok(self.stream.readable().await?);
@@ -360,6 +376,18 @@ impl Line {
                 return;
             }
         }
+        match self.unfinished_since {
+            None => self.hung_up().await,
+            // What waits behind the call under way is not kept for ever.
+            Some(since) => {
+                let until = since + self.stream.door.unfinished;
+                tokio::time::timeout_at(until, self.hung_up()).await.ok();
+            }
+        }
+    }
+
+    /// Waits until the client has closed its end, whatever it has sent.
+    async fn hung_up(&self) {
         // Only a hang-up matters now, which epoll tells along with readiness to write. That one has
         // to be ignored until it changes; on a registration of its own, so that writing is not
         // misled.

@@ -23,6 +23,10 @@ pub enum Excess {
     All,
 }
 
+/// How much users may have over their bounds until nobody may have more: what one read brings
+/// (`SCM_MAX_FD` of include/net/scm.h) is there before it can be counted.
+pub(super) const MOST_EXCESS: usize = 253;
+
 /// Counts what users hold of one thing, uid 0 apart, so that no crowd keeps the administrator out.
 ///
 /// Clones count together.
@@ -43,7 +47,10 @@ struct Shared {
 struct Held {
     /// Of each user; never 0.
     each: HashMap<u32, usize>,
+    /// Of all, each up to the bound of one.
     all: usize,
+    /// What users have over that.
+    excess: usize,
 }
 
 /// A part of a quota, given back when this is dropped.
@@ -72,7 +79,7 @@ impl Quota {
     /// Takes some for a user, be it over the bounds: what is there already can only be counted.
     #[must_use]
     pub fn take_anyway(&self, uid: u32, amount: usize) -> Share {
-        self.lock().add(uid, amount);
+        self.lock().add(self.shared.bound, uid, amount);
         Share { quota: self.clone(), uid, amount }
     }
 
@@ -112,27 +119,35 @@ impl Held {
             Ok(())
         } else if own.saturating_add(amount) > bound.each {
             Err(Excess::Own)
-        } else if self.all.saturating_add(amount) > bound.all {
+        } else if self.all.saturating_add(amount) > bound.all || self.excess > MOST_EXCESS {
             Err(Excess::All)
         } else {
             Ok(())
         }
     }
 
-    fn add(&mut self, uid: u32, amount: usize) {
+    /// What a user has over the bound of one is not taken from the others'.
+    fn add(&mut self, bound: Bound, uid: u32, amount: usize) {
         if uid != 0 && amount > 0 {
-            *self.each.entry(uid).or_default() += amount;
-            self.all += amount;
+            let own = self.each.entry(uid).or_default();
+            let before = split(bound, *own);
+            *own += amount;
+            let after = split(bound, *own);
+            self.all += after.0 - before.0;
+            self.excess += after.1 - before.1;
         }
     }
 
-    fn remove(&mut self, uid: u32, amount: usize) {
+    fn remove(&mut self, bound: Bound, uid: u32, amount: usize) {
         if uid == 0 || amount == 0 {
             return;
         }
-        self.all = self.all.saturating_sub(amount);
         if let Some(own) = self.each.get_mut(&uid) {
+            let before = split(bound, *own);
             *own = own.saturating_sub(amount);
+            let after = split(bound, *own);
+            self.all = self.all.saturating_sub(before.0 - after.0);
+            self.excess = self.excess.saturating_sub(before.1 - after.1);
             if *own == 0 {
                 self.each.remove(&uid);
             }
@@ -140,12 +155,17 @@ impl Held {
     }
 }
 
+/// What a user has, up to the bound of one and over it.
+fn split(bound: Bound, own: usize) -> (usize, usize) {
+    (own.min(bound.each), own.saturating_sub(bound.each))
+}
+
 impl Share {
     /// Takes more, if it is within the bounds.
     pub fn grow(&mut self, amount: usize) -> Result<(), Excess> {
         let mut held = self.quota.lock();
         held.check(self.quota.shared.bound, self.uid, amount)?;
-        held.add(self.uid, amount);
+        held.add(self.quota.shared.bound, self.uid, amount);
         drop(held);
         self.amount += amount;
         Ok(())
@@ -155,7 +175,7 @@ impl Share {
     pub fn shrink_to(&mut self, amount: usize) {
         let surplus = self.amount.saturating_sub(amount);
         if surplus > 0 {
-            self.quota.lock().remove(self.uid, surplus);
+            self.quota.lock().remove(self.quota.shared.bound, self.uid, surplus);
             self.amount -= surplus;
             self.quota.shared.returned.notify_waiters();
         }
@@ -213,12 +233,20 @@ mod tests {
 
     #[test]
     fn what_is_there_already_counts_over_the_bounds() {
-        let quota = Quota::new(Bound { each: 2, all: 2 });
+        let quota = Quota::new(Bound { each: 2, all: 3 });
         let share = quota.take_anyway(7, 253);
         assert_eq!(quota.check(7, 1), Err(Excess::Own));
-        assert_eq!(quota.check(8, 1), Err(Excess::All));
+        assert_eq!(quota.check(8, 1), Ok(()), "at the user's own expense");
+        assert_eq!(quota.check(8, 2), Err(Excess::All));
+        let other = quota.take_anyway(9, 253);
+        assert_eq!(quota.check(8, 1), Err(Excess::All), "they have too much together");
+        drop(other);
+        let more = quota.take_anyway(7, 1);
         drop(share);
         assert_eq!(quota.check(8, 2), Ok(()));
+        drop(more);
+        let held = quota.lock();
+        assert_eq!((held.all, held.excess), (0, 0));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use api::ports::{self as asked, Error, GuardLevel};
 use api::server::Descriptor;
 use sys::inet;
 
+use super::handle::Described;
 use super::{Ports, view};
 use crate::access::Caller;
 
@@ -16,7 +17,7 @@ impl Ports {
         &mut self,
         caller: &Caller,
         token: asked::Token,
-        socket: &Descriptor,
+        socket: &Described,
     ) -> Result<Box<asked::Reservation>, Error> {
         let token = Token::new(token.into()).ok_or(Error::InvalidToken)?;
         let opened = self.manager.open(token, self.caller(caller));
@@ -33,7 +34,7 @@ impl Ports {
             let reason = "without a guard in the kernel no socket can be let in".to_owned();
             return Err(Error::GuardTooWeak { level: self.level(), reason });
         };
-        let granted = guard.grant(socket.as_fd(), reservation.id, false);
+        let granted = guard.grant(socket.descriptor.as_fd(), reservation.id, false);
         granted.map_err(|error| match error.kind() {
             std::io::ErrorKind::Unsupported => {
                 unsupported("this kernel cannot let MPTCP sockets in".to_owned())
@@ -44,15 +45,8 @@ impl Ports {
     }
 
     /// Whose ports a socket binds, if it is one that can be let in.
-    pub(super) fn usable(&self, socket: &Descriptor) -> Result<Protocol, Error> {
-        let described = inet::describe(socket).map_err(|error| {
-            unsupported(match error.raw_os_error() {
-                Some(code) if code == rustix::io::Errno::NOTSOCK.raw_os_error() => {
-                    "it is not a socket".to_owned()
-                }
-                _ => error.to_string(),
-            })
-        })?;
+    pub(super) fn usable(&self, socket: &Described) -> Result<Protocol, Error> {
+        let described = &socket.description;
         if !matches!(described.domain, inet::AF_INET | inet::AF_INET6) {
             return Err(unsupported("it is neither an IPv4 nor an IPv6 socket".to_owned()));
         }
@@ -117,6 +111,16 @@ impl Ports {
     pub(super) fn level(&self) -> GuardLevel {
         self.enforcing.as_ref().map_or(GuardLevel::None, |enforcing| enforcing.level.clone())
     }
+}
+
+/// Why a socket could not be described.
+pub(super) fn not_described(error: &std::io::Error) -> Error {
+    unsupported(match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::NOTSOCK.raw_os_error() => {
+            "it is not a socket".to_owned()
+        }
+        _ => error.to_string(),
+    })
 }
 
 pub(super) fn unsupported(reason: String) -> Error {

@@ -11,7 +11,7 @@ use api::ports::{self as asked, Error, EventKind};
 use api::server::{Descriptor, Lazy, Subscription};
 use tokio::sync::oneshot;
 
-use super::handle::{Answer, Answered, Call, Health, Request, Waiting};
+use super::handle::{Answer, Answered, Call, Described, Health, Request, Waiting};
 use super::units::{is_unit, unit_of};
 use super::worker::Job;
 use super::{Ports, holders, view};
@@ -162,7 +162,9 @@ impl Ports {
             Call::Acquire(call, socket) => {
                 self.notice_closed();
                 match self.acquisition(&caller, &call, &socket) {
-                    Ok(command) => self.command(command, caller, answer, Some(socket), slot),
+                    Ok(command) => {
+                        self.command(command, caller, answer, Some(socket.descriptor), slot)
+                    }
                     Err(error) => _ = answer.send(Err(error)),
                 }
             }
@@ -262,13 +264,13 @@ impl Ports {
         &self,
         caller: &Caller,
         call: &asked::Acquire,
-        socket: &Descriptor,
+        socket: &Described,
     ) -> Result<Command, Error> {
         let protocol = self.usable(socket)?;
         if call.protocol.is_some_and(|wanted| view::asked_protocol(wanted) != protocol) {
             return Err(super::associate::unsupported(format!("it is a {protocol} socket")));
         }
-        if let Some(id) = self.owned_by(socket) {
+        if let Some(id) = self.owned_by(&socket.descriptor) {
             let reason = format!("reservation {id} ends with it already");
             return Err(super::associate::unsupported(reason));
         }

@@ -8,6 +8,7 @@ use api::ports::{self as asked, Error};
 use api::server::{self, Descriptor, Objects, PortHandler, Subscription};
 use tokio::sync::{mpsc, oneshot};
 
+use super::associate::{not_described, unsupported};
 use super::holders::{Holders, Wanted};
 use crate::access::{Access, Caller};
 use crate::processes::{Process, Processes};
@@ -46,13 +47,20 @@ pub(super) enum Call {
     Lookup(asked::Lookup),
     Delete(asked::Delete),
     List(asked::List),
-    Associate(asked::Associate, Descriptor),
-    Acquire(asked::Acquire, Descriptor),
+    Associate(asked::Associate, Described),
+    Acquire(asked::Acquire, Described),
     Release(asked::Release),
     Grant(asked::Grant),
     Revoke(asked::Revoke),
     /// To be looked for by whoever asks.
     Holders(asked::Holders),
+}
+
+/// A socket that came with a call.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) descriptor: Descriptor,
+    pub(super) description: sys::inet::Description,
 }
 
 /// A call that waits for its turn.
@@ -90,6 +98,8 @@ pub struct Handle {
     access: Access,
     /// Lists of sockets, each for one reader.
     lists: Work,
+    /// Looks at sockets of callers, which may keep whoever looks waiting.
+    looks: Work,
     processes: Option<Processes>,
 }
 
@@ -99,13 +109,22 @@ const KNOWN_WITHIN: Duration = Duration::from_millis(200);
 /// How many lists of sockets are made and kept at a time: one of a busy host is megabytes.
 const LISTS: Slots = Slots { each: 1, all: 4, root: 4 };
 
+/// How many sockets are looked at at a time. One whose owner keeps its lock keeps its thread, and no
+/// signal ends that.
+const LOOKS: Slots = Slots { each: 2, all: 16, root: 16 };
+/// How long a look may take, and the wait for it.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 impl Handle {
     pub(super) fn new(
         access: Access,
         processes: Option<Processes>,
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests, access, lists: Work::new(LISTS), processes }, receiver)
+        (
+            Self { requests, access, lists: Work::new(LISTS), looks: Work::new(LOOKS), processes },
+            receiver,
+        )
     }
 
     /// How the reservations are doing.
@@ -145,6 +164,16 @@ impl Handle {
         }
         let asked = self.processes.as_ref()?.process(pid);
         tokio::time::timeout(KNOWN_WITHIN, asked).await.ok()?.ok()?
+    }
+
+    /// Finds out what a socket is, where that holds up nobody else.
+    async fn describe(&self, caller: &Caller, descriptor: Descriptor) -> Result<Described, Error> {
+        let look = move || (sys::inet::describe(&descriptor), descriptor);
+        let looked = tokio::time::timeout(LOOK_WITHIN, self.looks.run(caller, look)).await;
+        let held_up = |_| unsupported("it does not answer: somebody keeps it locked".to_owned());
+        let ((description, descriptor), _) = looked.map_err(held_up)?.ok_or(Error::Cancelled)?;
+        let description = description.map_err(|error| not_described(&error))?;
+        Ok(Described { descriptor, description })
     }
 
     /// Asks, and waits for the answer as long as the daemon is not ending.
@@ -203,6 +232,7 @@ impl PortHandler<Caller> for Handle {
         call: asked::Associate,
         socket: Descriptor,
     ) -> Result<asked::Reservation, Error> {
+        let socket = self.describe(caller, socket).await?;
         self.reservation(caller, Call::Associate(call, socket)).await
     }
 
@@ -212,6 +242,7 @@ impl PortHandler<Caller> for Handle {
         call: asked::Acquire,
         socket: Descriptor,
     ) -> Result<asked::Reservation, Error> {
+        let socket = self.describe(caller, socket).await?;
         self.reservation(caller, Call::Acquire(call, socket)).await
     }
 

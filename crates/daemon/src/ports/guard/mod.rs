@@ -272,7 +272,7 @@ impl Guard {
     /// not bound. Fails with `AlreadyExists` if the socket owns another reservation that is in force,
     /// and with `Unsupported` for one of MPTCP if the kernel cannot tell its grants.
     pub fn grant(&self, socket: BorrowedFd<'_>, id: Id, owned: bool) -> io::Result<()> {
-        let is_mptcp = || io::Result::Ok(inet::describe(socket)?.protocol == inet::IPPROTO_MPTCP);
+        let is_mptcp = || io::Result::Ok(inet::kind(socket)?.protocol == inet::IPPROTO_MPTCP);
         if !self.features.contains(Features::MPTCP) && is_mptcp()? {
             return Err(io::ErrorKind::Unsupported.into());
         }
