@@ -10,7 +10,7 @@
 //!   reserved ports, the records on disk. It is started for the first reservation, and so is all
 //!   that is loaded into the kernel: a daemon without reservations has nothing of this.
 //! - API handlers hold a [`Handle`]. Their calls are served in turn, user by user, a few at a time;
-//!   lists of sockets are [`Work`](crate::work::Work).
+//!   lists of sockets are work of its own kind: see the module `work`.
 //!
 //! # Cancel safety
 //!

@@ -15,13 +15,10 @@ use sys::process::CommandExt as _;
 use super::message::{Channel, Record, Request};
 use super::{Finder, SEARCH_WITHIN};
 use crate::sandbox;
+use crate::shortage::{self, Patience};
 
 /// How long an answer may take: a search, and on a busy host as long again to be heard of.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2 * SEARCH_WITHIN.as_secs());
-
-/// How long the child is not started: a fork makes each page that the event loop writes to a new one,
-/// and a program takes a processor to come up, while the first exchange with a server is under way.
-const START_AFTER: Duration = Duration::from_millis(20);
 
 /// The connection, whether there is one now or not.
 #[derive(Debug)]
@@ -51,8 +48,9 @@ impl Link {
         let (started, service) = match finder {
             Finder::Service(path) => (None, Some(path)),
             Finder::Child(arguments) => {
-                thread::sleep(START_AFTER);
-                (Some(start(&arguments)), None)
+                // Without the capabilities it cannot be started later.
+                let start = || start(&arguments);
+                (Some(Patience::default().attempt(start, shortage::is_one)), None)
             }
         };
         // Now this thread needs nothing, and what it is told cannot make it use anything.

@@ -8,7 +8,7 @@
 //!   (`iphelper-processes.socket`);
 //! - otherwise a child, started before the capabilities are given up. It ends with the daemon.
 //!
-//! Neither of them can be asked for anything but what is in [`message`]. Whoever wants to know
+//! Neither of them can be asked for anything but what is in `message`. Whoever wants to know
 //! something waits on a channel: one thread has the connection, and nothing is waited for on that of
 //! the event loop.
 

@@ -6,7 +6,7 @@
 //!   notifications. It is started by the first call that needs one of its tables, and ends when
 //!   nobody has asked or subscribed for a while: a daemon that nobody asks keeps no tables. Routes
 //!   and neighbours have followers of their own, because there may be very many of them.
-//! - Calls that need no cache, above all those that change something, are [`Work`], each with a
+//! - Calls that need no cache, above all those that change something, are `Work`, each with a
 //!   connection of its own.
 //!
 //! The thread of the leases does neither. It encodes what is sent, a buffer at a time.
@@ -15,7 +15,7 @@
 //!
 //! All readers of a table in one state share its rows with the cache. What a reader has to itself
 //! (counters, which no cache has) is work under way until it is sent, and so bounded in number. Tables
-//! of more rows than [`MOST_ROWS`] are not kept at all: a router may have a million routes, and anybody
+//! of more rows than `MOST_ROWS` are not kept at all: a router may have a million routes, and anybody
 //! may ask for them.
 
 mod follower;
