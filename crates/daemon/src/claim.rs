@@ -28,7 +28,7 @@ use rustix::net::{
 };
 
 use crate::options::DEFAULT_STATE_DIR;
-use crate::patience;
+use crate::{patience, processes};
 
 /// What all names begin with; the number of the process and something random follow.
 const PREFIX: &[u8] = b"iphelperd/";
@@ -167,7 +167,9 @@ impl Candidate {
             Visit::Row(socket) => {
                 let Some(name) = socket.name.strip_prefix(b"\0") else { return };
                 let is_believed = socket.uid.is_some_and(|uid| self.believed.contains(&uid));
-                if is_believed && name.starts_with(PREFIX) && name != self.name {
+                // What a process that has ended still has open claims nothing.
+                let is_other = name.starts_with(PREFIX) && name != self.name;
+                if is_other && is_believed && !processes::has_ended(process(name)) {
                     let has_claimed = socket.state == State::LISTEN;
                     others.push(Other { name: name.to_owned(), has_claimed });
                 }

@@ -17,7 +17,7 @@ use dhcp::v4;
 use crate::access::{Access, Caller};
 use crate::leases::{Completed, Handle};
 use crate::tables::Served;
-use crate::{patience, ports};
+use crate::{patience, ports, processes};
 
 /// The socket, and what goes with it.
 #[derive(Debug)]
@@ -73,9 +73,12 @@ fn claim(path: &Path) -> io::Result<File> {
     name.push(".lock");
     let lock = patience::lock(Path::new(&name))?;
     // Also without the lock's word for it: somebody else's server may listen there.
-    match UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::from(io::ErrorKind::AddrInUse)),
-        Err(_) => Ok(lock),
+    let server = UnixStream::connect(path).and_then(sys::credentials::peer);
+    match server {
+        Ok(server) if !processes::has_ended(server.pid) => {
+            Err(io::Error::from(io::ErrorKind::AddrInUse))
+        }
+        _ => Ok(lock),
     }
 }
 

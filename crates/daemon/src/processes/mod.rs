@@ -35,6 +35,7 @@ use message::{Record, Request, SOCKETS};
 use search::Proc;
 
 pub use message::Answer;
+pub(crate) use search::has_ended;
 pub use search::networks;
 pub(crate) use serve::main as find;
 

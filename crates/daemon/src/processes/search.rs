@@ -155,11 +155,14 @@ impl Proc {
     /// Whether a process runs. One that has ended and was not waited for keeps its name, for as long
     /// as its parent likes.
     fn is_alive(&self, pid: u32) -> bool {
-        // `PID (NAME) STATE ...`, proc_pid_stat(5). The name may hold anything.
-        let stat = self.read(&format!("{pid}/stat")).unwrap_or_default();
-        let after = stat.iter().rposition(|byte| *byte == b')').map(|at| at + 2);
-        let state = after.and_then(|at| stat.get(at));
-        state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
+        self.state(pid).is_some_and(|state| !is_end(state))
+    }
+
+    /// `PID (NAME) STATE ...`, proc_pid_stat(5). The name may hold anything.
+    fn state(&self, pid: u32) -> Option<u8> {
+        let stat = self.read(&format!("{pid}/stat")).ok()?;
+        let after = stat.iter().rposition(|byte| *byte == b')')?;
+        stat.get(after + 2).copied()
     }
 
     /// The entries of a folder that are numbers, in their order: those of all processes, or of the
@@ -243,10 +246,21 @@ pub(super) fn network(record: Record) -> Option<(PathBuf, PathBuf)> {
     Some((name.into(), format!("/proc/{pid}/task/{thread}/ns/net").into()))
 }
 
+/// Whether a process is seen to have ended, be it that a thread of it, which nothing ends before
+/// somebody else's file answers, keeps what it had open.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    Proc::open("/proc").ok().and_then(|proc| proc.state(pid)).is_some_and(is_end)
+}
+
+/// A zombie, or dead.
+fn is_end(state: u8) -> bool {
+    matches!(state, b'Z' | b'X')
+}
+
 fn answer(inode: u32, copy: &OwnedFd, map: &Map) -> Option<Answer> {
     // Asked first whether it is a socket at all: a file may be one of a program's own, which then
     // answers whatever it is asked, when it likes.
-    let protocol = sys::inet::describe(copy).ok()?.protocol;
+    let protocol = sys::inet::kind(copy).ok()?.protocol;
     // The descriptor may have become another's since it was found.
     fstat(copy).ok().filter(|it| it.st_ino == u64::from(inode))?;
     use std::os::fd::AsRawFd as _;

@@ -1,3 +1,4 @@
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -150,9 +151,24 @@ impl Map {
     /// Takes a descriptor that somebody else made. Fails with `InvalidInput` if it is none of such a
     /// map.
     pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
-        // Others describe themselves in other words.
-        let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-        if target != Path::new("anon_inode:bpf-map") {
+        // Others describe themselves in other words, also longer ones.
+        const NAME: &[u8] = b"anon_inode:bpf-map";
+        let path = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        let mut target = [0_u8; NAME.len() + 1];
+        // readlink(2) is another system call, which a filter may not let through.
+        // SAFETY: readlinkat(2) reads a terminated path and writes at most the buffer's length.
+        let length = unsafe {
+            libc::readlinkat(
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                target.as_mut_ptr().cast(),
+                target.len(),
+            )
+        };
+        if length < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if usize::try_from(length).ok().and_then(|length| target.get(..length)) != Some(NAME) {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         }
         Self::new(fd)
