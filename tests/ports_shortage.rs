@@ -1,6 +1,8 @@
 //! The daemon is short of descriptors for a while: calls fail meanwhile, it says what is not as it
 //! should be, and nothing is weaker afterwards.
 
+use std::time::Duration;
+
 use iphelper_tests::eventually;
 use iphelper_tests::ports::{Protocol, Site, block};
 use iphelper_tests::varlink::Connection;
@@ -25,10 +27,17 @@ struct Limit {
 impl Limit {
     fn of(site: &mut Site) -> Self {
         let daemon = site.host.daemon().process().id();
-        let files = std::fs::read_dir(format!("/proc/{daemon}/fd")).unwrap();
-        let numbers: Vec<u64> = files
-            .map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap())
-            .collect();
+        let open = || -> Vec<u64> {
+            let files = std::fs::read_dir(format!("/proc/{daemon}/fd")).unwrap();
+            files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+        };
+        // Connections that ended are closed on another thread: there is room until they are.
+        let mut numbers = open();
+        eventually("the descriptors stay the same", || {
+            std::thread::sleep(Duration::from_millis(100));
+            let before = std::mem::replace(&mut numbers, open());
+            numbers == before
+        });
         let next = (0..).find(|number| !numbers.contains(number)).unwrap();
         let limits = std::fs::read_to_string(format!("/proc/{daemon}/limits")).unwrap();
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();

@@ -14,6 +14,9 @@ use super::{Ports, view};
 use crate::clock::Clock;
 use crate::readable::Readable;
 
+/// When what could not be watched is tried again.
+const WATCH_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
 impl Ports {
     /// Carries out what the ledger wants.
     pub(super) fn drain(&mut self) {
@@ -93,7 +96,7 @@ impl Ports {
             Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
             Told::Watching(comings) => {
                 let watched = Readable::new(comings);
-                self.note_watched(watched.as_ref().map(drop));
+                self.note_watched("watch-cgroups", watched.as_ref().err());
                 self.comings = watched.ok();
             }
             Told::Name(uid, name) => self.owners.name(uid, name),
@@ -102,29 +105,37 @@ impl Ports {
     }
 
     /// Has the guard tell what it sees, and what becomes of it, unless it does already. Whatever
-    /// cannot be had now is looked for again with the next reservation.
-    fn watch_guard(&mut self) {
+    /// cannot be had now is looked for again, with the next reservation or in a moment.
+    pub(super) fn watch_guard(&mut self) {
+        self.watch_again_at = None;
         let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.clone());
         let Some(guard) = guard else { return };
+        let mut failed = None;
         if self.sights.is_none() {
-            let sights = guard.events().and_then(|events| events.map(Readable::new).transpose());
-            self.note_watched(sights.as_ref().map(drop));
-            self.sights = sights.ok().flatten();
+            match guard.events().and_then(|events| events.map(Readable::new).transpose()) {
+                Ok(sights) => self.sights = sights,
+                Err(error) => failed = Some(error),
+            }
         }
         if self.losses.is_none() {
-            let losses = guard.losses().and_then(Readable::new);
-            self.note_watched(losses.as_ref().map(drop));
-            self.losses = losses.ok();
+            match guard.losses().and_then(Readable::new) {
+                Ok(losses) => self.losses = Some(losses),
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.note_watched("watch", failed.as_ref());
+        if failed.is_some() {
+            self.watch_again_at = Some(tokio::time::Instant::now() + WATCH_AGAIN_AFTER);
         }
     }
 
-    fn note_watched(&mut self, watched: Result<(), &std::io::Error>) {
-        match watched {
-            Ok(()) => self.problems.clear("ports", "watch"),
-            Err(error) => {
+    fn note_watched(&mut self, what: &'static str, failed: Option<&std::io::Error>) {
+        match failed {
+            None => self.problems.clear("ports", what),
+            Some(error) => {
                 let text =
                     format!("what happens to reservations is noticed late or never: {error}");
-                self.problems.raise("ports", "watch", text);
+                self.problems.raise("ports", what, text);
             }
         }
     }

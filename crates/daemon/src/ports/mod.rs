@@ -125,6 +125,8 @@ pub struct Ports {
     sights: Option<Readable<Events>>,
     /// Whether somebody removes the guard.
     losses: Option<Readable<Losses>>,
+    /// When to try again what could not be watched.
+    watch_again_at: Option<tokio::time::Instant>,
     /// Writes to the kernel's list of reserved ports, where the guard does not see them.
     writes: Option<Readable<Watch>>,
     rechecks: Rechecks,
@@ -150,6 +152,7 @@ enum Woken {
     Writes,
     Timer,
     Recheck,
+    WatchAgain,
     Configured,
 }
 
@@ -171,6 +174,7 @@ impl Ports {
                 () = readable(self.comings.as_ref()) => Woken::Comings,
                 () = readable(self.writes.as_ref()) => Woken::Writes,
                 () = sleep_until(recheck_at) => Woken::Recheck,
+                () = sleep_until(self.watch_again_at) => Woken::WatchAgain,
                 Ok(()) = self.configured.changed() => Woken::Configured,
                 request = self.requests.recv() => Woken::Request(request),
                 // One at a time: others that run on this thread have their turn, too.
@@ -181,6 +185,7 @@ impl Ports {
                 // Without a handle nobody could ask for the end either.
                 Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
                 Woken::Turn => self.serve_turn(),
+                Woken::WatchAgain => self.watch_guard(),
                 Woken::Configured => self.configure(),
                 Woken::Sights => self.on_sights(),
                 Woken::Losses => self.on_losses(),

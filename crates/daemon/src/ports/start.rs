@@ -208,6 +208,7 @@ impl Starting {
             tell,
             sights: None,
             losses: None,
+            watch_again_at: None,
             writes: None,
             rechecks: Rechecks::default(),
             comings: None,
