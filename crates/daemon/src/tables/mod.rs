@@ -54,7 +54,7 @@ const GROUPS: [&[Table]; 3] = [
     &[Table::Neighbor],
 ];
 
-/// The most rows of tables that are followed together: some 200 MB of routes.
+/// The most rows of tables that are followed together: far more than any host has but a router.
 const MOST_ROWS: usize = 1 << 18;
 /// How long tables that were too large are not read again for whoever asks.
 const TOO_LARGE_FOR: Duration = Duration::from_secs(10);
