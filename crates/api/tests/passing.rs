@@ -17,7 +17,7 @@ use iphelper_api::protocol::{self, MOST_DESCRIPTORS};
 use iphelper_api::server::{Connection, Descriptor, Limits};
 use iphelper_api::{Empty, lease};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use support::{Canned, DEADLINE, Server, until};
+use support::{Canned, DEADLINE, Server, bound, until};
 
 /// The reservation that every canned daemon has.
 const ASSOCIATE: &[u8] = b"{\"method\":\"org.iphelper.PortReservation.Associate\",\
@@ -266,38 +266,46 @@ fn a_connection_in_itself_ends() {
     closed(seen);
 }
 
-/// The same where it waits in the socket, behind replies that nobody takes.
+/// The same where it waits in the socket, behind replies that nobody takes: of many calls, and of one
+/// list, which goes on as long as somebody reads it.
 #[test]
 fn a_connection_in_itself_ends_unread() {
     const TEST: &str = "a_connection_in_itself_ends_unread";
-    let limits = Limits { unread: Duration::from_millis(100), ..Limits::default() };
-    let server = Server::with(Canned::default(), limits);
-    // Root may leave unread what it likes.
-    let connect = || UnixStream::connect(server.path());
-    let client = match rustix::process::geteuid().is_root() {
-        false => connect(),
-        true => {
-            // Of its folder, which is this user's alone.
-            let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(server.directory(), open).unwrap();
-            let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-            std::fs::set_permissions(server.path(), open).unwrap();
-            let Ok(client) = sys::credentials::as_user(54_321, 54_321, connect) else {
-                eprintln!("SKIPPED: {TEST}: no other users can be had here");
-                return;
-            };
-            client
-        }
-    };
-    let client = client.unwrap();
     let describe = b"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\
         \"parameters\":{\"interface\":\"org.iphelper.Interface\"}}\0";
-    // More than a socket and a buffer take.
-    for _ in 0..60 {
-        (&client).write_all(describe).unwrap();
+    let list = b"{\"method\":\"org.iphelper.Lease.List\",\"more\":true}\0";
+    // More than a socket and a buffer take. A list looks at its reader every ten seconds, and goes on.
+    let brief = Duration::from_millis(100);
+    let longer = Duration::from_secs(11);
+    for (calls, unread) in [(&describe.repeat(60)[..], brief), (list, longer)] {
+        let limits = Limits { unread, ..Limits::default() };
+        let canned = Canned::default();
+        *canned.leases.lock().unwrap() =
+            (0..10_000).map(|index| bound(&format!("veth{index}"), index)).collect();
+        let server = Server::with(canned, limits);
+        let Some(client) = stranger(&server) else {
+            eprintln!("SKIPPED: {TEST}: no other users can be had here");
+            return;
+        };
+        (&client).write_all(calls).unwrap();
+        let (seen, passed) = watched();
+        send(&client, b"{", &[client.as_fd(), passed.as_fd()]);
+        drop((client, passed));
+        closed(seen);
     }
-    let (seen, passed) = watched();
-    send(&client, b"{", &[client.as_fd(), passed.as_fd()]);
-    drop((client, passed));
-    closed(seen);
+}
+
+/// A connection of anybody but root, who may leave unread what it likes.
+fn stranger(server: &Server) -> Option<UnixStream> {
+    let connect = || UnixStream::connect(server.path()).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return Some(connect());
+    }
+    let open = |path: &std::path::Path| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(path, mode).unwrap();
+    };
+    open(server.directory());
+    open(&server.path());
+    sys::credentials::as_user(54_321, 54_321, connect).ok()
 }

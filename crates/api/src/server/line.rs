@@ -56,6 +56,8 @@ pub(super) struct Line {
     /// Since when they take that, or have descriptors. A client that passed its own end of the
     /// connection and has gone leaves one that never ends by itself.
     unfinished_since: Option<Instant>,
+    /// Since when the client has taken nothing of what is to be written.
+    untaken_since: Option<Instant>,
 }
 
 /// The socket, closed where that holds nobody up.
@@ -122,6 +124,7 @@ impl Line {
             input_ended: false,
             bytes,
             unfinished_since: None,
+            untaken_since: None,
         }
     }
 
@@ -290,12 +293,16 @@ impl Line {
 
     /// Waits until the client has taken something of what was written to it; everybody but uid 0 only
     /// for some time.
-    async fn writable(&self) -> Result<(), Over> {
+    ///
+    /// Cancel safe: the time goes on until something is taken, however often the wait begins anew.
+    async fn writable(&mut self) -> Result<(), Over> {
+        let since = *self.untaken_since.get_or_insert_with(Instant::now);
         let writable = self.stream.writable();
         match self.stream.place.uid() {
             0 => Ok(writable.await?),
             _ => {
-                let taken = tokio::time::timeout(self.stream.door.unread, writable).await;
+                let until = since + self.stream.door.unread;
+                let taken = tokio::time::timeout_at(until, writable).await;
                 Ok(taken.map_err(|_| Over::Gone)??)
             }
         }
@@ -304,7 +311,10 @@ impl Line {
     /// Writes what the socket takes without waiting.
     pub(super) fn write_some(&mut self) -> io::Result<()> {
         match self.stream.try_write(self.connection.outgoing()) {
-            Ok(written) => self.connection.sent(written),
+            Ok(written) => {
+                self.connection.sent(written);
+                self.untaken_since = None;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
