@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use api::ports::GuardLevel;
@@ -14,6 +15,7 @@ use ports::{
 
 use super::cgroups::{Cgroups, Comings};
 use super::guard::{Guard, Places, Unavailable};
+use super::killer::Killer;
 use super::placeholder::Placeholders;
 use super::scan::Scanner;
 use super::store::{Records, Unread};
@@ -21,6 +23,9 @@ use super::sysctl::{PortSet, ReservedPorts};
 use super::view;
 use crate::config::GuardChoice;
 use crate::shortage;
+
+/// How long closing the sockets of a block is waited for; nothing else is changed meanwhile.
+const KILL_WITHIN: Duration = Duration::from_secs(5);
 
 /// How reservations are enforced.
 #[derive(Debug)]
@@ -53,6 +58,7 @@ pub(super) struct Hands {
     /// `None` until first needed, as everything is.
     reserved: Option<ReservedPorts>,
     scanner: Option<Scanner>,
+    killer: Killer,
     /// `None` where there are no control groups.
     cgroups: Option<Cgroups>,
 }
@@ -82,6 +88,7 @@ impl Hands {
             means: Means::Unknown,
             reserved: None,
             scanner: None,
+            killer: Killer::default(),
             cgroups: cgroups.transpose()?,
             places,
         })
@@ -323,9 +330,12 @@ impl Hands {
         if let Means::Placeholders(placeholders) = &mut self.means {
             placeholders.make_way(protocol, block);
         }
-        let killed = scanner(&mut self.scanner)?.kill(protocol, block);
-        killed.map(Done::Killed).map_err(|error| {
-            Refused::Host(format!("the sockets cannot be closed (SOCK_DESTROY): {error}"))
+        let kill = move || {
+            let mut scanner = Scanner::open().map_err(|error| error.to_string())?;
+            scanner.kill(protocol, block).map_err(|error| error.to_string())
+        };
+        self.killer.run(KILL_WITHIN, kill).map(Done::Killed).map_err(|reason| {
+            Refused::Host(format!("the sockets cannot be closed (SOCK_DESTROY): {reason}"))
         })
     }
 

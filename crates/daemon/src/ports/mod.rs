@@ -26,6 +26,7 @@ mod enforcement;
 pub mod guard;
 mod handle;
 mod holders;
+mod killer;
 mod lists;
 mod owners;
 mod placeholder;
