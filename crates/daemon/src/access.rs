@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use api::server::Share;
 use tokio::sync::watch;
 
+use crate::configuration;
 use crate::processes::Process;
 
 /// How long "there is no such group" is believed.
@@ -70,10 +71,12 @@ impl Caller {
 #[derive(Debug, Clone)]
 pub struct Access {
     own_user: u32,
+    /// Names the group.
+    configured: configuration::Watch,
     group: Arc<Mutex<Group>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
     name: String,
     number: Number,
@@ -84,9 +87,10 @@ struct Group {
 }
 
 /// What the name service says of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Number {
     /// It has not been asked, or has not answered.
+    #[default]
     Unknown,
     Is(u32),
     /// There is none, as of then.
@@ -94,25 +98,10 @@ enum Number {
 }
 
 impl Access {
-    /// The rule with that group.
-    pub fn new(group: &str) -> Self {
-        let group =
-            Group { name: group.to_owned(), number: Number::Unknown, lookup: None, is_slow: false };
-        Self { own_user: sys::process::effective_user(), group: Arc::new(Mutex::new(group)) }
-    }
-
-    /// Makes the members of another group those who may.
-    pub fn set_group(&self, name: &str) {
-        // Looking a group up may load name services: only when it is somebody's turn to be asked.
-        let mut group = self.lock();
-        if group.name != name {
-            *group = Group {
-                name: name.to_owned(),
-                number: Number::Unknown,
-                lookup: None,
-                is_slow: false,
-            };
-        }
+    /// The rule with the group that is configured.
+    pub fn new(configured: configuration::Watch) -> Self {
+        // Looking a group up may load name services: only when somebody has to be a member.
+        Self { own_user: sys::process::effective_user(), configured, group: Arc::default() }
     }
 
     /// Waits until it is known whether a caller may change things, for a while. The name service is
@@ -196,15 +185,34 @@ impl Access {
         }
     }
 
-    /// What is inside is whole between any two statements.
+    /// The group that is configured now.
     fn lock(&self) -> MutexGuard<'_, Group> {
-        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+        // What is inside is whole between any two statements.
+        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.configured.borrow();
+        if group.name != config.daemon.group {
+            *group = Group { name: config.daemon.group.clone(), ..Group::default() };
+        }
+        group
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn configured(group: &str) -> Arc<Config> {
+        let mut config = Config::default();
+        config.daemon.group = group.to_owned();
+        Arc::new(config)
+    }
+
+    /// With a daemon of user 77, and who sets the group.
+    fn access(group: &str) -> (Access, watch::Sender<Arc<Config>>) {
+        let (sender, watch) = watch::channel(configured(group));
+        (Access { own_user: 77, ..Access::new(watch) }, sender)
+    }
 
     fn caller(user: u32, groups: &[u32]) -> Caller {
         Caller { groups: groups.to_vec(), ..Caller::for_test(user) }
@@ -218,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn root_the_daemon_and_the_group_may() {
         // Debian and everybody else: group root is 0.
-        let access = Access { own_user: 77, ..Access::new("root") };
+        let (access, _configured) = access("root");
         assert_eq!(access.may_change(&caller(0, &[])), Ok(()));
         assert_eq!(access.may_change(&caller(77, &[5])), Ok(()));
         let needed = access.may_change(&caller(1_000, &[5, 0])).unwrap_err();
@@ -230,18 +238,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_group_that_is_not_there_lets_nobody_in() {
-        let access = Access { own_user: 77, ..Access::new("no-such-group-here") };
+        let (access, sender) = access("no-such-group-here");
         let needed = may_change(&access, &caller(1_000, &[0, 1, 2])).await.unwrap_err();
         assert_eq!(needed, "uid 0 (there is no group no-such-group-here)");
-        access.set_group("");
+        sender.send_replace(configured(""));
         assert_eq!(may_change(&access, &caller(1_000, &[0])).await, Err("uid 0".to_owned()));
-        access.set_group("root");
+        sender.send_replace(configured("root"));
         assert_eq!(may_change(&access, &caller(1_000, &[0])).await, Ok(()));
     }
 
     #[tokio::test]
     async fn what_is_known_is_not_asked_again() {
-        let access = Access { own_user: 77, ..Access::new("no-such-group-here") };
+        let (access, _configured) = access("no-such-group-here");
         assert!(access.look_up().is_some());
         assert!(access.look_up().is_some(), "nobody has answered");
         access.lock().is_slow = true;

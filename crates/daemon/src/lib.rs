@@ -2,13 +2,13 @@
 //!
 //! Joins the engines to the kernel, the disk and the API. In reading order:
 //!
-//! - `options`, [`config`]: what it is told; `claim`: whether another one is there.
+//! - `options`, [`config`], [`configuration`]: what it is to do; `claim`: whether another one is there.
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`ports`]: the one task that owns all port reservations.
 //! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
 //! - [`processes`]: whose sockets those are, which another process finds out.
 //! - [`tables`]: what the kernel has, for whoever asks.
-//! - [`server`], [`access`]: the API, and who may change things.
+//! - [`service`], [`access`]: the API, and who may change things.
 //! - `users`: what users are called, by a thread that may wait for a name service.
 //! - [`sandbox`], [`supervise`], [`problems`], [`counters`], [`log`]: what every daemon needs.
 //!
@@ -18,6 +18,7 @@ pub mod access;
 mod claim;
 mod clock;
 pub mod config;
+pub mod configuration;
 pub mod counters;
 pub mod identity;
 mod inotify;
@@ -34,7 +35,7 @@ mod readable;
 pub mod resolver;
 mod run;
 pub mod sandbox;
-pub mod server;
+pub mod service;
 mod shortage;
 pub mod store;
 pub mod supervise;

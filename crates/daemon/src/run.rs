@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use api::server::{Limits, Statistics, serve};
+use api::server::{Limits, serve};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -14,7 +14,8 @@ use tokio::sync::{oneshot, watch};
 use crate::access::Access;
 use crate::claim::{Claim, Refused};
 use crate::clock::{self, Clock};
-use crate::config::{Config, ConfigError, DEFAULT_FILE};
+use crate::config::ConfigError;
+use crate::configuration::Configuration;
 use crate::identity::Identity;
 use crate::leases::{Handle, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
@@ -22,7 +23,7 @@ use crate::ports::{self, Prepared, Starting};
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::resolver::Choice;
-use crate::server::{Endpoint, Service};
+use crate::service::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
 use crate::supervise::Watched;
 use crate::watchdog::Watchdog;
@@ -123,8 +124,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 }
 
 fn run_to_the_end(options: &Options) -> Result<(), RunError> {
-    let config = Config::load(options.config.as_deref())?;
-    log::start(options.log.unwrap_or(config.daemon.log));
+    let configuration = Configuration::load(options.config.as_deref(), options.log)?;
+    log::start(configuration.log_level());
     // Before anything is done in the network, and to the end.
     let _claim = Claim::take(&options.state_dir).map_err(|refused| match refused {
         Refused::Taken(pid) => RunError::NotAlone { pid },
@@ -141,30 +142,24 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
 
     let boot_id = clock::boot_id();
     let found = folder.load(&boot_id, Clock::read());
-    let access = Access::new(&config.daemon.group);
+    let configured = configuration.watch();
+    let config = configured.borrow().clone();
+    let access = Access::new(configured.clone());
     let own_resolver_file = resolver::own_file(&options.socket);
     let choice = Choice::new(&config.daemon, &own_resolver_file);
-    let (ports_config, configured) = watch::channel(config.ports.clone());
     let reserved = ports::Parts {
-        config: configured,
+        configured: configured.clone(),
         state_dir: options.state_dir.clone(),
         boot_id: boot_id.clone(),
         access: access.clone(),
     };
-    let capabilities = sandbox::needed_capabilities(&config);
     let parts = Parts {
         identity: Identity::discover(&options.state_dir),
-        config,
-        config_file: options.config.clone().unwrap_or_else(|| DEFAULT_FILE.into()),
-        config_named: options.config.is_some(),
-        log_level: options.log,
-        state_dir: options.state_dir.clone(),
+        configured,
         found,
         problems,
-        access: access.clone(),
         choice: choice.clone(),
         own_resolver_file,
-        ports: ports_config,
     };
     let (mut leases, handle, workers) = Leases::start(parts).map_err(kernel("the network"))?;
 
@@ -177,7 +172,7 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     });
     let reserved =
         Prepared::new(reserved, processes.clone()).map_err(kernel("the guard's places"))?;
-    sandbox::drop_capabilities(&capabilities);
+    sandbox::drop_capabilities(&sandbox::needed_capabilities(&config));
     sandbox::deny_foreign_calls();
     let endpoint = Endpoint::open(&options.socket)
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
@@ -191,8 +186,16 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(kernel("the event loop"))?;
-    let result =
-        runtime.block_on(serve_all(leases, handle, reservations, endpoint, access, watched));
+    let (restoring, reservations, restored) = reservations;
+    let service = Service::new(
+        configuration.clone(),
+        options.state_dir.clone(),
+        handle.clone(),
+        reservations.clone(),
+        access,
+    );
+    let parts = (leases, handle, restoring, reservations, restored);
+    let result = runtime.block_on(serve_all(parts, service, configuration, endpoint, watched));
     // Whoever waits for a neighbour to answer is gone by now.
     runtime.shutdown_background();
     tracing::info!("ended");
@@ -201,24 +204,21 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
 
 /// Runs everything until a signal says to end, or something ends by itself.
 async fn serve_all(
-    mut leases: Leases,
-    handle: Handle,
-    reservations: (Starting, ports::Handle, oneshot::Receiver<()>),
+    parts: (Leases, Handle, Starting, ports::Handle, oneshot::Receiver<()>),
+    service: Service,
+    configuration: Configuration,
     endpoint: Endpoint,
-    access: Access,
     watched: Watched,
 ) -> Result<(), RunError> {
     let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;
-    let statistics = Arc::new(Statistics::default());
-    let (ports, reservations, restored) = reservations;
+    let (mut leases, handle, ports, reservations, restored) = parts;
     // Tasks of their own, so that none of the leases, the reservations and the calls waits for
     // another.
     let mut ports = tokio::spawn(ports.run());
-    let service =
-        Arc::new(Service::new(handle.clone(), reservations.clone(), access, statistics.clone()));
     let (ending, mut end) = watch::channel(());
     let limits = Limits::within(sandbox::descriptor_limit());
-    let server = serve(listener, service, limits, statistics, async move {
+    let statistics = service.statistics();
+    let server = serve(listener, Arc::new(service), limits, statistics, async move {
         // The sender's end is the word.
         let _ = end.changed().await;
     });
@@ -267,7 +267,7 @@ async fn serve_all(
                         handle.stop();
                         reservations.stop();
                     }
-                    Received::Reload => reload(handle.clone()),
+                    Received::Reload => reload(configuration.clone()),
                 },
             }
         }
@@ -300,13 +300,13 @@ async fn announce_ready(restored: oneshot::Receiver<()>) {
     let _ = sd_notify::notify(&[NotifyState::Ready]);
 }
 
-fn reload(handle: Handle) {
+fn reload(configuration: Configuration) {
     tokio::spawn(async move {
         let mut states = vec![NotifyState::Reloading];
         states.extend(NotifyState::monotonic_usec_now());
         let _ = sd_notify::notify(&states);
         // An error is logged and kept as a problem where it happens.
-        let _ = handle.reload().await;
+        let _ = configuration.reload().await;
         let _ = sd_notify::notify(&[NotifyState::Ready]);
     });
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use api::daemon::Problem;
 use api::lease::{self, Error};
 use api::server::Subscription;
 use dhcp::v4::{Command, CommandId, Failure, Input, Outcome};
@@ -14,7 +15,6 @@ use super::holder::Search;
 use super::{EVENTS, Leases};
 use crate::access::Caller;
 use crate::clock;
-use crate::config::{Config, ConfigError};
 
 /// How long giving leases back may take when the daemon or the management of an interface ends.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -42,11 +42,23 @@ pub(super) enum Request {
     Cancel(CommandId),
     /// To be answered when it is its caller's turn.
     Read(Caller, Read),
-    Status(oneshot::Sender<api::daemon::StatusReply>),
+    Summary(oneshot::Sender<Summary>),
     Counters(oneshot::Sender<Vec<api::daemon::Counter>>),
-    Reload(oneshot::Sender<Result<(), ConfigError>>),
     /// The daemon ends.
     Stop,
+}
+
+/// How the leases are doing.
+#[derive(Debug)]
+pub struct Summary {
+    /// Where name servers go.
+    pub resolver: String,
+    /// Interfaces that have a client.
+    pub interfaces: usize,
+    /// Those of them that have a lease.
+    pub leases: usize,
+    /// What an administrator should know of.
+    pub problems: Vec<Problem>,
 }
 
 /// What looks at every lease.
@@ -160,19 +172,14 @@ impl Handle {
         self.ask(|answer| Request::Read(caller.clone(), Read::Subscribe { pattern, answer })).await
     }
 
-    /// How the daemon is doing.
-    pub async fn status(&self) -> Option<api::daemon::StatusReply> {
-        self.ask(Request::Status).await
+    /// How the leases are doing. `None` when the daemon is ending.
+    pub async fn summary(&self) -> Option<Summary> {
+        self.ask(Request::Summary).await
     }
 
     /// Counts since start.
     pub async fn counters(&self) -> Vec<api::daemon::Counter> {
         self.ask(Request::Counters).await.unwrap_or_default()
-    }
-
-    /// Reads the configuration again.
-    pub async fn reload(&self) -> Result<(), ConfigError> {
-        self.ask(Request::Reload).await.unwrap_or(Ok(()))
     }
 
     /// Ends [`Leases::run`].
@@ -214,7 +221,7 @@ impl Leases {
                 }
             }
             Request::Read(caller, read) => self.turns.push(caller.user(), (caller, read)),
-            Request::Status(answer) => _ = answer.send(self.status()),
+            Request::Summary(answer) => _ = answer.send(self.summary()),
             Request::Counters(answer) => {
                 let mut counters = self.counters.clone();
                 for interface in self.interfaces.values() {
@@ -222,7 +229,6 @@ impl Leases {
                 }
                 _ = answer.send(counters.list());
             }
-            Request::Reload(answer) => _ = answer.send(self.reload()),
             Request::Stop => self.stop(),
         }
     }
@@ -394,34 +400,9 @@ impl Leases {
         }
     }
 
-    /// Reads the configuration again and goes over to it. On an error nothing changes.
-    fn reload(&mut self) -> Result<(), ConfigError> {
-        let named = self.config_named.then_some(self.config_file.as_path());
-        let config = match Config::load(named) {
-            Ok(config) => config,
-            Err(error) => {
-                let text = format!("{error}; the configuration from before stays in force");
-                self.problems.raise("configuration", "read", text);
-                return Err(error);
-            }
-        };
-        self.problems.clear("configuration", "read");
-        tracing::info!("{}: read again", self.config_file.display());
-        self.use_config(config);
-        Ok(())
-    }
-
-    fn use_config(&mut self, config: Config) {
-        if let Some(level) = self.log_level.is_none().then_some(config.daemon.log) {
-            crate::log::set_level(level);
-        }
-        self.config = config;
-        self.ports.send_if_modified(|known| {
-            let changed = *known != self.config.ports;
-            known.clone_from(&self.config.ports);
-            changed
-        });
-        self.access.set_group(&self.config.daemon.group);
+    /// Goes by the configuration, as it is now.
+    pub(super) fn use_configuration(&mut self) {
+        self.config = self.configured.borrow_and_update().clone();
         let choice = crate::resolver::Choice::new(&self.config.daemon, &self.own_resolver_file);
         if choice != self.choice {
             if let Some(resolver) = &self.resolver {

@@ -38,21 +38,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use dhcp::v4::{CommandId, Output};
 use engine::{Engine as _, Instant};
 use sys::packet::{self, Reaper};
 use sys::timer::BootTimer;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
 use wire::HardwareAddress;
 
-pub use command::{Completed, Handle};
+pub use command::{Completed, Handle, Summary};
 pub use start::{Parts, Workers};
 
-use crate::access::{Access, Caller};
+use crate::access::Caller;
 use crate::clock::{self, Clock};
-use crate::config::{self, Config, LogLevel};
+use crate::config::Config;
+use crate::configuration;
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::kernel::{AddressRow, Answer, Kernel, LinkRow, Notices};
@@ -103,20 +103,13 @@ pub enum Done {
 /// All leases, and what it takes to hold them.
 #[derive(Debug)]
 pub struct Leases {
-    config: Config,
+    config: Arc<Config>,
+    configured: configuration::Watch,
     identity: Identity,
-    config_file: PathBuf,
-    /// The file was named by the caller and has to exist.
-    config_named: bool,
-    /// What the caller asked for, above the configuration.
-    log_level: Option<LogLevel>,
-    state_dir: PathBuf,
-    access: Access,
+    /// Where name servers go.
     choice: Choice,
+    /// The file for them, unless another one is configured.
     own_resolver_file: PathBuf,
-    /// The port reservations' part of the configuration, for their task.
-    ports: watch::Sender<config::Ports>,
-    ready_at: SystemTime,
     /// By which leases are shown: the same times as long as the wall clock is not set.
     clock: Clock,
 
@@ -195,6 +188,7 @@ impl Leases {
                     let mut guard = guard?;
                     self.on_ready(&mut guard)?;
                 }
+                Ok(()) = self.configured.changed() => self.use_configuration(),
                 // Until the first reading, who has which address is not known.
                 request = self.requests.recv(), if self.knows_tables => {
                     // Without a handle nobody could ask for the end either.

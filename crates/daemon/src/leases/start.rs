@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use netlink::Connection;
 use sys::bpf::Filter;
 use sys::netlink::Socket;
 use sys::packet::{self, Reaper};
 use sys::timer::BootTimer;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::command::{Handle, events};
 use super::holder::Finder;
@@ -18,9 +17,8 @@ use super::pacer::Pacer;
 use super::poller::Poller;
 use super::receive::BUFFER;
 use super::{Done, Leases, READS};
-use crate::access::Access;
 use crate::clock::Clock;
-use crate::config::{self, Config, LogLevel};
+use crate::configuration;
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::kernel::{self, Kernel, LinkRow, Notices};
@@ -34,30 +32,18 @@ use crate::turns::Turns;
 /// What leases are made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// The configuration.
-    pub config: Config,
-    /// The file it came from.
-    pub config_file: PathBuf,
-    /// The file was named by the caller and has to exist.
-    pub config_named: bool,
-    /// The log level the caller asked for, above the configuration's.
-    pub log_level: Option<LogLevel>,
-    /// Where state is kept.
-    pub state_dir: PathBuf,
+    /// The configuration, and when it changes.
+    pub configured: configuration::Watch,
     /// Who the host is.
     pub identity: Identity,
     /// What was found on disk.
     pub found: Found,
     /// Problems met on the way here.
     pub problems: Problems,
-    /// Who may change things.
-    pub access: Access,
     /// Where name servers go.
     pub choice: Choice,
     /// The file for them, unless another one is configured.
     pub own_resolver_file: PathBuf,
-    /// Told when the configuration of the port reservations changes.
-    pub ports: watch::Sender<config::Ports>,
 }
 
 /// What the threads need to start.
@@ -78,20 +64,15 @@ impl Leases {
         let links = kernel::links(&mut connection).map_err(io::Error::other)?;
         let (handle, requests) = Handle::new();
         let (done_sender, done) = mpsc::unbounded_channel();
-        let Parts { found, mut problems, .. } = parts;
+        let Parts { found, mut problems, mut configured, .. } = parts;
+        let config = configured.borrow_and_update().clone();
         problems.raise_all("store", "read", &found.damaged);
         let mut leases = Self {
             choice: parts.choice,
             own_resolver_file: parts.own_resolver_file,
-            ports: parts.ports,
-            config: parts.config,
+            config,
+            configured,
             identity: parts.identity,
-            config_file: parts.config_file,
-            config_named: parts.config_named,
-            log_level: parts.log_level,
-            state_dir: parts.state_dir,
-            access: parts.access,
-            ready_at: SystemTime::now(),
             clock: Clock::read(),
             links: BTreeMap::new(),
             own_hardware: HashMap::new(),
@@ -168,7 +149,6 @@ impl Leases {
         })?);
         self.reaper.get_or_insert(Reaper::start()?);
         self.hand_over_early();
-        self.ready_at = SystemTime::now();
         // Addresses: ours from before, and other clients'.
         self.read_tables();
         Ok(())

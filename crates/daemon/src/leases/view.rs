@@ -8,8 +8,8 @@ use api::server::Lazy;
 use api::{Prefix, Time, lease};
 use dhcp::v4::{self, Event, Told, Via};
 
-use super::Leases;
 use super::interface::Interface;
+use super::{Leases, Summary};
 use crate::clock::Clock;
 use crate::kernel::LinkRow;
 
@@ -57,17 +57,12 @@ impl Leases {
         Box::new(self.view_all(pattern).into_iter().map(event))
     }
 
-    pub(super) fn status(&self) -> api::daemon::StatusReply {
-        let leases = self.interfaces.values().filter(|i| i.client.state().has_lease()).count();
-        api::daemon::StatusReply {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            since: self.ready_at.into(),
-            config_file: self.config_file.display().to_string(),
-            state_dir: self.state_dir.display().to_string(),
+    pub(super) fn summary(&self) -> Summary {
+        let has_lease = |known: &&Interface| known.client.state().has_lease();
+        Summary {
             resolver: self.choice.to_string(),
-            interfaces: self.interfaces.len().try_into().unwrap_or(u32::MAX),
-            leases: leases.try_into().unwrap_or(u32::MAX),
+            interfaces: self.interfaces.len(),
+            leases: self.interfaces.values().filter(has_lease).count(),
             problems: self.problems.list(),
         }
     }

@@ -47,7 +47,7 @@ use std::sync::Arc;
 use ::ports::{CommandId, EffectId, EffectResult, Input, Manager};
 use engine::{Engine as _, Instant};
 use sys::timer::BootTimer;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use handle::{Handle, Health};
 pub use purge::{Purged, purge};
@@ -56,6 +56,7 @@ pub use start::{Parts, Prepared, Starting};
 use crate::access::Access;
 use crate::clock::{self, Clock};
 use crate::config;
+use crate::configuration;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::readable::Readable;
@@ -116,7 +117,7 @@ pub struct Ports {
     problems: Problems,
     counters: Counters,
 
-    configured: watch::Receiver<config::Ports>,
+    configured: configuration::Watch,
     /// What the configuration said at start.
     choice: config::GuardChoice,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -243,7 +244,7 @@ impl Ports {
 
     /// Goes by the configuration, as it is now.
     fn configure(&mut self) {
-        let config = self.configured.borrow_and_update().clone();
+        let config = self.configured.borrow_and_update().ports.clone();
         if config.guard != self.choice {
             tracing::warn!("the guard in the configuration takes effect at the next start");
         }

@@ -7,7 +7,7 @@ use std::thread;
 
 use ::ports::{Input, Manager};
 use engine::Rng;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::enforcement::Hands;
 use super::guard::{self, Guard, Places, Search};
@@ -22,6 +22,7 @@ use super::{COMMANDS, EVENTS, Ports};
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::config;
+use crate::configuration;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::processes::Processes;
@@ -33,7 +34,7 @@ use crate::turns::Turns;
 #[derive(Debug)]
 pub struct Parts {
     /// The configuration, and when it changes.
-    pub config: watch::Receiver<config::Ports>,
+    pub configured: configuration::Watch,
     /// Where state is kept.
     pub state_dir: PathBuf,
     /// Identifies the boot.
@@ -163,8 +164,8 @@ impl Starting {
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
         let has_written = records.reserved_ports().exists();
 
-        let mut configured = parts.config;
-        let config = configured.borrow_and_update().clone();
+        let mut configured = parts.configured;
+        let config = configured.borrow_and_update().ports.clone();
         let mut manager = Manager::new(limits(&config), rng);
         let mut restored = Some(restored);
         if found.reservations.is_empty() && !is_pinned && !has_written {

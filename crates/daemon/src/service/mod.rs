@@ -1,90 +1,33 @@
-//! The API: what each call means, and the socket it comes through.
+//! The API: what each call means, and the status that is composed of everybody's.
 
-use std::fs::{self, File};
+mod endpoint;
+
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use api::lease::{self, Error, Family};
 use api::server::{Handler, Listed, Objects, Share, Statistics, Subscription, TableSubscription};
 use api::{daemon, interface};
 use dhcp::v4;
 
+pub use endpoint::Endpoint;
+
 use crate::access::{Access, Caller};
+use crate::configuration::Configuration;
 use crate::leases::{Completed, Handle};
+use crate::ports;
 use crate::tables::Served;
-use crate::{patience, ports, processes};
-
-/// The socket, and what goes with it.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Where clients connect.
-    pub listener: UnixListener,
-    /// Held as long as the daemon lives: whoever has it may take the socket's place.
-    _lock: Option<File>,
-    /// Ours to remove at the end; `None` when the service manager made it.
-    path: Option<PathBuf>,
-}
-
-impl Endpoint {
-    /// The socket handed over by the service manager, or else one at `path`.
-    ///
-    /// One left behind by a dead daemon is replaced. One that a living daemon serves is not: that
-    /// is an error of kind `AddrInUse`, after a second in which it might have been ending. Neither
-    /// is a file that is no socket (`AlreadyExists`): a slip on the command line must not cost it.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        if let Some(listener) = sys::fds::activation()?.into_iter().next() {
-            return Ok(Self { listener: listener.into(), _lock: None, path: None });
-        }
-        if fs::symlink_metadata(path).is_ok_and(|there| !there.file_type().is_socket()) {
-            let reason = "a file that is no socket is in the way";
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
-        }
-        if let Some(folder) = path.parent() {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-        }
-        let lock = patience::until_free(|| claim(path))?;
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        // Reads are open to every local user; changes are decided by credentials.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
-        Ok(Self { listener, _lock: Some(lock), path: Some(path.to_owned()) })
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-/// Two daemons that start at the same time must not both find the socket stale.
-fn claim(path: &Path) -> io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = patience::lock(Path::new(&name))?;
-    // Also without the lock's word for it: somebody else's server may listen there.
-    let server = UnixStream::connect(path).and_then(sys::credentials::peer);
-    match server {
-        Ok(server) if !processes::has_ended(server.pid) => {
-            Err(io::Error::from(io::ErrorKind::AddrInUse))
-        }
-        _ => Ok(lock),
-    }
-}
 
 /// Answers the calls of all connections.
 #[derive(Debug)]
 pub struct Service {
+    configuration: Configuration,
+    state_dir: PathBuf,
+    /// When the daemon began to serve.
+    since: SystemTime,
     leases: Handle,
     ports: ports::Handle,
     tables: Served,
@@ -95,12 +38,27 @@ pub struct Service {
 impl Service {
     /// A service over these leases and port reservations.
     pub fn new(
+        configuration: Configuration,
+        state_dir: PathBuf,
         leases: Handle,
         ports: ports::Handle,
         access: Access,
-        statistics: Arc<Statistics>,
     ) -> Self {
-        Self { leases, ports, tables: Served::default(), access, statistics }
+        Self {
+            configuration,
+            state_dir,
+            since: SystemTime::now(),
+            leases,
+            ports,
+            tables: Served::default(),
+            access,
+            statistics: Arc::default(),
+        }
+    }
+
+    /// What the server counts.
+    pub fn statistics(&self) -> Arc<Statistics> {
+        self.statistics.clone()
     }
 }
 
@@ -225,9 +183,21 @@ impl Handler for Service {
     }
 
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
-        let mut status = self.leases.status().await.ok_or(daemon::Error::Cancelled)?;
-        status.problems.extend(self.ports.health().await.problems);
-        Ok(status)
+        let leases = self.leases.summary().await.ok_or(daemon::Error::Cancelled)?;
+        let mut problems = self.configuration.problems();
+        problems.extend(leases.problems);
+        problems.extend(self.ports.health().await.problems);
+        Ok(daemon::StatusReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.since.into(),
+            config_file: self.configuration.file().display().to_string(),
+            state_dir: self.state_dir.display().to_string(),
+            resolver: leases.resolver,
+            interfaces: leases.interfaces.try_into().unwrap_or(u32::MAX),
+            leases: leases.leases.try_into().unwrap_or(u32::MAX),
+            problems,
+        })
     }
 
     async fn counters(&self, _: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
@@ -249,7 +219,7 @@ impl Handler for Service {
     }
 
     async fn reload(&self, _: &Caller) -> Result<(), daemon::Error> {
-        self.leases.reload().await.map_err(|error| daemon::Error::InvalidConfiguration {
+        self.configuration.reload().await.map_err(|error| daemon::Error::InvalidConfiguration {
             file: error.file.display().to_string(),
             line: error.line,
             column: error.column,
@@ -263,47 +233,5 @@ fn served(family: Option<Family>) -> Result<(), Error> {
     match family {
         Some(Family::Ipv6) => Err(Error::FamilyNotSupported { family: Family::Ipv6 }),
         Some(Family::Ipv4) | None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::Folder;
-
-    #[test]
-    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-        let folder = Folder::new("socket");
-        let path = folder.path().join("run/iphelper.sock");
-        let first = Endpoint::open(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
-        assert_eq!(Endpoint::open(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(first);
-        assert!(!path.exists());
-
-        // As a killed daemon leaves it: bound, and nobody there.
-        drop(UnixListener::bind(&path).unwrap());
-        assert!(path.exists());
-        Endpoint::open(&path).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_is_no_socket_stays() {
-        let folder = Folder::new("socket");
-        let path = folder.path().join("iphelper.toml");
-        fs::write(&path, "precious").unwrap();
-        let error = Endpoint::open(&path).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn somebody_elses_server_is_left_alone() {
-        let folder = Folder::new("socket");
-        let path = folder.path().join("other.sock");
-        let _other = UnixListener::bind(&path).unwrap();
-        assert_eq!(Endpoint::open(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        assert!(path.exists());
     }
 }
