@@ -24,6 +24,11 @@ impl Counters {
         }
     }
 
+    /// Adds what somebody else counted.
+    pub fn add_all(&mut self, others: &Self) {
+        others.counts.iter().for_each(|(name, number)| self.add(name, *number));
+    }
+
     /// Adds what a client counted.
     pub fn add_client(&mut self, counters: &dhcp::v4::Counters) {
         for (what, which, count) in counters.iter() {

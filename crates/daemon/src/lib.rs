@@ -5,7 +5,7 @@
 //! - `options`, [`config`], [`configuration`]: what it is to do; `claim`: whether another one is there.
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`ports`]: the one task that owns all port reservations.
-//! - [`kernel`], [`store`], [`resolver`]: the threads that carry out effects.
+//! - `host`, [`store`], [`resolver`]: the threads that carry out effects.
 //! - [`processes`]: whose sockets those are, which another process finds out.
 //! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`service`], [`access`]: the API, and who may change things.
@@ -20,9 +20,9 @@ mod clock;
 pub mod config;
 pub mod configuration;
 pub mod counters;
+mod host;
 pub mod identity;
 mod inotify;
-pub mod kernel;
 pub mod leases;
 pub mod log;
 mod names;

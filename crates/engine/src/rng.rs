@@ -22,6 +22,14 @@ impl Rng {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
+    /// Another generator, whose numbers tell nothing of this one's.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        let mut seed = [0; 32];
+        self.0.fill_bytes(&mut seed);
+        Self::from_seed(seed)
+    }
+
     /// A uniform 32-bit number.
     pub fn next_u32(&mut self) -> u32 {
         self.0.next_u32()

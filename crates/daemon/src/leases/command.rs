@@ -8,16 +8,13 @@ use std::time::Duration;
 use api::daemon::Problem;
 use api::lease::{self, Error};
 use api::server::Subscription;
-use dhcp::v4::{Command, CommandId, Failure, Input, Outcome};
+use dhcp::v4::{self, CommandId, Outcome};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::holder::Search;
+use super::roster::{Asked, ClientKey, Failure, Input, Refusal};
 use super::{EVENTS, Leases};
 use crate::access::Caller;
 use crate::clock;
-
-/// How long giving leases back may take when the daemon or the management of an interface ends.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A command that was carried out.
 #[derive(Debug)]
@@ -68,21 +65,11 @@ pub(super) enum Read {
     Subscribe { pattern: Option<String>, answer: oneshot::Sender<Subscription<lease::Event>> },
 }
 
-/// A command as it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    Acquire,
-    Renew,
-    Release,
-    /// With the address configured by hand; the interface's first if there is none.
-    Inform(Option<Ipv4Addr>),
-}
-
-/// A command on its way through an engine.
+/// Who waits for the answer to a command.
 #[derive(Debug)]
 pub(super) struct Pending {
-    interface: u32,
-    name: String,
+    /// As the caller names it.
+    interface: String,
     answer: oneshot::Sender<Result<Completed, Error>>,
 }
 
@@ -199,37 +186,22 @@ impl Leases {
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
             Request::Command { id, interface, command, timeout, answer } => {
-                match self.prepare(id, &interface, command) {
-                    Ok((index, command)) => {
-                        let deadline = clock::now() + timeout;
-                        let pending = Pending { interface: index, name: interface, answer };
-                        self.pending.insert(id, pending);
-                        self.hurry(index);
-                        self.tell(index, Input::Command { id, command, deadline });
-                    }
-                    Err(Error::NotManaged { interface, .. })
-                        if matches!(command, Asked::Renew | Asked::Release) =>
-                    {
-                        self.refuse_with_holder(interface, answer);
-                    }
-                    Err(error) => _ = answer.send(Err(error)),
-                }
+                let deadline = clock::now() + timeout;
+                self.pending.insert(id, Pending { interface: interface.clone(), answer });
+                self.tell(Input::Command { id, interface: &interface, command, deadline });
             }
             Request::Cancel(id) => {
-                if let Some(pending) = self.pending.remove(&id) {
-                    self.tell(pending.interface, Input::Cancel { id });
-                }
+                self.pending.remove(&id);
+                self.tell(Input::Cancel(id));
             }
             Request::Read(caller, read) => self.turns.push(caller.user(), (caller, read)),
             Request::Summary(answer) => _ = answer.send(self.summary()),
             Request::Counters(answer) => {
-                let mut counters = self.counters.clone();
-                for interface in self.interfaces.values() {
-                    counters.add_client(interface.client.counters());
-                }
+                let mut counters = self.roster.counters();
+                counters.add_all(&self.counters);
                 _ = answer.send(counters.list());
             }
-            Request::Stop => self.stop(),
+            Request::Stop => self.tell(Input::Stop),
         }
     }
 
@@ -248,233 +220,73 @@ impl Leases {
         }
     }
 
-    /// Ends, at once or when every lease is given back.
-    fn stop(&mut self) {
-        if self.stopping.is_some() {
-            return;
-        }
-        let leased: Vec<u32> = match self.config.daemon.release_on_stop {
-            true => self.interfaces.keys().copied().collect(),
-            false => Vec::new(),
-        };
-        let commands: Vec<_> =
-            leased.into_iter().map(|index| (index, self.own_command())).collect();
-        self.stopping = Some(commands.iter().map(|(_, id)| *id).collect());
-        let deadline = clock::now() + STOP_WITHIN;
-        for (index, id) in commands {
-            self.tell(
-                index,
-                Input::Command { id, command: Command::Stop { release: true }, deadline },
-            );
-        }
-    }
-
-    /// The interface a command is for, managed from now on if the command says so.
-    fn prepare(
+    /// Answers a command that a client has carried out, or has not.
+    pub(super) fn answer(
         &mut self,
         id: CommandId,
-        name: &str,
-        command: Asked,
-    ) -> Result<(u32, Command), Error> {
-        let interface = || name.to_owned();
-        let link = self.links.values().find(|link| link.name == name);
-        let Some(index) = link.map(|link| link.index) else {
-            return Err(Error::NoSuchInterface { interface: interface() });
-        };
-        let known = self.interfaces.get(&index);
-        // Made for one question, or told to end: not one that others can go by.
-        let leaving = known.is_some_and(|known| known.leaving.is_some());
-        let managed = known.is_some();
-        if let (Asked::Inform(None), None) = (command, self.first_address(index)) {
-            let reason = "it has no IPv4 address that was configured by hand".to_owned();
-            return Err(Error::Host { interface: interface(), reason });
-        }
-        match command {
-            Asked::Acquire | Asked::Inform(_) if !managed => {
-                if link.is_some_and(|link| link.is_loopback) {
-                    return Err(Error::NotManaged { interface: interface(), holder: None });
-                }
-                if command == Asked::Acquire {
-                    self.look_for_holder(index);
-                }
-                self.manage(index);
-                if let Some(known) = self.interfaces.get_mut(&index) {
-                    known.on_command = command == Asked::Acquire;
-                    // A client made for one question goes when it is answered.
-                    known.leaving = (command != Asked::Acquire).then_some(id);
-                }
-                self.tell_link(index);
-            }
-            Asked::Acquire if leaving => {
-                if let Some(known) = self.interfaces.get_mut(&index) {
-                    known.leaving = None;
-                    known.on_command = true;
-                }
-            }
-            Asked::Renew | Asked::Release if !managed || leaving => {
-                return Err(Error::NotManaged { interface: interface(), holder: None });
-            }
-            _ => {}
-        }
-        let command = match command {
-            Asked::Acquire => Command::Acquire,
-            Asked::Renew => Command::Renew,
-            Asked::Release => Command::Release,
-            Asked::Inform(address) => {
-                let first = self.first_address(index);
-                Command::Inform { address: address.or(first).unwrap_or(Ipv4Addr::UNSPECIFIED) }
-            }
-        };
-        Ok((index, command))
-    }
-
-    /// Answers that an interface is not ours, and whose it seems to be.
-    fn refuse_with_holder(
-        &self,
-        interface: String,
-        answer: oneshot::Sender<Result<Completed, Error>>,
+        client: ClientKey,
+        result: Result<Outcome, Failure>,
     ) {
-        let link = self.links.values().find(|link| link.name == interface);
-        let search = link.map(|link| self.search_holder(link.index));
-        tokio::task::spawn_blocking(move || {
-            let holder = search.and_then(Search::run);
-            let _ = answer.send(Err(Error::NotManaged { interface, holder }));
-        });
-    }
-
-    /// Somebody waits for this interface: it is not the pacer's any more.
-    fn hurry(&mut self, index: u32) {
-        if self.pacer.is_waiting(index) {
-            self.pacer.forget(index);
-            self.tell_link(index);
-        }
-    }
-
-    /// Answers a command. Our own have no caller.
-    pub(super) fn on_reply(&mut self, index: u32, id: CommandId, result: Result<Outcome, Failure>) {
-        if let Some(stopping) = &mut self.stopping {
-            stopping.remove(&id);
-        }
-        if let Some(pending) = self.pending.remove(&id) {
-            self.answer(index, pending, result);
-        }
-        let known = self.interfaces.get_mut(&index);
-        if let Some(known) = known.filter(|known| known.leaving == Some(id)) {
-            // Whoever else asks something of it has their answer first.
-            let other = self.pending.iter().find(|(_, pending)| pending.interface == index);
-            if let Some((other, _)) = other {
-                known.leaving = Some(*other);
-                return;
-            }
-            let name = self.name(index);
-            tracing::info!("{name} is not managed any more");
-            self.forget_interface(index, &name);
-        }
-    }
-
-    fn answer(&self, index: u32, pending: Pending, result: Result<Outcome, Failure>) {
-        let answer = match result {
-            Ok(outcome) => match self.view(index) {
+        let Some(Pending { interface, answer }) = self.pending.remove(&id) else { return };
+        let answered = match result {
+            Ok(outcome) => match self.view(client) {
                 Some(mut lease) => {
                     if let Outcome::Informed { lease: said } = &outcome {
                         super::view::fill(&mut lease, said, clock::Clock::read());
                     }
                     Ok(Completed { lease, outcome })
                 }
-                None => Err(Error::NoSuchInterface { interface: pending.name }),
+                None => Err(Error::NoSuchInterface { interface }),
             },
-            Err(failure) => Err(error(pending.name, failure)),
+            Err(Failure::Client(failure)) => Err(error(interface, failure)),
+            Err(Failure::InterfaceGone) => Err(Error::NoSuchInterface { interface }),
         };
         // A caller that has gone meanwhile does not want to know.
-        let _ = pending.answer.send(answer);
+        let _ = answer.send(answered);
     }
 
-    /// Answers the commands of an interface that is gone.
-    pub(super) fn fail_pending(&mut self, index: u32) {
-        let of_interface = |pending: &Pending| pending.interface == index;
-        let gone: Vec<CommandId> =
-            self.pending.iter().filter(|(_, p)| of_interface(p)).map(|(id, _)| *id).collect();
-        for pending in gone.iter().filter_map(|id| self.pending.remove(id)).collect::<Vec<_>>() {
-            let error = Error::NoSuchInterface { interface: pending.name };
-            let _ = pending.answer.send(Err(error));
-        }
-    }
-
-    /// Goes by the configuration, as it is now.
-    pub(super) fn use_configuration(&mut self) {
-        self.config = self.configured.borrow_and_update().clone();
-        let choice = crate::resolver::Choice::new(&self.config.daemon, &self.own_resolver_file);
-        if choice != self.choice {
-            if let Some(resolver) = &self.resolver {
-                resolver.switch(choice.clone());
+    /// Answers a command that no client took.
+    pub(super) fn refuse(&mut self, id: CommandId, refusal: Refusal) {
+        let Some(Pending { interface, answer }) = self.pending.remove(&id) else { return };
+        let refused = match refusal {
+            Refusal::NoSuchInterface => Error::NoSuchInterface { interface },
+            Refusal::Loopback => Error::NotManaged { interface, holder: None },
+            Refusal::NoAddress => {
+                let reason = "it has no IPv4 address that was configured by hand".to_owned();
+                Error::Host { interface, reason }
             }
-            self.choice = choice;
-        }
-        for (index, name) in self.names() {
-            let on_command = self.interfaces.get(&index).map(|known| known.on_command);
-            match (on_command, self.config.is_managed(&name)) {
-                (None, true) => self.consider(index),
-                (Some(false), false) => self.stop_managing(index),
-                (Some(_), _) => {
-                    self.use_configured_metric(index);
-                    self.configure(index);
-                }
-                (None, false) => {}
+            Refusal::NotManaged { ifindex } => {
+                let search = self.search_holder(self.client(ifindex));
+                tokio::task::spawn_blocking(move || {
+                    let holder = search.run();
+                    let _ = answer.send(Err(Error::NotManaged { interface, holder }));
+                });
+                return;
             }
-        }
-    }
-
-    /// The interface is no longer ours: its lease goes back, and with the answer its client.
-    fn stop_managing(&mut self, index: u32) {
-        let id = self.own_command();
-        if let Some(interface) = self.interfaces.get_mut(&index) {
-            interface.leaving = Some(id);
-            let deadline = clock::now() + STOP_WITHIN;
-            let command = Command::Stop { release: true };
-            self.tell(index, Input::Command { id, command, deadline });
-        }
-    }
-
-    /// A metric that changed takes effect with the next lease; what is installed keeps its own.
-    fn use_configured_metric(&mut self, index: u32) {
-        let Some(metric) = self.configured_metric(index) else { return };
-        if let Some(interface) = self.interfaces.get_mut(&index)
-            && interface.installed.is_empty()
-        {
-            interface.metric = metric;
-        }
-    }
-
-    /// The metric that the configuration gives an interface.
-    pub(super) fn configured_metric(&self, index: u32) -> Option<u32> {
-        let link = self.links.get(&index)?;
-        Some(self.config.settings(&link.name).metric(index))
-    }
-
-    fn names(&self) -> Vec<(u32, String)> {
-        self.links.iter().map(|(index, link)| (*index, link.name.clone())).collect()
+        };
+        let _ = answer.send(Err(refused));
     }
 }
 
 /// A failure as callers know it.
-fn error(interface: String, failure: Failure) -> Error {
+fn error(interface: String, failure: v4::Failure) -> Error {
     match failure {
-        Failure::LinkDown => Error::LinkDown { interface },
-        Failure::NotLeased => Error::NotLeased { interface },
-        Failure::NoAnswer { waited, tries } => {
+        v4::Failure::LinkDown => Error::LinkDown { interface },
+        v4::Failure::NotLeased => Error::NotLeased { interface },
+        v4::Failure::NoAnswer { waited, tries } => {
             Error::NoAnswer { interface, waited: waited.as_secs_f64(), tries }
         }
-        Failure::Refused { server, message } => {
+        v4::Failure::Refused { server, message } => {
             Error::Refused { interface, server: server.into(), message }
         }
-        Failure::Conflict { address, hardware } => Error::Conflict {
+        v4::Failure::Conflict { address, hardware } => Error::Conflict {
             interface,
             address: address.into(),
             hardware_address: hardware.to_string(),
         },
-        Failure::Ipv6Only { wait } => Error::Ipv6Only { interface, wait: wait.as_secs_f64() },
-        Failure::Cancelled => Error::Cancelled { interface },
-        Failure::Host { reason } => Error::Host { interface, reason },
+        v4::Failure::Ipv6Only { wait } => Error::Ipv6Only { interface, wait: wait.as_secs_f64() },
+        v4::Failure::Cancelled => Error::Cancelled { interface },
+        v4::Failure::Host { reason } => Error::Host { interface, reason },
         other => Error::Host { interface, reason: other.to_string() },
     }
 }

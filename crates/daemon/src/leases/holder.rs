@@ -9,13 +9,14 @@
 //! not hold up the leases.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use netlink::inet_diag::{InetSocket, Protocol, Query};
 use netlink::{Connection, Family};
 use tokio::sync::mpsc;
 
+use super::roster::ClientKey;
 use super::{Done, Leases};
 use crate::processes::{Opener, Processes};
 
@@ -38,7 +39,7 @@ const CLIENT_PORT: u16 = 68;
 pub(super) struct Search {
     interface: u32,
     /// An address of the interface that has an end and is not ours.
-    leased: Option<Ipv4Addr>,
+    leased: Option<IpAddr>,
     processes: Option<Processes>,
 }
 
@@ -51,10 +52,10 @@ pub(super) struct Finder {
 
 impl Leases {
     /// Prepares to find another DHCP client that seems to manage the interface.
-    pub(super) fn search_holder(&self, index: u32) -> Search {
-        let leased = self.foreign.get(&index).into_iter().flatten().find(|row| row.is_dynamic);
+    pub(super) fn search_holder(&self, client: ClientKey) -> Search {
+        let leased = self.roster.leased_by_another(client.ifindex);
         Search {
-            interface: index,
+            interface: client.ifindex,
             leased: leased.map(|row| row.address),
             processes: self.finder.as_ref().and_then(|finder| finder.processes.clone()),
         }
@@ -62,32 +63,25 @@ impl Leases {
 
     /// Has it found out whether somebody else seems to manage an interface that we were told to
     /// manage; [`on_holder`](Self::on_holder) takes the answer.
-    pub(super) fn look_for_holder(&self, index: u32) {
+    pub(super) fn look_for_holder(&self, client: ClientKey) {
         let Some(finder) = &self.finder else { return };
-        let (search, done) = (self.search_holder(index), finder.done.clone());
+        let (search, done) = (self.search_holder(client), finder.done.clone());
         tokio::task::spawn_blocking(move || {
             if let Some(holder) = search.run() {
-                let _ = done.send(Done::Holder(index, holder));
+                let _ = done.send(Done::Holder(client, holder));
             }
         });
     }
 
     /// Somebody else seems to manage an interface that we were told to manage.
-    pub(super) fn on_holder(&mut self, index: u32, holder: &str) {
+    pub(super) fn on_holder(&mut self, client: ClientKey, holder: &str) {
         // It may be gone or given up by now.
-        if self.interfaces.contains_key(&index) {
-            let name = self.name(index);
+        if let Some((_, link)) = self.roster.client(client) {
             let text = format!(
                 "managed by {holder}, as it seems: two clients on one interface disturb each other"
             );
-            self.problems.raise(&name, "holder", text);
+            self.problems.raise(&link.name, "holder", text);
         }
-    }
-
-    /// The first IPv4 address of an interface that is not ours.
-    pub(super) fn first_address(&self, index: u32) -> Option<Ipv4Addr> {
-        let row = self.foreign.get(&index)?.first()?;
-        Some(row.address)
     }
 }
 

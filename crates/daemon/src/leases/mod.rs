@@ -2,8 +2,9 @@
 //!
 //! # Tasks and owners
 //!
-//! - [`Leases::run`] is one future, polled by the daemon's main task. It owns every engine, every
-//!   DHCP and ARP socket, the timer and the notifications socket; nobody else touches them.
+//! - [`Leases::run`] is one future, polled by the daemon's main task. It owns the `roster`, which is
+//!   the engine that decides, every DHCP and ARP socket, the timer and the notifications socket;
+//!   nobody else touches them.
 //! - The threads of [`Kernel`], [`Store`] and [`Resolver`] carry out effects, in order, and answer
 //!   through one channel. They own their connection, files and back end.
 //! - API handlers hold a [`Handle`]: commands go through a channel, answers come back through a
@@ -17,95 +18,92 @@
 //!
 //! # Rules
 //!
-//! Every input to an engine is followed by a full drain of its outputs (`drain`) before
-//! anything else happens to it. Results of effects are inputs like any other, and never handed in
-//! from inside a drain.
+//! Every input to the roster is followed by a full drain of its outputs (`drain`) before anything
+//! else happens to it. Results of effects are inputs like any other, and never handed in from inside
+//! a drain.
 
 mod command;
 mod effects;
 mod holder;
-mod interface;
-mod links;
-mod pacer;
 mod poller;
 mod receive;
 mod release;
+mod roster;
 mod sockets;
 mod start;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhcp::v4::{CommandId, Output};
+use dhcp::v4::CommandId;
 use engine::{Engine as _, Instant};
+use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketType, socket};
 use sys::packet::{self, Reaper};
 use sys::timer::BootTimer;
+use sys::udp;
 use tokio::sync::{broadcast, mpsc};
-use wire::HardwareAddress;
 
 pub use command::{Completed, Handle, Summary};
 pub use start::{Parts, Workers};
 
 use crate::access::Caller;
 use crate::clock::{self, Clock};
-use crate::config::Config;
 use crate::configuration;
 use crate::counters::Counters;
-use crate::identity::Identity;
-use crate::kernel::{AddressRow, Answer, Kernel, LinkRow, Notices};
+use crate::host::{Answer, Kernel, Notice, Notices};
 use crate::problems::Problems;
 use crate::resolver::{Choice, Resolver};
-use crate::store::{Entry, Store};
+use crate::store::Store;
 use crate::turns::{Slots, Turns};
 use command::{Pending, Read, Request};
+use effects::Work;
 use holder::Finder;
-use interface::{Installed, Interface};
-use pacer::Pacer;
 use poller::{Poller, Ready};
+use roster::{ClientKey, Input, Network, Roster, Tag};
+use sockets::Sockets;
 
 /// Events kept for a subscriber that is behind.
 const EVENTS: usize = 1_024;
 /// Of what is answered at once, one is under way at a time.
 const READS: Slots = Slots { each: 1, all: 1, root: 1 };
-/// After a write failed, when everything unwritten is tried again.
-const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// Which effect of which client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tag {
-    interface: u32,
-    /// Tells clients of one index apart: indices are used again.
-    client: u64,
-    /// `None` for what no engine asked for.
-    effect: Option<dhcp::v4::EffectId>,
-}
+/// Notification datagrams taken before others have their turn.
+const NOTICES: usize = 64;
 
 /// What the threads answer.
 #[derive(Debug)]
-pub enum Done {
+enum Done {
     /// The kernel.
     Kernel(Answer<Tag>),
     /// The store.
     Stored(Tag, Result<(), String>),
     /// The resolver.
     Resolved(Tag, Result<(), String>),
-    /// What had its result without them.
-    Settled(Tag, Result<(), String>),
-    /// Somebody else seems to manage the interface with this index.
-    Holder(u32, String),
+    /// Somebody else seems to manage the interface of this client.
+    Holder(ClientKey, String),
     /// Whoever looks into processes cannot; or can again.
     Processes(Option<String>),
+}
+
+/// The threads that carry out what may wait.
+#[derive(Debug)]
+struct Threads {
+    kernel: Kernel<Tag>,
+    store: Store<Tag>,
+    resolver: Resolver<Tag>,
 }
 
 /// All leases, and what it takes to hold them.
 #[derive(Debug)]
 pub struct Leases {
-    config: Arc<Config>,
+    roster: Roster,
+    /// The namespace that all of it is in.
+    network: Network,
     configured: configuration::Watch,
-    identity: Identity,
     /// Where name servers go.
     choice: Choice,
     /// The file for them, unless another one is configured.
@@ -113,36 +111,12 @@ pub struct Leases {
     /// By which leases are shown: the same times as long as the wall clock is not set.
     clock: Clock,
 
-    links: BTreeMap<u32, LinkRow>,
-    /// How many interfaces have each link-layer address.
-    own_hardware: HashMap<HardwareAddress, usize>,
-    interfaces: BTreeMap<u32, Interface>,
-    /// Records of interfaces that are not there, or not managed.
-    entries: BTreeMap<String, Entry>,
-    pruned_at: Option<Instant>,
-    /// Addresses of others, by interface.
-    foreign: BTreeMap<u32, Vec<AddressRow>>,
-    /// Deadlines of engines.
-    deadlines: BTreeSet<(Instant, u32)>,
-    pacer: Pacer,
-    /// Deadlines of RELEASEs that have not left, with their interfaces.
-    releases: BTreeSet<(Instant, u32)>,
     /// What the timer is set to.
     armed: Option<Instant>,
-    store_retry_at: Option<Instant>,
-    reading_tables: bool,
-    /// They have been read at least once, or could not be.
-    knows_tables: bool,
-    /// What was ours when that reading was asked for: the tables cannot know of anything later.
-    expected: BTreeMap<u32, Installed>,
-    clients: u64,
-
+    /// Callers that wait for the answer to a command.
     pending: HashMap<CommandId, Pending>,
     /// Callers that wait for their turn to read.
     turns: Turns<(Caller, Read)>,
-    last_own_command: u64,
-    /// The daemon ends when these are answered.
-    stopping: Option<BTreeSet<CommandId>>,
     problems: Problems,
     counters: Counters,
     events: broadcast::Sender<Arc<api::lease::Event>>,
@@ -152,18 +126,20 @@ pub struct Leases {
     notices: Notices,
     /// Sends on any interface and receives nothing.
     sender: packet::Socket,
+    sockets: HashMap<ClientKey, Sockets>,
+    /// RELEASEs that have not left.
+    leaving: HashMap<ClientKey, udp::Socket>,
     buffer: Vec<u8>,
     reaper: Option<Reaper>,
-    kernel: Option<Kernel<Tag>>,
-    store: Option<Store<Tag>>,
-    resolver: Option<Resolver<Tag>>,
+    /// `None` until the first packets are out.
+    threads: Option<Threads>,
     finder: Option<Finder>,
-    /// Effects from before the threads were started.
-    early: Vec<effects::Early>,
+    /// Work from before the threads were started.
+    early: Vec<Work>,
+    /// Results of what needed no thread.
+    results: VecDeque<Input<'static>>,
 
     requests: mpsc::UnboundedReceiver<Request>,
-    /// The other end of `done`.
-    answers: mpsc::UnboundedSender<Done>,
     done: mpsc::UnboundedReceiver<Done>,
 }
 
@@ -190,17 +166,16 @@ impl Leases {
                 }
                 Ok(()) = self.configured.changed() => self.use_configuration(),
                 // Until the first reading, who has which address is not known.
-                request = self.requests.recv(), if self.knows_tables => {
+                request = self.requests.recv(), if self.roster.knows_tables() => {
                     // Without a handle nobody could ask for the end either.
                     self.on_request(request.unwrap_or(Request::Stop));
                 }
                 // One at a time: a list of a thousand interfaces holds up timers no longer than that.
                 () = tokio::task::yield_now(), if self.turns.has_next() => self.serve_turn(),
             }
-            if self.stopping.as_ref().is_some_and(BTreeSet::is_empty) {
+            if self.roster.has_ended() {
                 return Ok(());
             }
-            self.admit();
             self.arm()?;
         }
     }
@@ -217,85 +192,85 @@ impl Leases {
             match ready {
                 Ready::Timer => self.on_timer()?,
                 Ready::Notices => self.on_notices()?,
-                Ready::Packet(index) => self.on_packet(index),
-                Ready::Udp(index) => self.on_udp(index),
-                Ready::Arp(index) => self.on_arp(index),
-                Ready::Release(index) => self.on_release(index),
+                Ready::Packet(ifindex) => self.on_packet(self.client(ifindex)),
+                Ready::Udp(ifindex) => self.on_udp(self.client(ifindex)),
+                Ready::Arp(ifindex) => self.on_arp(self.client(ifindex)),
+                Ready::Release(ifindex) => self.on_release(self.client(ifindex)),
             }
         }
         Ok(())
+    }
+
+    fn client(&self, ifindex: u32) -> ClientKey {
+        ClientKey::ipv4(self.network, ifindex)
     }
 
     fn on_timer(&mut self) -> io::Result<()> {
         self.timer.acknowledge()?;
         self.armed = None;
-        let now = clock::now();
-        while let Some((at, index)) = self.deadlines.first().copied()
-            && at <= now
-        {
-            self.deadlines.pop_first();
-            if let Some(interface) = self.interfaces.get_mut(&index) {
-                interface.deadline_at = None;
-                interface.client.handle_timeout(now);
-                self.drain(index);
-            }
-        }
-        if self.store_retry_at.is_some_and(|at| at <= now) {
-            self.store_retry_at = None;
-            self.write_unsaved();
-        }
-        self.give_up_releases(now);
+        self.roster.handle_timeout(clock::now());
+        self.drain();
         Ok(())
     }
 
-    /// Carries out what the engine wants, and notes when it wants to be called next.
-    fn drain(&mut self, index: u32) {
-        while let Some(interface) = self.interfaces.get_mut(&index) {
-            let Some(output) = interface.client.poll_output() else { break };
-            match output {
-                Output::Send(transmit) => self.send(index, transmit),
-                Output::Listen(listen) => self.listen(index, listen),
-                Output::Effect { id, effect } => self.carry_out(index, id, effect),
-                Output::Event(event) => self.on_event(index, &event),
-                Output::Reply { id, result } => self.on_reply(index, id, result),
-            }
+    fn on_notices(&mut self) -> io::Result<()> {
+        let mut notices = Vec::new();
+        self.notices.receive(NOTICES, |notice| notices.push(notice))?;
+        // An interface takes along what is on it; that was not removed by anybody.
+        let gone: BTreeSet<u32> = notices
+            .iter()
+            .filter_map(|notice| match notice {
+                Notice::LinkGone(ifindex) => Some(*ifindex),
+                _ => None,
+            })
+            .collect();
+        for notice in notices {
+            let notice = match notice {
+                Notice::AddressGone(row)
+                    if gone.contains(&row.interface)
+                        || (self.roster.is_missed(&row) && !exists(row.interface)) =>
+                {
+                    Notice::AddressTakenAlong(row)
+                }
+                Notice::RouteGone(row)
+                    if self.roster.is_missed_route(&row) && !exists(row.interface) =>
+                {
+                    continue;
+                }
+                other => other,
+            };
+            self.tell(Input::Notice(notice));
         }
-        let Some(interface) = self.interfaces.get_mut(&index) else { return };
-        if self.pacer.is_under_way(index) && !interface.is_asking() {
-            let completed = interface.client.state().has_lease();
-            self.pacer.done(index, completed, clock::now());
-        }
-        let at = interface.client.poll_timeout();
-        if at != interface.deadline_at {
-            if let Some(before) = interface.deadline_at {
-                self.deadlines.remove(&(before, index));
-            }
-            if let Some(at) = at {
-                self.deadlines.insert((at, index));
-            }
-            interface.deadline_at = at;
-        }
+        Ok(())
     }
 
-    /// Starts the interfaces whose turn it is.
-    fn admit(&mut self) {
-        while let Some(index) = self.pacer.next(clock::now()) {
-            self.tell_link(index);
+    fn use_configuration(&mut self) {
+        let config = self.configured.borrow_and_update().clone();
+        let choice = Choice::new(&config.daemon, &self.own_resolver_file);
+        if choice != self.choice {
+            if let Some(threads) = &self.threads {
+                threads.resolver.switch(choice.clone());
+            }
+            self.choice = choice;
         }
+        self.tell(Input::Configure(config));
     }
 
     /// Sets the timer to the next deadline of anything.
     fn arm(&mut self) -> io::Result<()> {
-        let engines = self.deadlines.first().map(|(at, _)| *at);
-        let releases = self.release_due_at();
-        let next = [engines, self.pacer.next_at(), self.store_retry_at, releases]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = self.roster.poll_timeout();
         if next != self.armed {
             self.timer.arm(next.map(Instant::as_nanos))?;
             self.armed = next;
         }
         Ok(())
     }
+}
+
+/// Whether there is an interface of this index, as the kernel knows it at this moment: one that goes,
+/// be it to another namespace, is out of its list before its addresses go.
+fn exists(ifindex: u32) -> bool {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None);
+    // Without an answer it is taken for there.
+    !socket.is_ok_and(|socket| index_to_name(&socket, ifindex) == Err(Errno::NODEV))
 }

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use dhcp::v4::Input;
 use engine::Engine as _;
 use wire::arp;
 use wire::udp::{ChecksumPolicy, parse_ipv4_udp};
 
 use super::Leases;
+use super::roster::{ClientKey, Input};
 use crate::clock;
 
 /// Packets taken from one socket before others have their turn.
@@ -17,13 +17,13 @@ const TURN: usize = 16;
 pub(super) const BUFFER: usize = 16 * 1024;
 
 impl Leases {
-    pub(super) fn on_packet(&mut self, index: u32) {
+    pub(super) fn on_packet(&mut self, client: ClientKey) {
         for _ in 0..TURN {
-            let Some(interface) = self.interfaces.get_mut(&index) else { return };
-            let Some(socket) = &interface.sockets.packet else { return };
+            let sockets = self.sockets.get(&client);
+            let Some(socket) = sockets.and_then(|sockets| sockets.packet.as_ref()) else { return };
             let received = match socket.receive(&mut self.buffer) {
                 Ok(received) => received,
-                Err(error) => return self.on_receive_error(index, &error),
+                Err(error) => return self.on_receive_error(client, &error),
             };
             let bytes = self.buffer.get(..received.length).unwrap_or_default();
             let policy = match received.checksum_not_ready {
@@ -33,63 +33,59 @@ impl Leases {
             match parse_ipv4_udp(bytes, policy) {
                 Ok((header, datagram)) => {
                     let (source, payload) = (header.source, datagram.payload());
-                    interface.client.handle(Input::Message { source, payload }, clock::now());
+                    self.roster.handle(Input::Message { client, source, payload }, clock::now());
+                    self.drain();
                 }
-                Err(error) => {
-                    self.counters.count("packet.malformed");
-                    tracing::debug!("{}: packet not used: {error}", self.name(index));
-                }
+                Err(error) => self.on_malformed(client, "packet.malformed", &error),
             }
-            self.drain(index);
         }
     }
 
-    pub(super) fn on_udp(&mut self, index: u32) {
+    pub(super) fn on_udp(&mut self, client: ClientKey) {
         for _ in 0..TURN {
-            let Some(interface) = self.interfaces.get_mut(&index) else { return };
-            let Some(socket) = &interface.sockets.udp else { return };
+            let sockets = self.sockets.get(&client);
+            let Some(socket) = sockets.and_then(|sockets| sockets.udp.as_ref()) else { return };
             let received = match socket.receive(&mut self.buffer) {
                 Ok(received) => received,
-                Err(error) => return self.on_receive_error(index, &error),
+                Err(error) => return self.on_receive_error(client, &error),
             };
             let payload = self.buffer.get(..received.length).unwrap_or_default();
             let source = *received.source.ip();
-            interface.client.handle(Input::Message { source, payload }, clock::now());
-            self.drain(index);
+            self.roster.handle(Input::Message { client, source, payload }, clock::now());
+            self.drain();
         }
     }
 
-    pub(super) fn on_arp(&mut self, index: u32) {
+    pub(super) fn on_arp(&mut self, client: ClientKey) {
         for _ in 0..TURN {
-            let Some(interface) = self.interfaces.get_mut(&index) else { return };
-            let Some(socket) = &interface.sockets.arp else { return };
+            let sockets = self.sockets.get(&client);
+            let Some(socket) = sockets.and_then(|sockets| sockets.arp.as_ref()) else { return };
             let received = match socket.receive(&mut self.buffer) {
                 Ok(received) => received,
-                Err(error) => return self.on_receive_error(index, &error),
+                Err(error) => return self.on_receive_error(client, &error),
             };
             let bytes = self.buffer.get(..received.length).unwrap_or_default();
             match arp::Packet::parse(bytes) {
-                // A host answers for all its addresses on all its interfaces (arp_ignore = 0), so
-                // that interfaces on one link seem to dispute each other's.
-                Ok(packet) if self.own_hardware.contains_key(&packet.sender_hardware) => {
-                    self.counters.count("arp.own");
+                Ok(packet) => {
+                    self.roster.handle(Input::Arp { client, packet: &packet }, clock::now());
+                    self.drain();
                 }
-                Ok(packet) => interface.client.handle(Input::Arp(&packet), clock::now()),
-                Err(error) => {
-                    self.counters.count("arp.malformed");
-                    tracing::debug!("{}: ARP packet not used: {error}", self.name(index));
-                }
+                Err(error) => self.on_malformed(client, "arp.malformed", &error),
             }
-            self.drain(index);
         }
     }
 
-    /// Errors of a socket are told once each and change nothing: the link's state comes from the
+    fn on_malformed(&mut self, client: ClientKey, counter: &str, error: &dyn std::fmt::Display) {
+        self.counters.count(counter);
+        tracing::debug!("{}: packet not used: {error}", self.roster.name(client.ifindex));
+    }
+
+    /// Errors of a socket are logged once each and change nothing: the link's state comes from the
     /// kernel's notifications.
-    fn on_receive_error(&mut self, index: u32, error: &io::Error) {
+    fn on_receive_error(&mut self, client: ClientKey, error: &io::Error) {
         if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
             self.counters.count("receive-failed");
-            tracing::debug!("{}: {error}", self.name(index));
+            tracing::debug!("{}: {error}", self.roster.name(client.ifindex));
         }
     }
 }

@@ -9,7 +9,7 @@ use sys::packet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, Reaper};
 use sys::udp;
 
 use super::poller::{Poller, Ready};
-use crate::kernel::LinkRow;
+use crate::host::LinkRow;
 
 /// Port of DHCP clients (RFC 2131 section 4.1).
 pub(super) const CLIENT_PORT: u16 = 68;

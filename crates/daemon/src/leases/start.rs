@@ -1,9 +1,10 @@
 //! How leases come up: as little as possible happens before the first packet leaves.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
+use engine::Rng;
 use netlink::Connection;
 use sys::bpf::Filter;
 use sys::netlink::Socket;
@@ -13,15 +14,15 @@ use tokio::sync::mpsc;
 
 use super::command::{Handle, events};
 use super::holder::Finder;
-use super::pacer::Pacer;
 use super::poller::Poller;
 use super::receive::BUFFER;
-use super::{Done, Leases, READS};
+use super::roster::{Input, Network, Roster, Start};
+use super::{Done, Leases, READS, Threads};
 use crate::clock::Clock;
 use crate::configuration;
 use crate::counters::Counters;
+use crate::host::{self, Kernel, Notices};
 use crate::identity::Identity;
-use crate::kernel::{self, Kernel, LinkRow, Notices};
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::resolver::{Choice, Resolver};
@@ -61,38 +62,35 @@ impl Leases {
         let mut connection = Connection::open()?;
         // Subscribed before the table is read: nothing falls in between.
         let notices = Notices::open(connection.transport().port())?;
-        let links = kernel::links(&mut connection).map_err(io::Error::other)?;
+        let links = host::links(&mut connection).map_err(io::Error::other)?;
         let (handle, requests) = Handle::new();
         let (done_sender, done) = mpsc::unbounded_channel();
         let Parts { found, mut problems, mut configured, .. } = parts;
         let config = configured.borrow_and_update().clone();
         problems.raise_all("store", "read", &found.damaged);
+        let network = Network(sys::namespace::network_cookie().unwrap_or_default());
+        let mut seed = [0; 32];
+        if let Err(error) = sys::random::fill(&mut seed) {
+            // Only kernels before 3.17 get here; identifiers would be foreseeable, and no worse.
+            tracing::error!("no random numbers: {error}");
+        }
+        let roster = Roster::new(Start {
+            network,
+            config,
+            identity: parts.identity,
+            entries: found.entries,
+            rng: Rng::from_seed(seed),
+        });
         let mut leases = Self {
+            roster,
+            network,
+            configured,
             choice: parts.choice,
             own_resolver_file: parts.own_resolver_file,
-            config,
-            configured,
-            identity: parts.identity,
             clock: Clock::read(),
-            links: BTreeMap::new(),
-            own_hardware: HashMap::new(),
-            interfaces: BTreeMap::new(),
-            entries: found.entries,
-            pruned_at: None,
-            foreign: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            pacer: Pacer::default(),
-            releases: BTreeSet::new(),
             armed: None,
-            store_retry_at: None,
-            reading_tables: false,
-            knows_tables: false,
-            expected: BTreeMap::new(),
-            clients: 0,
             pending: HashMap::new(),
             turns: Turns::new(READS),
-            last_own_command: u64::MAX,
-            stopping: None,
             problems,
             counters: Counters::default(),
             events: events(),
@@ -101,19 +99,18 @@ impl Leases {
             notices,
             // Bound to no protocol, it receives nothing and costs no packet anything.
             sender: packet::Socket::open(0, 0, &Filter::drop_all())?,
+            sockets: HashMap::new(),
+            leaving: HashMap::new(),
             buffer: vec![0; BUFFER],
             reaper: None,
-            kernel: None,
-            store: None,
-            resolver: None,
+            threads: None,
             finder: None,
             early: Vec::new(),
+            results: VecDeque::new(),
             requests,
-            answers: done_sender.clone(),
             done,
         };
-        leases.adopt(links);
-        leases.admit();
+        leases.tell(Input::Links(links));
         Ok((leases, handle, Workers { connection, done: done_sender }))
     }
 
@@ -137,26 +134,21 @@ impl Leases {
         }
         self.finder = Some(Finder::new(processes, done.clone()));
         // The receiver lives as long as the threads do; what is sent to its end is not missed.
-        self.kernel = Some(Kernel::start(connection, watched.clone(), move |answer| {
+        let kernel = Kernel::start(connection, watched.clone(), move |answer| {
             let _ = done.send(Done::Kernel(answer));
-        })?);
-        self.store = Some(Store::start(folder, boot_id, watched.clone(), move |tag, result| {
+        })?;
+        let store = Store::start(folder, boot_id, watched.clone(), move |tag, result| {
             let _ = stored.send(Done::Stored(tag, result));
-        })?);
+        })?;
         let choice = self.choice.clone();
-        self.resolver = Some(Resolver::start(choice, watched.clone(), move |tag, result| {
+        let resolver = Resolver::start(choice, watched.clone(), move |tag, result| {
             let _ = resolved.send(Done::Resolved(tag, result));
-        })?);
+        })?;
+        self.threads = Some(Threads { kernel, store, resolver });
         self.reaper.get_or_insert(Reaper::start()?);
         self.hand_over_early();
         // Addresses: ours from before, and other clients'.
-        self.read_tables();
+        self.tell(Input::ReadTables);
         Ok(())
-    }
-
-    fn adopt(&mut self, links: Vec<LinkRow>) {
-        for link in links {
-            self.on_link(link);
-        }
     }
 }

@@ -8,15 +8,15 @@ use api::server::Lazy;
 use api::{Prefix, Time, lease};
 use dhcp::v4::{self, Event, Told, Via};
 
-use super::interface::Interface;
+use super::roster::{ClientKey, Interface};
 use super::{Leases, Summary};
 use crate::clock::Clock;
-use crate::kernel::LinkRow;
+use crate::host::LinkRow;
 
 impl Leases {
     /// One client.
-    pub(super) fn view(&self, index: u32) -> Option<Lease> {
-        let (interface, link) = (self.interfaces.get(&index)?, self.links.get(&index)?);
+    pub(super) fn view(&self, client: ClientKey) -> Option<Lease> {
+        let (interface, link) = self.roster.client(client)?;
         Some(shown(interface, link, Clock::read()))
     }
 
@@ -25,9 +25,8 @@ impl Leases {
         self.clock = self.clock.kept();
         let clock = self.clock;
         let matches = |name: &str| pattern.is_none_or(|pattern| api::matches(pattern, name));
-        self.interfaces
-            .iter_mut()
-            .filter_map(|(index, interface)| Some((interface, self.links.get(index)?)))
+        self.roster
+            .clients_mut()
             .filter(|(_, link)| matches(&link.name))
             .map(|(interface, link)| {
                 let fresh = shown(interface, link, clock);
@@ -58,18 +57,23 @@ impl Leases {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let has_lease = |known: &&Interface| known.client.state().has_lease();
-        Summary {
+        let mut summary = Summary {
             resolver: self.choice.to_string(),
-            interfaces: self.interfaces.len(),
-            leases: self.interfaces.values().filter(has_lease).count(),
+            interfaces: 0,
+            leases: 0,
             problems: self.problems.list(),
+        };
+        for (_, interface, _) in self.roster.clients() {
+            summary.interfaces += 1;
+            summary.leases += usize::from(interface.client.state().has_lease());
         }
+        summary
     }
 
     /// Logs what happened, keeps the problems up to date, and tells subscribers.
-    pub(super) fn on_event(&mut self, index: u32, event: &Event) {
-        let Some(name) = self.links.get(&index).map(|link| link.name.clone()) else { return };
+    pub(super) fn on_event(&mut self, client: ClientKey, event: &Event) {
+        let link = self.roster.link(client.ifindex);
+        let Some(name) = link.map(|link| link.name.clone()) else { return };
         let (kind, text) = told(event);
         match event {
             Event::StateChanged { .. } | Event::Discarded { .. } | Event::OptionsIgnored { .. } => {
@@ -92,35 +96,35 @@ impl Leases {
             Event::Conflict { .. } => self.problems.raise(&name, "conflict", text.clone()),
             _ => {}
         }
-        self.announce(index, kind, text);
+        self.announce(client, kind, text);
     }
 
-    fn announce(&self, index: u32, kind: EventKind, text: String) {
+    fn announce(&self, client: ClientKey, kind: EventKind, text: String) {
         if self.events.receiver_count() == 0 {
             return;
         }
-        let Some(link) = self.links.get(&index) else { return };
+        let Some(link) = self.roster.link(client.ifindex) else { return };
         let event = lease::Event {
             kind,
             time: Time::now(),
             interface: link.name.clone(),
-            ifindex: index,
+            ifindex: client.ifindex,
             family: Family::Ipv4,
             text,
-            lease: self.view(index),
+            lease: self.view(client),
         };
         // Fails only when the last subscriber left just now.
         let _ = self.events.send(Arc::new(event));
     }
 
     /// Tells subscribers that a client is no more.
-    pub(super) fn announce_gone(&self, index: u32, name: &str) {
+    pub(super) fn announce_gone(&self, client: ClientKey, name: &str) {
         if self.events.receiver_count() > 0 {
             let event = lease::Event {
                 kind: EventKind::State,
                 time: Time::now(),
                 interface: name.to_owned(),
-                ifindex: index,
+                ifindex: client.ifindex,
                 family: Family::Ipv4,
                 text: format!("{name} is not managed any more"),
                 lease: None,

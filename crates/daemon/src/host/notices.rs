@@ -14,7 +14,7 @@ const QUEUE: usize = 8 << 20;
 
 /// A change the kernel told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// An interface is new or changed.
     Link(LinkRow),
     /// An interface is gone, or went to another namespace.
@@ -33,7 +33,7 @@ pub enum Notice {
 
 /// Notifications about interfaces, IPv4 addresses and IPv4 routes.
 #[derive(Debug)]
-pub struct Notices {
+pub(crate) struct Notices {
     socket: Socket,
     /// The port of the socket that makes our own changes.
     own_port: u32,
@@ -41,7 +41,7 @@ pub struct Notices {
 
 impl Notices {
     /// Subscribes, in the calling thread's network namespace.
-    pub fn open(own_port: u32) -> io::Result<Self> {
+    pub(crate) fn open(own_port: u32) -> io::Result<Self> {
         let socket = Socket::open(NETLINK_ROUTE)?;
         socket.set_receive_buffer(QUEUE)?;
         for group in [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE] {
@@ -52,7 +52,7 @@ impl Notices {
 
     /// Receives what has come, one datagram after the other, at most `most` of them. Removals that
     /// we asked for ourselves are left out.
-    pub fn receive(&self, most: usize, mut notice: impl FnMut(Notice)) -> io::Result<()> {
+    pub(crate) fn receive(&self, most: usize, mut notice: impl FnMut(Notice)) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER_SIZE];
         for _ in 0..most {
             match self.socket.receive(&mut buffer) {
@@ -78,7 +78,7 @@ impl Notices {
                     Err(_) => notice(Notice::Lost),
                 }
             } else if let Some(view) = address::Address::view(&message) {
-                let row = view.ok().and_then(|row| AddressRow::new(&row));
+                let row = view.ok().map(|row| AddressRow::new(&row));
                 match (row, message.kind == RTM_DELADDR) {
                     (Some(row), false) => notice(Notice::Address(row)),
                     (Some(row), true) if !ours => notice(Notice::AddressGone(row)),

@@ -6,28 +6,24 @@ use dhcp::v4::{self, Client, Record, State};
 use engine::{Instant, Rng};
 use wire::HardwareAddress;
 
-use super::release::Leaving;
-use super::sockets::Sockets;
+use super::release::Held;
 use crate::config::Settings;
+use crate::host::LinkRow;
 use crate::identity::Identity;
-use crate::kernel::LinkRow;
 use crate::store::Entry;
 
 /// A managed interface: its engine and what belongs to it.
 #[derive(Debug)]
-pub(super) struct Interface {
-    pub(super) client: Client,
+pub(crate) struct Interface {
+    pub(crate) client: Client,
     /// Tells this client from others of the same index.
     pub(super) number: u64,
     /// Its link-layer address, when the client was made or last told.
     pub(super) hardware: HardwareAddress,
     /// Of routes.
-    pub(super) metric: u32,
+    pub(crate) metric: u32,
     /// Managed because somebody said so, not because of the configuration.
     pub(super) on_command: bool,
-    pub(super) sockets: Sockets,
-    /// When the engine wants to be called; the same as in `Leases::deadlines`.
-    pub(super) deadline_at: Option<Instant>,
     /// What we have put into the kernel, or are about to.
     pub(super) installed: Installed,
     /// The leased address that an earlier daemon may have left in the kernel, and the metric of
@@ -44,9 +40,9 @@ pub(super) struct Interface {
     /// The client ends when this command is answered.
     pub(super) leaving: Option<v4::CommandId>,
     /// As it was shown last: whoever reads it later shares it.
-    pub(super) shown: Option<Arc<Lease>>,
+    pub(crate) shown: Option<Arc<Lease>>,
     /// A RELEASE that has not left; effects wait for it.
-    pub(super) release: Option<Box<Leaving>>,
+    pub(super) release: Option<Box<Held>>,
 }
 
 /// What is ours in the kernel, so that its removal by others is noticed.
@@ -86,21 +82,15 @@ impl Interface {
         settings: &Settings,
         identity: &Identity,
         number: u64,
+        rng: Rng,
     ) -> Self {
-        let mut seed = [0; 32];
-        if let Err(error) = sys::random::fill(&mut seed) {
-            // Only kernels before 3.17 get here; identifiers would be foreseeable, and no worse.
-            tracing::error!("no random numbers: {error}");
-        }
         let config = settings.client(link.hardware.as_bytes(), identity);
         Self {
-            client: Client::new(config, Rng::from_seed(seed)),
+            client: Client::new(config, rng),
             number,
             hardware: link.hardware,
             metric: settings.metric(link.index),
             on_command: false,
-            sockets: Sockets::default(),
-            deadline_at: None,
             installed: Installed::default(),
             left_behind: None,
             keeps_others: false,
@@ -206,7 +196,8 @@ mod tests {
         };
         let folder = testing::Folder::new("interface");
         let identity = Identity::discover(folder.path());
-        let mut interface = Interface::new(&link, &Settings::default(), &identity, 1);
+        let mut interface =
+            Interface::new(&link, &Settings::default(), &identity, 1, Rng::from_u64(1));
         interface.left_behind = left_behind;
         interface
     }
