@@ -54,24 +54,43 @@ fn files() -> Vec<PathBuf> {
     names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect()
 }
 
-/// A test or fuzz target that no manifest names is never compiled, and nobody notices.
+/// A test or fuzz target that no manifest names is never compiled, and nobody notices; nor is a file
+/// of a test program that its `main.rs` does not name.
 fn tests_not_wired_in() -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_default();
     let mut breaches = Vec::new();
-    for (directory, manifest) in
-        [("tests", "tests/Cargo.toml"), ("fuzz/fuzz_targets", "fuzz/Cargo.toml")]
-    {
-        let manifest_text = fs::read_to_string(root().join(manifest)).unwrap_or_default();
-        for name in sources_in(directory) {
-            let wired = manifest_text
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("path"))
-                .any(|path| path.trim_end().ends_with(&format!("{name}.rs\"")));
-            if !wired {
-                breaches.push(format!("{directory}/{name}.rs: not named in {manifest}"));
-            }
+    let mut expect = |manifest: &str, path: &str| {
+        let line = format!("path = \"{path}\"");
+        if !read(manifest).lines().any(|written| written.trim() == line) {
+            breaches.push(format!("{path}: not named in {manifest}"));
+        }
+    };
+    for name in fuzz_targets() {
+        expect("fuzz/Cargo.toml", &format!("fuzz_targets/{name}.rs"));
+    }
+    for path in sources_in("tests").iter().map(|name| format!("{name}.rs")) {
+        expect("tests/Cargo.toml", &path);
+    }
+    for program in test_programs("tests") {
+        expect("tests/Cargo.toml", &format!("{program}/main.rs"));
+    }
+    let folders = subdirectories("crates").into_iter().map(|name| format!("crates/{name}/tests"));
+    for folder in folders.chain(["tests".to_owned()]) {
+        for program in test_programs(&folder).iter().map(|name| format!("{folder}/{name}")) {
+            let main = read(&format!("{program}/main.rs"));
+            let files = sources_in(&program).into_iter().filter(|name| name != "main");
+            let forgotten = files.filter(|name| !main.lines().any(|l| l == format!("mod {name};")));
+            breaches.extend(forgotten.map(|name| format!("{program}/{name}.rs: not in main.rs")));
         }
     }
     breaches
+}
+
+/// The folders of a directory that are test programs.
+fn test_programs(directory: &str) -> Vec<String> {
+    let mut folders = subdirectories(directory);
+    folders.retain(|name| root().join(directory).join(name).join("main.rs").is_file());
+    folders
 }
 
 /// Every crate says what it is in its first line, and has its place in the map of CONTRIBUTING.md,
