@@ -54,6 +54,59 @@ fn an_interface_that_is_back_asks_for_its_address() {
 }
 
 #[test]
+fn an_interface_that_was_released_stays_so_when_it_is_back() {
+    let (mut world, _) = one_leased();
+    let hardware = world.links[&2].hardware;
+    world.command("eth0", Asked::Release, 10 * SECOND);
+    world.run(SECOND);
+    world.unplug(2);
+    world.plug_as(9, "eth0", hardware);
+    world.run(SECOND);
+    let (interface, _) = world.roster.client(ClientKey::ipv4(NETWORK, 9)).unwrap();
+    assert_eq!(interface.client.state(), v4::State::Released);
+    assert!(world.addresses.is_empty());
+}
+
+#[test]
+fn another_hardware_address_is_another_client() {
+    let (mut world, address) = one_leased();
+    let identifier = |world: &World| {
+        let (interface, _) = world.roster.client(ClientKey::ipv4(NETWORK, 2)).unwrap();
+        interface.client.client_identifier()
+    };
+    let before = identifier(&world);
+    world.change_link(2, |link| link.is_up = false);
+    world.change_link(2, |link| {
+        link.hardware = [2, 0, 0, 0, 9, 9].into();
+        link.is_up = true;
+    });
+    world.run(60 * SECOND);
+    world.check();
+    assert_ne!(identifier(&world), before);
+    assert_ne!(world.leased(2).unwrap(), address);
+}
+
+#[test]
+fn routes_of_an_earlier_daemon_keep_their_metric() {
+    let (mut world, address) = one_leased();
+    let metrics =
+        |world: &World| -> Vec<u32> { world.routes.keys().map(|(_, _, metric)| *metric).collect() };
+    let before = metrics(&world);
+    world.reconfigure(&format!("{MANAGED}metric = 70\n"));
+    world.kill();
+    world.run(SECOND);
+    world.check();
+    assert_eq!(world.leased(2), Some(address));
+    assert_eq!(metrics(&world), before, "a second route beside the first is of no use");
+    world.command("eth0", Asked::Release, 10 * SECOND);
+    world.run(SECOND);
+    assert!(metrics(&world).is_empty());
+    world.command("eth0", Asked::Acquire, 10 * SECOND);
+    world.run(SECOND);
+    assert_eq!(metrics(&world), vec![70; before.len()]);
+}
+
+#[test]
 fn an_address_of_an_earlier_daemon_that_nobody_leases_is_removed() {
     let (mut world, address) = one_leased();
     world.kill();

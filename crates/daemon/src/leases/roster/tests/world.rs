@@ -58,7 +58,8 @@ pub(super) struct World {
     // The kernel.
     pub(super) links: BTreeMap<u32, LinkRow>,
     pub(super) addresses: BTreeMap<(u32, Ipv4Addr), AddressRow>,
-    pub(super) routes: BTreeMap<(u32, String), RouteRow>,
+    /// By interface, destination with gateway, and metric: another metric is another route.
+    pub(super) routes: BTreeMap<(u32, String, u32), RouteRow>,
     /// The disk.
     pub(super) disk: BTreeMap<String, Entry>,
     pub(super) is_disk_full: bool,
@@ -171,7 +172,7 @@ impl World {
     /// the notification of its end.
     pub(super) fn unplug(&mut self, ifindex: u32) {
         self.links.remove(&ifindex).unwrap();
-        self.routes.retain(|(interface, _), _| *interface != ifindex);
+        self.routes.retain(|(interface, ..), _| *interface != ifindex);
         let gone = self.addresses.extract_if(.., |(interface, _), _| *interface == ifindex);
         for (_, row) in gone.collect::<Vec<_>>() {
             self.tell(Input::Notice(Notice::AddressTakenAlong(row)));
@@ -385,10 +386,10 @@ impl World {
                     route: entry.route,
                     metric: entry.metric,
                 };
-                self.routes.insert((entry.interface, entry.route.to_string()), row);
+                self.routes.insert(route_key(&entry), row);
             }
             Change::RemoveRoute(entry) => {
-                self.routes.remove(&(entry.interface, entry.route.to_string()));
+                self.routes.remove(&route_key(&entry));
             }
             Change::SetMtu { interface, mtu } => {
                 if let Some(link) = self.links.get_mut(&interface) {
@@ -463,7 +464,7 @@ impl World {
             let row = self.addresses[&(*ifindex, *address)];
             assert!(!row.is_ours || self.leased(*ifindex) == Some(*address), "{row:?} is nobody's");
         }
-        for (ifindex, route) in self.routes.keys() {
+        for (ifindex, route, _) in self.routes.keys() {
             assert!(self.leased(*ifindex).is_some(), "{route} of {ifindex} is nobody's");
         }
         for (key, interface, link) in self.roster.clients() {
@@ -477,6 +478,10 @@ impl World {
             assert!(names.contains(name.as_str()), "name servers of {name}, which is not there");
         }
     }
+}
+
+fn route_key(entry: &host::RouteEntry) -> (u32, String, u32) {
+    (entry.interface, entry.route.to_string(), entry.metric)
 }
 
 fn ipv4(address: IpAddr) -> Ipv4Addr {
