@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use api::lease::Family;
 use dhcp::v4::{Listen, Transmit};
 use engine::Engine as _;
 use sys::packet::{ETHERTYPE_ARP, ETHERTYPE_IPV4};
@@ -30,7 +31,7 @@ pub(super) enum Work {
     Rename { from: String, to: String },
     Remove { interface: String },
     SetServers(Tag, Servers),
-    ClearServers(Option<Tag>, String),
+    ClearServers(Option<Tag>, Family, String),
 }
 
 impl Leases {
@@ -64,8 +65,8 @@ impl Leases {
             Output::Rename { from, to } => self.work(Work::Rename { from, to }),
             Output::Remove { interface } => self.work(Work::Remove { interface }),
             Output::SetServers { tag, servers } => self.work(Work::SetServers(tag, servers)),
-            Output::ClearServers { tag, interface } => {
-                self.work(Work::ClearServers(tag, interface));
+            Output::ClearServers { tag, family, interface } => {
+                self.work(Work::ClearServers(tag, family, interface));
             }
             Output::Event { client, event } => self.on_event(client, &event),
             Output::Gone { client, name } => self.announce_gone(client, &name),
@@ -166,8 +167,10 @@ impl Leases {
             Work::Write(tag, entry) => threads.store.write(tag, *entry),
             Work::Rename { from, to } => threads.store.rename(&from, &to),
             Work::Remove { interface } => threads.store.remove(&interface),
-            Work::SetServers(tag, servers) => threads.resolver.set(tag, servers),
-            Work::ClearServers(tag, interface) => threads.resolver.clear(tag, &interface),
+            Work::SetServers(tag, servers) => threads.resolver.set(tag, tag.client.family, servers),
+            Work::ClearServers(tag, family, interface) => {
+                threads.resolver.clear(tag, family, &interface);
+            }
         }
     }
 

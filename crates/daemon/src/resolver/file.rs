@@ -88,7 +88,7 @@ mod tests {
         Servers {
             interface: interface.into(),
             metric,
-            servers: vec![Ipv4Addr::new(10, 0, 0, last), Ipv4Addr::new(10, 0, 0, 9)],
+            servers: [last, 9].map(|last| Ipv4Addr::new(10, 0, 0, last).into()).to_vec(),
             search: search.iter().map(|name| (*name).to_owned()).collect(),
         }
     }

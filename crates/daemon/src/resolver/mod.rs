@@ -1,4 +1,4 @@
-//! Where name servers go.
+//! Where name servers go: what the leases of each interface bring, one for each family, merged.
 //!
 //! A thread of its own: the back ends run programs and write files, and neither may hold up the
 //! event loop. Jobs of one interface keep their order; of several that wait only the last is done.
@@ -9,11 +9,11 @@ mod programs;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use dhcp::v4;
+use api::lease::Family;
 
 use crate::config::{Daemon, ResolverKind};
 use crate::names;
@@ -30,24 +30,62 @@ pub struct Servers {
     /// Smaller numbers come first.
     pub metric: u32,
     /// Name servers, in order.
-    pub servers: Vec<Ipv4Addr>,
+    pub servers: Vec<IpAddr>,
     /// Domains to search, the interface's own first.
     pub search: Vec<String>,
 }
 
 impl Servers {
     /// What a lease brings. Names that are none are left out: a server may send anything.
-    pub fn new(interface: &str, metric: u32, resolver: &v4::Resolver) -> Self {
-        let mut search: Vec<String> = Vec::new();
-        for name in resolver.domain.iter().chain(&resolver.search) {
-            if !names::is_domain(name) {
-                tracing::warn!("{interface}: {name:?} is not a domain name and is left out");
-            } else if !search.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-                search.push(name.clone());
+    pub fn new<'a>(
+        interface: &str,
+        metric: u32,
+        servers: Vec<IpAddr>,
+        search: impl IntoIterator<Item = &'a String>,
+    ) -> Self {
+        let mut new = Self { interface: interface.to_owned(), metric, servers, search: Vec::new() };
+        for name in search {
+            match names::is_domain(name) {
+                true => new.search(name),
+                false => {
+                    tracing::warn!("{interface}: {name:?} is not a domain name and is left out");
+                }
             }
         }
-        Self { interface: interface.to_owned(), metric, servers: resolver.servers.clone(), search }
+        new
     }
+
+    /// Adds a domain to search, unless it is there.
+    fn search(&mut self, name: &str) {
+        if !self.search.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            self.search.push(name.to_owned());
+        }
+    }
+
+    /// Adds what another family brings to the same interface. The interface as a whole stands where
+    /// the better of the two would.
+    fn merge(&mut self, other: &Self) {
+        self.metric = self.metric.min(other.metric);
+        for server in &other.servers {
+            if !self.servers.contains(server) {
+                self.servers.push(*server);
+            }
+        }
+        other.search.iter().for_each(|name| self.search(name));
+    }
+}
+
+/// What the families bring to one interface; nothing if it is empty.
+type Contributions = BTreeMap<Family, Servers>;
+
+/// What both families bring, that of the smaller metric first, and of IPv4 where they are equal.
+fn merged(contributions: &Contributions) -> Option<Servers> {
+    let mut families: Vec<&Servers> = contributions.values().collect();
+    families.sort_by_key(|servers| servers.metric);
+    let (first, others) = families.split_first()?;
+    let mut merged = (*first).clone();
+    others.iter().for_each(|other| merged.merge(other));
+    Some(merged)
 }
 
 /// A place that name servers can be put.
@@ -167,8 +205,8 @@ fn program(name: &str) -> Option<PathBuf> {
 
 #[derive(Debug)]
 enum Job<T> {
-    Set(T, Servers),
-    Clear(Option<T>, String),
+    Set(T, Family, Servers),
+    Clear(Option<T>, Family, String),
     Use(Choice),
 }
 
@@ -194,14 +232,14 @@ impl<T: Send + 'static> Resolver<T> {
         Worker::start("resolver", watched, move |queue| work(backend, queue, done)).map(Self)
     }
 
-    /// Makes these the interface's name servers.
-    pub fn set(&self, tag: T, servers: Servers) {
-        self.0.ask(Job::Set(tag, servers));
+    /// Makes these the name servers that the family's lease brings to the interface.
+    pub fn set(&self, tag: T, family: Family, servers: Servers) {
+        self.0.ask(Job::Set(tag, family, servers));
     }
 
-    /// Withdraws the interface's name servers.
-    pub fn clear(&self, tag: Option<T>, interface: &str) {
-        self.0.ask(Job::Clear(tag, interface.to_owned()));
+    /// Withdraws those that the family's lease brought to the interface.
+    pub fn clear(&self, tag: Option<T>, family: Family, interface: &str) {
+        self.0.ask(Job::Clear(tag, family, interface.to_owned()));
     }
 
     /// Goes over to another back end, and takes along what is there.
@@ -215,40 +253,45 @@ fn work<T>(
     queue: &mpsc::Receiver<Job<T>>,
     mut done: impl FnMut(T, Result<(), String>),
 ) {
-    let mut present: BTreeMap<String, Servers> = BTreeMap::new();
+    let mut present: BTreeMap<String, Contributions> = BTreeMap::new();
     while let Ok(first) = queue.recv() {
-        // What is to be done for each interface, and who waits for it.
-        let mut wanted: BTreeMap<String, (Option<Servers>, Vec<T>)> = BTreeMap::new();
+        // Which interfaces have other servers now, and who waits for that.
+        let mut changed: BTreeMap<String, Vec<T>> = BTreeMap::new();
         let mut switch = None;
         for job in std::iter::once(first).chain(queue.try_iter()) {
-            let (interface, servers, tag) = match job {
-                Job::Set(tag, servers) => (servers.interface.clone(), Some(servers), Some(tag)),
-                Job::Clear(tag, interface) => (interface, None, tag),
+            let (interface, tag) = match job {
+                Job::Set(tag, family, servers) => {
+                    let interface = servers.interface.clone();
+                    present.entry(interface.clone()).or_default().insert(family, servers);
+                    (interface, Some(tag))
+                }
+                Job::Clear(tag, family, interface) => {
+                    present.entry(interface.clone()).or_default().remove(&family);
+                    (interface, tag)
+                }
                 Job::Use(choice) => {
                     switch = Some(choice);
                     continue;
                 }
             };
-            let entry = wanted.entry(interface).or_default();
-            entry.0 = servers;
-            entry.1.extend(tag);
+            changed.entry(interface).or_default().extend(tag);
         }
         if let Some(choice) = switch {
-            for interface in present.keys() {
+            // An interface of which nothing is left is among those that changed.
+            let unchanged: Vec<&String> =
+                present.keys().filter(|interface| !changed.contains_key(*interface)).collect();
+            for interface in unchanged.iter().copied().chain(changed.keys()) {
                 report(backend.clear(interface));
             }
             backend = choice.backend();
-            for servers in present.values() {
-                report(backend.set(servers));
+            for servers in unchanged.iter().filter_map(|interface| merged(present.get(*interface)?))
+            {
+                report(backend.set(&servers));
             }
         }
-        for (interface, (servers, tags)) in wanted {
-            let result = match servers {
-                Some(servers) => {
-                    let result = backend.set(&servers);
-                    present.insert(interface, servers);
-                    result
-                }
+        for (interface, tags) in changed {
+            let result = match present.get(&interface).and_then(merged) {
+                Some(servers) => backend.set(&servers),
                 None => {
                     present.remove(&interface);
                     backend.clear(&interface)
@@ -269,6 +312,7 @@ fn report(result: Result<(), String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -294,18 +338,30 @@ mod tests {
         let servers = Servers::new(
             "eth0",
             5,
-            &v4::Resolver {
-                servers: vec![Ipv4Addr::LOCALHOST],
-                domain: Some("lab.example".into()),
-                search: vec![
-                    "--help".into(),
-                    "a\nnameserver 6.6.6.6".into(),
-                    "Lab.example".into(),
-                    "b".into(),
-                ],
-            },
+            vec![Ipv4Addr::LOCALHOST.into()],
+            &["lab.example", "--help", "a\nnameserver 6.6.6.6", "Lab.example", "b"]
+                .map(str::to_owned),
         );
         assert_eq!(servers.search, ["lab.example", "b"]);
+    }
+
+    #[test]
+    fn what_both_families_bring_is_merged() {
+        let servers = |metric, servers: &[IpAddr], search: &[&str]| {
+            let search: Vec<String> = search.iter().map(|name| (*name).to_owned()).collect();
+            Servers::new("eth0", metric, servers.to_vec(), &search)
+        };
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let mut both = Contributions::new();
+        assert_eq!(merged(&both), None);
+        both.insert(Family::Ipv6, servers(20, &[v6, v4], &["b", "A"]));
+        assert_eq!(merged(&both), Some(servers(20, &[v6, v4], &["b", "A"])));
+        both.insert(Family::Ipv4, servers(20, &[v4], &["a"]));
+        assert_eq!(merged(&both), Some(servers(20, &[v4, v6], &["a", "b"])));
+        both.insert(Family::Ipv4, servers(30, &[v4], &["a"]));
+        assert_eq!(merged(&both), Some(servers(20, &[v6, v4], &["b", "A"])));
+        both.remove(&Family::Ipv6);
+        assert_eq!(merged(&both), Some(servers(30, &[v4], &["a"])));
     }
 
     #[test]
@@ -318,9 +374,9 @@ mod tests {
             })
             .unwrap();
         let servers = |name: &str| Servers { interface: name.into(), ..Servers::default() };
-        resolver.set(1, servers("eth0"));
-        resolver.set(2, servers("bad0"));
-        resolver.clear(Some(3), "eth0");
+        resolver.set(1, Family::Ipv4, servers("eth0"));
+        resolver.set(2, Family::Ipv4, servers("bad0"));
+        resolver.clear(Some(3), Family::Ipv4, "eth0");
         drop(resolver);
         let mut outcomes: Vec<_> = outcomes.iter().collect();
         outcomes.sort();

@@ -168,7 +168,7 @@ mod tests {
         Servers {
             interface: "eth0".into(),
             metric: 1,
-            servers: vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)],
+            servers: [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into()).to_vec(),
             search: vec!["lab.example".into(), "b".into()],
         }
     }

@@ -298,7 +298,8 @@ impl Roster {
         self.forget_timers(client);
         self.put(Output::Close { client });
         if interface.resolver.is_some() {
-            self.put(Output::ClearServers { tag: None, interface: name.to_owned() });
+            let (family, interface) = (client.family, name.to_owned());
+            self.put(Output::ClearServers { tag: None, family, interface });
         }
         self.counters.add_client(interface.client.counters());
         self.entries.insert(name.to_owned(), interface.entry(name));

@@ -57,10 +57,13 @@ impl Roster {
                 let name = self.name(ifindex);
                 self.put(match resolver {
                     Some(resolver) => {
-                        let servers = Servers::new(&name, metric, &resolver);
+                        let servers = servers_of(&name, metric, &resolver);
                         Output::SetServers { tag, servers }
                     }
-                    None => Output::ClearServers { tag: Some(tag), interface: name },
+                    None => {
+                        let (tag, family) = (Some(tag), client.family);
+                        Output::ClearServers { tag, family, interface: name }
+                    }
                 });
             }
             Effect::SetHostName(name) if !names::is_domain(&name) => {
@@ -116,7 +119,7 @@ impl Roster {
         let Some(interface) = self.interfaces.get(&client) else { return };
         let Some(resolver) = &interface.resolver else { return };
         let tag = Tag { client, number: interface.number, effect: None };
-        let servers = Servers::new(&name, interface.metric, resolver);
+        let servers = servers_of(&name, interface.metric, resolver);
         self.put(Output::SetServers { tag, servers });
     }
 
@@ -189,6 +192,12 @@ impl Roster {
             self.drain(tag.client);
         }
     }
+}
+
+/// What a lease brings to the resolver.
+fn servers_of(interface: &str, metric: u32, resolver: &v4::Resolver) -> Servers {
+    let servers = resolver.servers.iter().copied().map(IpAddr::V4).collect();
+    Servers::new(interface, metric, servers, resolver.domain.iter().chain(&resolver.search))
 }
 
 /// An address as the host knows it.

@@ -1,14 +1,9 @@
+use api::lease::Family;
 use dhcp::v4::EffectId;
 
 /// A network namespace, by the kernel's cookie for it (`SO_NETNS_COOKIE`); 0 where it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Network(pub(crate) u64);
-
-/// The family that a client leases addresses of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Family {
-    Ipv4,
-}
 
 /// Names a client. An index means something in one namespace only, and an interface has a client
 /// for each family.
@@ -16,6 +11,7 @@ pub(crate) enum Family {
 pub(crate) struct ClientKey {
     pub(crate) network: Network,
     pub(crate) ifindex: u32,
+    /// What it leases addresses of.
     pub(crate) family: Family,
 }
 

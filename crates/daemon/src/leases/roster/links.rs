@@ -54,7 +54,8 @@ impl Roster {
         }
         tracing::info!("{from} is called {to} now");
         self.put(Output::Forget { subject: from.to_owned() });
-        self.put(Output::ClearServers { tag: None, interface: from.to_owned() });
+        let (family, interface) = (client.family, from.to_owned());
+        self.put(Output::ClearServers { tag: None, family, interface });
         self.put(Output::Rename { from: from.to_owned(), to: to.to_owned() });
         self.set_servers_again(client);
         if self.config.section(to).is_some() {

@@ -1,3 +1,4 @@
+use api::lease::Family;
 use dhcp::v4::{self, CommandId, Event, Listen, Outcome, Transmit};
 
 use super::key::{ClientKey, Tag};
@@ -29,10 +30,10 @@ pub(crate) enum Output {
     Rename { from: String, to: String },
     /// Take a record off the disk.
     Remove { interface: String },
-    /// Make these the interface's name servers.
+    /// Make these the name servers that the client's family brings to the interface.
     SetServers { tag: Tag, servers: Servers },
-    /// Withdraw the interface's name servers. Without a tag nobody waits.
-    ClearServers { tag: Option<Tag>, interface: String },
+    /// Withdraw those that the family brought. Without a tag nobody waits.
+    ClearServers { tag: Option<Tag>, family: Family, interface: String },
     /// Tell subscribers and the log.
     Event { client: ClientKey, event: Event },
     /// Tell subscribers that a client is no more.

@@ -313,7 +313,7 @@ impl World {
                 self.resolver.insert(servers.interface.clone(), servers);
                 self.post(Delivery::Input(Input::Resolved(tag, Ok(()))));
             }
-            Output::ClearServers { tag, interface } => {
+            Output::ClearServers { tag, interface, .. } => {
                 self.resolver.remove(&interface);
                 if let Some(tag) = tag {
                     self.post(Delivery::Input(Input::Resolved(tag, Ok(()))));
