@@ -5,7 +5,7 @@
 //! - `options`, [`config`], [`configuration`]: what it is to do; `claim`: whether another one is there.
 //! - [`leases`]: the one task that owns all engines; its documentation lists tasks and owners.
 //! - [`ports`]: the one task that owns all port reservations.
-//! - `host`, [`store`], [`resolver`]: the threads that carry out effects.
+//! - `host`, [`store`]: the threads that carry out effects, beside the resolver's.
 //! - [`processes`]: whose sockets those are, which another process finds out.
 //! - [`tables`]: what the kernel has, for whoever asks.
 //! - [`service`], [`access`]: the API, and who may change things.
@@ -21,7 +21,6 @@ pub mod config;
 pub mod configuration;
 pub mod counters;
 mod host;
-pub mod identity;
 mod inotify;
 pub mod leases;
 pub mod log;
@@ -32,7 +31,6 @@ pub mod ports;
 pub mod problems;
 pub mod processes;
 mod readable;
-pub mod resolver;
 mod run;
 pub mod sandbox;
 pub mod service;

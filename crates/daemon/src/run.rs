@@ -16,18 +16,17 @@ use crate::claim::{Claim, Refused};
 use crate::clock::{self, Clock};
 use crate::config::ConfigError;
 use crate::configuration::Configuration;
-use crate::identity::Identity;
-use crate::leases::{Handle, Leases, Parts};
+use crate::leases::resolver::{self, Choice};
+use crate::leases::{Handle, Identity, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
 use crate::ports::{self, Prepared, Starting};
 use crate::problems::Problems;
 use crate::processes::Processes;
-use crate::resolver::Choice;
 use crate::service::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
 use crate::supervise::Watched;
 use crate::watchdog::Watchdog;
-use crate::{log, processes, resolver, sandbox};
+use crate::{log, processes, sandbox};
 
 /// The command line was wrong (as `iph` has it).
 const USAGE: u8 = 2;

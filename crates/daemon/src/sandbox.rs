@@ -15,7 +15,7 @@ use sys::capability::{self, Capability};
 use sys::syscalls;
 
 use crate::config::Config;
-use crate::resolver::Choice;
+use crate::leases::resolver::Choice;
 
 /// Descriptors wanted: an interface has up to three sockets.
 const DESCRIPTORS: u64 = 65_536;

@@ -7,7 +7,7 @@ use dhcp::v4;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use wire::dhcpv4::OptionCode;
 
-use crate::identity::Identity;
+use crate::leases::Identity;
 use crate::names;
 
 /// Every key of `[defaults]`, for the test that the sample has them all.

@@ -16,7 +16,7 @@ use super::sockets::{CLIENT_PORT, SERVER_PORT, TYPE_OF_SERVICE, client_socket};
 use super::{Done, Leases};
 use crate::clock;
 use crate::host::{Answer, Change};
-use crate::resolver::Servers;
+use crate::leases::resolver::Servers;
 use crate::store::Entry;
 
 /// RFC 2131 says nothing; 64 is the system's default (RFC 1700).

@@ -25,9 +25,11 @@
 mod command;
 mod effects;
 mod holder;
+mod identity;
 mod poller;
 mod receive;
 mod release;
+pub mod resolver;
 mod roster;
 mod sockets;
 mod start;
@@ -48,6 +50,8 @@ use sys::timer::BootTimer;
 use sys::udp;
 use tokio::sync::{broadcast, mpsc};
 
+pub use identity::Identity;
+
 pub use command::{Completed, Handle, Summary};
 pub use start::{Parts, Workers};
 
@@ -56,8 +60,8 @@ use crate::clock::{self, Clock};
 use crate::configuration;
 use crate::counters::Counters;
 use crate::host::{Answer, Kernel, Notice, Notices};
+use crate::leases::resolver::{Choice, Resolver};
 use crate::problems::Problems;
-use crate::resolver::{Choice, Resolver};
 use crate::store::Store;
 use crate::turns::{Slots, Turns};
 use command::{Pending, Read, Request};

@@ -12,8 +12,8 @@ use super::key::{ClientKey, Tag};
 use super::output::Output;
 use super::timers::Timer;
 use crate::host::{self, Change};
+use crate::leases::resolver::Servers;
 use crate::names;
-use crate::resolver::Servers;
 use crate::store::{Entry, InstalledWith};
 
 /// After a write failed, when everything unwritten is tried again.

@@ -9,7 +9,7 @@ use wire::HardwareAddress;
 use super::release::Held;
 use crate::config::Settings;
 use crate::host::LinkRow;
-use crate::identity::Identity;
+use crate::leases::Identity;
 use crate::store::Entry;
 
 /// A managed interface: its engine and what belongs to it.

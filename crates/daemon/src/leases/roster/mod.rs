@@ -38,7 +38,7 @@ pub(crate) use output::{Failure, Output, Refusal};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::host::{AddressRow, LinkRow};
-use crate::identity::Identity;
+use crate::leases::Identity;
 use crate::store::Entry;
 use command::Pending;
 use interface::Installed;

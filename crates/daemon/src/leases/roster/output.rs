@@ -3,7 +3,7 @@ use dhcp::v4::{self, CommandId, Event, Listen, Outcome, Transmit};
 
 use super::key::{ClientKey, Tag};
 use crate::host::Change;
-use crate::resolver::Servers;
+use crate::leases::resolver::Servers;
 use crate::store::Entry;
 
 /// What a roster wants done, in this order. Whatever carries a tag is answered by an input of the

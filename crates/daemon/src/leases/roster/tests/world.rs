@@ -16,8 +16,8 @@ use super::super::output::{Failure, Output, Refusal};
 use super::super::{Asked, ClientKey, Input, Network, Roster, Start};
 use crate::config::Config;
 use crate::host::{self, AddressRow, Change, LinkRow, Notice, RouteRow, Tables};
-use crate::identity::Identity;
-use crate::resolver::Servers;
+use crate::leases::Identity;
+use crate::leases::resolver::Servers;
 use crate::store::Entry;
 use crate::testing::Folder;
 
