@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use dhcp::v4;
 use serde::de::{Deserialize, Deserializer, Error as _};
-use wire::dhcpv4::OptionCode;
 
-use crate::leases::Identity;
 use crate::names;
 
 /// Every key of `[defaults]`, for the test that the sample has them all.
@@ -97,50 +95,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The engine's configuration for an interface with that hardware address on this host.
-    pub fn client(&self, hardware: &[u8], identity: &Identity) -> v4::Config {
-        let client_identifier = match &self.client_identifier {
-            ClientIdentifier::Duid => v4::ClientIdentifier::Duid {
-                iaid: Identity::iaid(hardware),
-                duid: identity.duid().to_vec(),
-            },
-            ClientIdentifier::Mac => v4::ClientIdentifier::HardwareAddress,
-            ClientIdentifier::None => v4::ClientIdentifier::None,
-            ClientIdentifier::Bytes(bytes) => v4::ClientIdentifier::Raw(bytes.clone()),
-        };
-        let host_name = match &self.host_name {
-            HostName::Auto => identity.host_name().map(str::to_owned),
-            HostName::None => None,
-            HostName::Name(name) => Some(name.clone()),
-        };
-        v4::Config {
-            client_identifier,
-            host_name,
-            fqdn: self.fqdn.clone().map(|name| v4::Fqdn { name, server_updates: true }),
-            vendor_class: self.vendor_class.clone().map(String::into_bytes),
-            user_class: self.user_class.iter().map(|class| class.clone().into_bytes()).collect(),
-            request_options: self.request_options.iter().map(|code| OptionCode(*code)).collect(),
-            request_address: self.request_address,
-            request_lease_time: self
-                .request_lease_time
-                .map(|seconds| Duration::from_secs(seconds.into())),
-            rapid_commit: self.rapid_commit,
-            broadcast: self.broadcast,
-            offer_collection: self.offer_collection,
-            initial_delay: self.initial_delay,
-            conflict_detection: self.conflict_detection,
-            link_local: self.link_local,
-            anonymize: self.anonymize,
-            spread_renewals: true,
-            ipv6_only: self.ipv6_only,
-            use_routes: self.use_routes,
-            use_dns: self.use_dns,
-            use_mtu: self.use_mtu,
-            use_host_name: self.use_host_name,
-            use_ntp: self.use_ntp,
-        }
-    }
-
     /// Metric of the routes of the interface with that index. Distinct by default, so that of
     /// several default routes always the same one wins.
     pub fn metric(&self, ifindex: u32) -> u32 {

@@ -11,7 +11,7 @@ use api::server::Subscription;
 use dhcp::v4::{self, CommandId, Outcome};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::roster::{Asked, ClientKey, Failure, Input, Refusal};
+use super::roster::{ClientKey, Failure, Input, Operation, Refusal};
 use super::{EVENTS, Leases};
 use crate::access::Caller;
 use crate::clock;
@@ -31,7 +31,7 @@ pub(super) enum Request {
     Command {
         id: CommandId,
         interface: String,
-        command: Asked,
+        command: Operation,
         timeout: Duration,
         answer: oneshot::Sender<Result<Completed, Error>>,
     },
@@ -103,17 +103,17 @@ impl Handle {
 
     /// Obtains a lease.
     pub async fn acquire(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
-        self.command(interface, Asked::Acquire, timeout).await
+        self.command(interface, Operation::Acquire, timeout).await
     }
 
     /// Extends a lease.
     pub async fn renew(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
-        self.command(interface, Asked::Renew, timeout).await
+        self.command(interface, Operation::Renew, timeout).await
     }
 
     /// Gives a lease back.
     pub async fn release(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
-        self.command(interface, Asked::Release, timeout).await
+        self.command(interface, Operation::Release, timeout).await
     }
 
     /// Asks for parameters only.
@@ -123,13 +123,13 @@ impl Handle {
         address: Option<Ipv4Addr>,
         timeout: Duration,
     ) -> Result<Completed, Error> {
-        self.command(interface, Asked::Inform(address), timeout).await
+        self.command(interface, Operation::Inform(address), timeout).await
     }
 
     async fn command(
         &self,
         interface: &str,
-        command: Asked,
+        command: Operation,
         timeout: Duration,
     ) -> Result<Completed, Error> {
         let id = CommandId(self.next_command.fetch_add(1, Ordering::Relaxed));

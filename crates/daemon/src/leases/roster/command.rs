@@ -8,7 +8,8 @@ use dhcp::v4::{self, Command, CommandId, Outcome};
 use engine::{Engine as _, Instant};
 
 use super::Roster;
-use super::input::Asked;
+use super::config::client_config;
+use super::input::Operation;
 use super::interface::Interface;
 use super::key::ClientKey;
 use super::output::{Failure, Output, Refusal, Step};
@@ -33,7 +34,7 @@ impl Roster {
         &mut self,
         id: CommandId,
         interface: &str,
-        asked: Asked,
+        asked: Operation,
         deadline: Instant,
     ) {
         match self.prepare(id, interface, asked) {
@@ -57,19 +58,19 @@ impl Roster {
         &mut self,
         id: CommandId,
         name: &str,
-        asked: Asked,
+        asked: Operation,
     ) -> Result<(ClientKey, Command), Refusal> {
         let link = self.link_named(name).ok_or(Refusal::NoSuchInterface)?;
         let (ifindex, is_loopback) = (link.index, link.is_loopback);
         let key = self.key(ifindex);
         let own = self.address_of_others(ifindex);
         let command = match asked {
-            Asked::Acquire => Command::Acquire,
-            Asked::Renew => Command::Renew,
-            Asked::Release => Command::Release,
+            Operation::Acquire => Command::Acquire,
+            Operation::Renew => Command::Renew,
+            Operation::Release => Command::Release,
             // The client is on the interface whose address that is, or is asked for.
-            Asked::Inform(None) if own.is_none() => return Err(Refusal::NoAddress),
-            Asked::Inform(address) => {
+            Operation::Inform(None) if own.is_none() => return Err(Refusal::NoAddress),
+            Operation::Inform(address) => {
                 Command::Inform { address: address.or(own).unwrap_or(Ipv4Addr::UNSPECIFIED) }
             }
         };
@@ -77,27 +78,29 @@ impl Roster {
         // One that was made for one question, or told to end, is not one that others can go by.
         let is_leaving = known.as_ref().is_some_and(|known| known.leaving.is_some());
         match (asked, known) {
-            (Asked::Acquire | Asked::Inform(_), None) => {
+            (Operation::Acquire | Operation::Inform(_), None) => {
                 if is_loopback {
                     return Err(Refusal::Loopback);
                 }
-                if asked == Asked::Acquire {
+                if asked == Operation::Acquire {
                     self.put(Output::LookForHolder { client: key });
                 }
                 self.manage(ifindex);
                 if let Some(made) = self.interfaces.get_mut(&key) {
-                    made.on_command = asked == Asked::Acquire;
+                    made.on_command = asked == Operation::Acquire;
                     // A client that was made for one question goes when it is answered.
-                    made.leaving = (asked != Asked::Acquire).then_some(id);
+                    made.leaving = (asked != Operation::Acquire).then_some(id);
                 }
                 self.tell_link(ifindex);
             }
-            (Asked::Acquire, Some(known)) if is_leaving => {
+            (Operation::Acquire, Some(known)) if is_leaving => {
                 known.leaving = None;
                 known.on_command = true;
             }
-            (Asked::Renew | Asked::Release, None) => return Err(Refusal::NotManaged { ifindex }),
-            (Asked::Renew | Asked::Release, Some(_)) if is_leaving => {
+            (Operation::Renew | Operation::Release, None) => {
+                return Err(Refusal::NotManaged { ifindex });
+            }
+            (Operation::Renew | Operation::Release, Some(_)) if is_leaving => {
                 return Err(Refusal::NotManaged { ifindex });
             }
             (_, Some(_)) => {}
@@ -287,8 +290,8 @@ impl Roster {
     pub(super) fn configure_client(&mut self, client: ClientKey) {
         let Some(link) = self.links.get(&client.ifindex) else { return };
         let settings = self.config.settings(&link.name);
-        let config = Box::new(settings.client(link.hardware.as_bytes(), &self.identity));
-        self.tell(client, v4::Input::Configure(config));
+        let config = client_config(settings, link.hardware.as_bytes(), &self.identity);
+        self.tell(client, v4::Input::Configure(Box::new(config)));
     }
 
     /// Ends a client without a word to its server; the record stays for when the interface is back.

@@ -34,7 +34,7 @@ pub(crate) enum Input<'a> {
     /// How an `Output::Release` ended: whether it left the host, or why not.
     Released { client: ClientKey, result: EffectResult },
     /// Somebody wants something of an interface. Answered by exactly one `Output::Reply`.
-    Command { id: CommandId, interface: &'a str, command: Asked, deadline: Instant },
+    Command { id: CommandId, interface: &'a str, command: Operation, deadline: Instant },
     /// The caller is gone: no reply is due any more.
     Cancel(CommandId),
     /// The configuration changed.
@@ -43,9 +43,9 @@ pub(crate) enum Input<'a> {
     Stop,
 }
 
-/// A command as it is asked for.
+/// What a caller wants of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Operation {
     Acquire,
     Renew,
     Release,

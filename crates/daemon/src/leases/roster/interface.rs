@@ -6,6 +6,7 @@ use dhcp::v4::{self, Client, Record, State};
 use engine::{Instant, Rng};
 use wire::HardwareAddress;
 
+use super::config::client_config;
 use super::release::Held;
 use crate::config::Settings;
 use crate::host::LinkRow;
@@ -84,7 +85,7 @@ impl Interface {
         number: u64,
         rng: Rng,
     ) -> Self {
-        let config = settings.client(link.hardware.as_bytes(), identity);
+        let config = client_config(settings, link.hardware.as_bytes(), identity);
         Self {
             client: Client::new(config, rng),
             number,

@@ -10,6 +10,7 @@
 //! `engine`), so that a world of a thousand interfaces runs in a test.
 
 mod command;
+mod config;
 mod effects;
 mod input;
 mod interface;
@@ -30,7 +31,7 @@ use dhcp::v4::{self, CommandId, EffectResult};
 use engine::{Engine, Instant, Rng};
 use wire::HardwareAddress;
 
-pub(crate) use input::{Asked, Input};
+pub(crate) use input::{Input, Operation};
 pub(crate) use interface::Interface;
 pub(crate) use key::{ClientKey, Network, Tag};
 pub(crate) use output::{Failure, Output, Refusal};

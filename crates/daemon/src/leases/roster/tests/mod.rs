@@ -7,7 +7,7 @@ use dhcp::v4::{self, Outcome, Told};
 use engine::Rng;
 
 use super::output::Refusal;
-use super::{Asked, ClientKey, Failure, Input};
+use super::{ClientKey, Failure, Input, Operation};
 use crate::host::{AddressRow, Notice};
 use world::{Answer, NETWORK, World};
 
@@ -57,7 +57,7 @@ fn an_interface_that_is_back_asks_for_its_address() {
 fn an_interface_that_was_released_stays_so_when_it_is_back() {
     let (mut world, _) = one_leased();
     let hardware = world.links[&2].hardware;
-    world.command("eth0", Asked::Release, 10 * SECOND);
+    world.command("eth0", Operation::Release, 10 * SECOND);
     world.run(SECOND);
     world.unplug(2);
     world.plug_as(9, "eth0", hardware);
@@ -98,10 +98,10 @@ fn routes_of_an_earlier_daemon_keep_their_metric() {
     world.check();
     assert_eq!(world.leased(2), Some(address));
     assert_eq!(metrics(&world), before, "a second route beside the first is of no use");
-    world.command("eth0", Asked::Release, 10 * SECOND);
+    world.command("eth0", Operation::Release, 10 * SECOND);
     world.run(SECOND);
     assert!(metrics(&world).is_empty());
-    world.command("eth0", Asked::Acquire, 10 * SECOND);
+    world.command("eth0", Operation::Acquire, 10 * SECOND);
     world.run(SECOND);
     assert_eq!(metrics(&world), vec![70; before.len()]);
 }
@@ -156,7 +156,7 @@ fn a_release_waits_until_it_has_left() {
     let (mut world, address) = one_leased();
     // Its server does not answer for its link address.
     world.release = None;
-    let id = world.command("eth0", Asked::Release, 10 * SECOND);
+    let id = world.command("eth0", Operation::Release, 10 * SECOND);
     world.run(SECOND);
     assert!(world.addresses.contains_key(&(2, address)), "the packet comes from it");
     assert!(!world.answers.contains_key(&id));
@@ -173,7 +173,7 @@ fn a_release_waits_until_it_has_left() {
 fn an_interface_that_goes_while_a_release_waits_answers_all_the_same() {
     let (mut world, _) = one_leased();
     world.release = None;
-    let id = world.command("eth0", Asked::Release, 10 * SECOND);
+    let id = world.command("eth0", Operation::Release, 10 * SECOND);
     world.unplug(2);
     world.run(SECOND);
     let Some(Answer::Failed(Failure::InterfaceGone)) = world.answers.get(&id) else {
@@ -196,7 +196,7 @@ fn what_a_configuration_no_longer_names_is_given_back() {
     world.run(SECOND);
     world.release = None;
     world.reconfigure("");
-    let id = world.command("eth0", Asked::Acquire, 10 * SECOND);
+    let id = world.command("eth0", Operation::Acquire, 10 * SECOND);
     world.run(5 * SECOND);
     assert!(matches!(world.answers.get(&id), Some(Answer::Done(Outcome::Acquired { .. }))));
     assert!(world.leased(2).is_some());
@@ -222,11 +222,11 @@ fn commands_that_no_client_takes_are_refused() {
     world.plug(2, "eth0");
     world.run(SECOND);
     for (interface, command, expected) in [
-        ("eth7", Asked::Acquire, Refusal::NoSuchInterface),
-        ("lo", Asked::Acquire, Refusal::Loopback),
-        ("eth0", Asked::Renew, Refusal::NotManaged { ifindex: 2 }),
-        ("eth0", Asked::Release, Refusal::NotManaged { ifindex: 2 }),
-        ("eth0", Asked::Inform(None), Refusal::NoAddress),
+        ("eth7", Operation::Acquire, Refusal::NoSuchInterface),
+        ("lo", Operation::Acquire, Refusal::Loopback),
+        ("eth0", Operation::Renew, Refusal::NotManaged { ifindex: 2 }),
+        ("eth0", Operation::Release, Refusal::NotManaged { ifindex: 2 }),
+        ("eth0", Operation::Inform(None), Refusal::NoAddress),
     ] {
         let id = world.command(interface, command, SECOND);
         let Some(Answer::Refused(refusal)) = world.answers.get(&id) else {
@@ -242,7 +242,7 @@ fn a_caller_that_leaves_is_not_answered_and_the_client_goes_on() {
     world.plug(2, "eth0");
     world.is_server_up = false;
     world.run(SECOND);
-    let id = world.command("eth0", Asked::Acquire, 60 * SECOND);
+    let id = world.command("eth0", Operation::Acquire, 60 * SECOND);
     world.run(SECOND);
     world.tell(Input::Cancel(id));
     world.is_server_up = true;
@@ -255,7 +255,7 @@ fn a_caller_that_leaves_is_not_answered_and_the_client_goes_on() {
 fn a_disk_that_was_full_gets_the_record_later() {
     let (mut world, address) = one_leased();
     world.disk.clear();
-    let id = world.command("eth0", Asked::Renew, 10 * SECOND);
+    let id = world.command("eth0", Operation::Renew, 10 * SECOND);
     world.is_disk_full = true;
     world.run(SECOND);
     assert!(world.answers.contains_key(&id));
@@ -303,7 +303,8 @@ fn churn(seed: u64, interfaces: u32) {
             }
             _ => {
                 let name = world.links[&ifindex].name.clone();
-                let command = [Asked::Renew, Asked::Release, Asked::Acquire][rng.below(3) as usize];
+                let command = [Operation::Renew, Operation::Release, Operation::Acquire]
+                    [rng.below(3) as usize];
                 world.command(&name, command, 20 * SECOND);
             }
         }

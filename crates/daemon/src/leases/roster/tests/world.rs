@@ -13,7 +13,7 @@ use wire::HardwareAddress;
 use wire::dhcpv4::{Message, MessageType};
 
 use super::super::output::{Failure, Output, Refusal};
-use super::super::{Asked, ClientKey, Input, Network, Roster, Start};
+use super::super::{ClientKey, Input, Network, Operation, Roster, Start};
 use crate::config::Config;
 use crate::host::{self, AddressRow, Change, LinkRow, Notice, RouteRow, Tables};
 use crate::leases::Identity;
@@ -196,7 +196,7 @@ impl World {
     pub(super) fn command(
         &mut self,
         interface: &str,
-        command: Asked,
+        command: Operation,
         within: Duration,
     ) -> CommandId {
         self.commands += 1;
