@@ -31,6 +31,7 @@ pub mod ports;
 pub mod problems;
 pub mod processes;
 mod readable;
+mod refusal;
 mod run;
 pub mod sandbox;
 pub mod service;

@@ -7,22 +7,18 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use engine::Reason;
+
+use crate::refusal;
 
 /// How long is waited at start, all in all.
 const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_STEP: Duration = Duration::from_millis(5);
 const LONGEST_STEP: Duration = Duration::from_millis(100);
 
-/// Whether the error is of this kind: no descriptor (of the process, `EMFILE`, or of the host,
-/// `ENFILE`), no memory, no thread (`EAGAIN`), or a call that a signal cut short.
+/// Whether the error is of this kind.
 pub(crate) fn is_one(error: &io::Error) -> bool {
-    Errno::from_io_error(error).is_some_and(|error| {
-        matches!(
-            error,
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN | Errno::INTR
-        )
-    })
+    refusal::reason(error) == Reason::Shortage
 }
 
 /// Waits for the end of shortages, for a second over all tries.

@@ -19,10 +19,14 @@
 //! Every mutation is followed by a full drain: outputs are ordered, and a later one may rely on an
 //! earlier one having been carried out.
 
+mod id;
 mod instant;
+mod refused;
 mod rng;
 
+pub use id::{CommandId, EffectId};
 pub use instant::Instant;
+pub use refused::{Reason, Refused};
 pub use rng::Rng;
 
 /// Protocol logic without I/O.

@@ -5,7 +5,6 @@ use crate::kernel::*;
 
 /// Why something netlink failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// Bytes that should have been a netlink message are not: the kernel's fault, or the
     /// transport's.
@@ -49,7 +48,11 @@ impl Error {
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Refused(refusal) => Some(refusal.reason()),
-            _ => None,
+            Self::Malformed { .. }
+            | Self::Inconsistent { .. }
+            | Self::TimedOut
+            | Self::NoAnswer
+            | Self::Io(_) => None,
         }
     }
 
@@ -58,7 +61,11 @@ impl Error {
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Refused(refusal) => Some(refusal.code),
-            _ => None,
+            Self::Malformed { .. }
+            | Self::Inconsistent { .. }
+            | Self::TimedOut
+            | Self::NoAnswer
+            | Self::Io(_) => None,
         }
     }
 }
@@ -78,7 +85,6 @@ pub struct Refusal {
 
 /// Refusals sorted by what the caller can do about them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Reason {
     /// It is there already.
     AlreadyExists,

@@ -1,11 +1,13 @@
+use engine::CommandId;
+
 use crate::ledger::{FIRST_OPEN_PORT, Stage};
 use crate::manager::Manager;
 use crate::transaction::{
     ACQUIRE, CHANGE, CREATE, END, KILL_AND_END, Purpose, Search, Step, Transaction,
 };
 use crate::{
-    Admitted, Block, Caller, Command, CommandId, Failure, Id, Kind, Limited, Protocol, Refusal,
-    Reservation, Terms, Token, Wanted,
+    Admitted, Block, Caller, Command, Failure, Id, Kind, Limited, Protocol, Refusal, Reservation,
+    Terms, Token, Wanted,
 };
 
 /// How often somebody else may be faster at blocks that looked free.

@@ -2,7 +2,7 @@ use core::num::NonZeroU16;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use engine::Instant;
+use engine::{CommandId, EffectId, Instant, Refused};
 
 use crate::{Block, Config, Id, Kind, Owner, Protocol, Refusal, Reservation, Token};
 
@@ -153,16 +153,8 @@ pub struct Caller {
     pub is_privileged: bool,
 }
 
-/// Names a command until its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CommandId(pub u64);
-
-/// Names an effect until its result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EffectId(pub u64);
-
 /// How an effect ended.
-pub type EffectResult = Result<Done, Refused>;
+pub type EffectResult = Result<Done, EffectError>;
 
 /// What an effect tells when it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,11 +191,17 @@ pub struct Unrecorded {
 
 /// Why an effect was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// `Effect::Scan` found a socket on this port.
+pub enum EffectError {
+    /// A socket sits on this port: `Effect::Scan` found it, or `Effect::Insert` ran into it.
     InUse(u16),
     /// The present way of enforcing cannot do that; in words.
     TooWeak(String),
-    /// The kernel or the disk would not; in words.
-    Host(String),
+    /// The kernel or the disk would not.
+    Refused(Refused),
+}
+
+impl From<Refused> for EffectError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
 }

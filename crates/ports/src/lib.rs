@@ -27,8 +27,7 @@ mod transaction;
 pub use block::{Block, InvalidBlock};
 pub use config::Config;
 pub use input::{
-    Admitted, Caller, Command, CommandId, Done, EffectId, EffectResult, Input, Refused, Terms,
-    Unrecorded, Wanted,
+    Admitted, Caller, Command, Done, EffectError, EffectResult, Input, Terms, Unrecorded, Wanted,
 };
 pub use manager::Manager;
 pub use output::{Effect, Event, Failure, Limited, Outcome, Output};

@@ -1,14 +1,14 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use engine::{Engine, Instant, Rng};
+use engine::{CommandId, EffectId, Engine, Instant, Rng};
 
 use crate::commands::Waiting;
 use crate::ledger::{Ledger, Stage};
 use crate::transaction::{END, ENFORCE, Purpose, Step, Transaction};
 use crate::{
-    Block, Caller, CommandId, Config, Effect, EffectId, Event, Failure, Id, Input, Kind, Outcome,
-    Output, Protocol, Reservation, Token,
+    Block, Caller, Config, Effect, Event, Failure, Id, Input, Kind, Outcome, Output, Protocol,
+    Reservation, Token,
 };
 
 /// After something failed that nobody waits for, when it is tried again: twice as late each time,

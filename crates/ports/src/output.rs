@@ -1,4 +1,6 @@
-use crate::{Block, CommandId, EffectId, Id, Kind, Protocol, Reservation};
+use engine::{CommandId, EffectId, Refused};
+
+use crate::{Block, Id, Kind, Protocol, Reservation};
 
 /// What the manager wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub enum Effect {
     Admit(Box<Reservation>),
     /// Undo `Insert`. That it is not there counts as done, here and for `Forget`.
     Remove(Box<Reservation>),
-    /// Look for a socket on a port of the block: `Refused::InUse` if there is one.
+    /// Look for a socket on a port of the block: `EffectError::InUse` if there is one.
     Scan {
         /// The reservation that is in force there already.
         id: Id,
@@ -83,7 +85,6 @@ pub enum Effect {
 
 /// What happened, for logs and subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// What was on record is enforced and what has ended meanwhile is removed, or could not be,
     /// which another event has told.
@@ -117,7 +118,6 @@ pub enum Event {
 
 /// How a command ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Outcome {
     /// It is enforced and on disk.
     Reserved(Box<Reservation>),
@@ -134,7 +134,6 @@ pub enum Outcome {
 
 /// How a command failed: nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Failure {
     /// Another reservation has a port of the block.
     #[error("port {port} is reserved")]
@@ -180,7 +179,7 @@ pub enum Failure {
     TooWeak(String),
     /// The kernel or the disk would not do what it takes.
     #[error("{0}")]
-    Host(String),
+    Host(Refused),
     /// The daemon is ending.
     #[error("cancelled")]
     Cancelled,

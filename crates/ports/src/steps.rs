@@ -1,12 +1,12 @@
-use engine::Instant;
+use engine::{CommandId, EffectId, Instant};
 
 use crate::commands::search;
 use crate::ledger::Stage;
 use crate::manager::Manager;
 use crate::transaction::{Purpose, Search, Step, Transaction};
 use crate::{
-    Block, CommandId, Done, Effect, EffectId, EffectResult, Event, Failure, Id, Kind, Outcome,
-    Refused, Reservation, Unrecorded,
+    Block, Done, Effect, EffectError, EffectResult, Event, Failure, Id, Kind, Outcome, Reservation,
+    Unrecorded,
 };
 
 impl Manager {
@@ -38,12 +38,12 @@ impl Manager {
                 self.note(&mut current, done);
             }
             Ok(_) => {}
-            Err(refused) if !current.goes_back() && current.is_atomic() => {
+            Err(error) if !current.goes_back() && current.is_atomic() => {
                 current.skip();
-                current.failure = Some(refused.into());
+                current.failure = Some(error.into());
             }
-            Err(refused) => {
-                let reason = Failure::from(refused).to_string();
+            Err(error) => {
+                let reason = Failure::from(error).to_string();
                 self.fall_behind(current.id, step, reason, now);
                 if !current.goes_back() {
                     current.skip();
@@ -245,12 +245,12 @@ impl Manager {
     }
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::InUse(port) => Self::InUse(port),
-            Refused::TooWeak(reason) => Self::TooWeak(reason),
-            Refused::Host(reason) => Self::Host(reason),
+impl From<EffectError> for Failure {
+    fn from(error: EffectError) -> Self {
+        match error {
+            EffectError::InUse(port) => Self::InUse(port),
+            EffectError::TooWeak(reason) => Self::TooWeak(reason),
+            EffectError::Refused(refused) => Self::Host(refused),
         }
     }
 }

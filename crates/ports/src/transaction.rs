@@ -1,4 +1,6 @@
-use crate::{CommandId, EffectId, Failure, Id, Protocol, Reservation, Terms};
+use engine::{CommandId, EffectId};
+
+use crate::{Failure, Id, Protocol, Reservation, Terms};
 
 /// One step of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use engine::Instant;
+use engine::{Instant, Reason};
+use netlink::Request;
 use netlink::address::Assignment;
 use netlink::kernel::{RT_SCOPE_LINK, RTPROT_DHCP};
 use netlink::link::Settings;
 use netlink::route::{Entry, Prefix};
-use netlink::{Reason, Request};
 
 use super::{ADDRESS_TAG, Route};
 use crate::clock;
@@ -92,10 +92,12 @@ impl Change {
     }
 
     /// Whether a refusal means that it is as it should be already.
-    pub(super) fn is_fine(&self, reason: Option<Reason>) -> bool {
+    pub(super) fn is_fine(&self, reason: Reason) -> bool {
         match self {
-            Self::RemoveAddress { .. } | Self::RemoveRoute(_) => reason == Some(Reason::NotFound),
-            Self::AddRoute(_) => reason == Some(Reason::AlreadyExists),
+            Self::RemoveAddress { .. } | Self::RemoveRoute(_) => {
+                matches!(reason, Reason::NotThere | Reason::NoSuchInterface)
+            }
+            Self::AddRoute(_) => reason == Reason::AlreadyThere,
             Self::AddAddress(_)
             | Self::KeepOtherAddresses { .. }
             | Self::SetMtu { .. }

@@ -15,6 +15,7 @@ mod tables;
 use std::io;
 use std::sync::mpsc;
 
+use engine::Refused;
 use netlink::{Connection, Request};
 use sys::netlink::Socket;
 
@@ -23,6 +24,7 @@ pub(crate) use notices::{Notice, Notices};
 pub(crate) use tables::{AddressRow, LinkRow, Route, RouteRow, Tables, links};
 
 use crate::clock;
+use crate::refusal::{self, refused, refused_by_kernel};
 use crate::supervise::{Watched, Worker};
 
 /// What our addresses are tagged with (`IFA_PROTO`). The kernel defines 1 to 3 and leaves the rest
@@ -33,9 +35,9 @@ pub(crate) const ADDRESS_TAG: u8 = 0x69;
 #[derive(Debug)]
 pub(crate) enum Answer<T> {
     /// How a change ended.
-    Changed(T, Result<(), String>),
+    Changed(T, Result<(), Refused>),
     /// Everything there is, read anew.
-    Tables(Result<Tables, String>),
+    Tables(Result<Tables, Refused>),
 }
 
 #[derive(Debug)]
@@ -86,7 +88,9 @@ fn work<T>(
                 Job::Read => {
                     batch.make(&mut connection, &mut answer);
                     let tables = Tables::read(&mut connection);
-                    answer(Answer::Tables(tables.map_err(|error| error.to_string())));
+                    let what = "the network's state cannot be read";
+                    let tables = tables.map_err(|error| refused_by_kernel(what, &error));
+                    answer(Answer::Tables(tables));
                 }
             }
         }
@@ -122,10 +126,11 @@ impl<T> Batch<T> {
         let results = connection.request_all(&std::mem::take(&mut self.requests));
         for ((tag, change), result) in self.changes.drain(..).zip(results) {
             let outcome = match result {
-                Err(error) if !change.is_fine(error.reason()) => {
-                    Err(format!("the kernel would not {change}: {error}"))
+                Ok(()) => Ok(()),
+                Err(error) if change.is_fine(refusal::of_netlink(&error)) => Ok(()),
+                Err(error) => {
+                    Err(refused_by_kernel(format_args!("the kernel would not {change}"), &error))
                 }
-                _ => Ok(()),
             };
             answer(Answer::Changed(tag, outcome));
         }
@@ -133,10 +138,10 @@ impl<T> Batch<T> {
 }
 
 /// Sets the host's name, unless it is called that already.
-fn set_host_name(name: &str) -> Result<(), String> {
+fn set_host_name(name: &str) -> Result<(), Refused> {
     if sys::hostname::read().is_ok_and(|present| present.to_str() == Some(name)) {
         return Ok(());
     }
     sys::hostname::set(name.as_bytes())
-        .map_err(|error| format!("the host's name cannot be set: {error}"))
+        .map_err(|error| refused("the host's name cannot be set", &error))
 }

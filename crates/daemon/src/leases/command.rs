@@ -8,7 +8,8 @@ use std::time::Duration;
 use api::daemon::Problem;
 use api::lease::{self, Error};
 use api::server::Subscription;
-use dhcp::v4::{self, CommandId, Outcome};
+use dhcp::v4::{self, Outcome};
+use engine::{CommandId, Reason, Refused};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::roster::{ClientKey, Failure, Input, Operation, Refusal};
@@ -286,8 +287,10 @@ fn error(interface: String, failure: v4::Failure) -> Error {
         },
         v4::Failure::Ipv6Only { wait } => Error::Ipv6Only { interface, wait: wait.as_secs_f64() },
         v4::Failure::Cancelled => Error::Cancelled { interface },
-        v4::Failure::Host { reason } => Error::Host { interface, reason },
-        other => Error::Host { interface, reason: other.to_string() },
+        v4::Failure::Host(Refused { reason: Reason::NoSuchInterface, .. }) => {
+            Error::NoSuchInterface { interface }
+        }
+        v4::Failure::Host(refused) => Error::Host { interface, reason: refused.text },
     }
 }
 

@@ -40,8 +40,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dhcp::v4::CommandId;
-use engine::{Engine as _, Instant};
+use engine::{CommandId, Engine as _, Instant, Refused};
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketType, socket};
@@ -84,9 +83,9 @@ enum Done {
     /// The kernel.
     Kernel(Answer<Tag>),
     /// The store.
-    Stored(Tag, Result<(), String>),
+    Stored(Tag, Result<(), Refused>),
     /// The resolver.
-    Resolved(Tag, Result<(), String>),
+    Resolved(Tag, Result<(), Refused>),
     /// Somebody else seems to manage the interface of this client.
     Holder(ClientKey, String),
     /// Whoever looks into processes cannot; or can again.

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcp::v4::Transmit;
+use engine::Refused;
 use sys::udp;
 use wire::dhcpv4::Message;
 
@@ -12,6 +13,7 @@ use super::Leases;
 use super::poller::Ready;
 use super::roster::{ClientKey, Input};
 use super::sockets::{SERVER_PORT, client_socket};
+use crate::refusal::refused;
 
 impl Leases {
     /// Puts a RELEASE on the wire. That it has left is an input at once, or when the kernel says so.
@@ -66,6 +68,6 @@ impl Leases {
     }
 }
 
-fn not_sent(error: &io::Error) -> String {
-    format!("it could not be sent: {error}")
+fn not_sent(error: &io::Error) -> Refused {
+    refused("it could not be sent", error)
 }

@@ -89,7 +89,12 @@ impl Leases {
             Event::NoAnswer { tries, .. } if !worth_a_warning(*tries) => {
                 tracing::debug!("{name}: {text}")
             }
-            _ => tracing::warn!("{name}: {text}"),
+            Event::Released { told: Told::NotSent { .. }, .. }
+            | Event::Expired { .. }
+            | Event::Refused { .. }
+            | Event::NoAnswer { .. }
+            | Event::Restored { .. }
+            | Event::EffectFailed { .. } => tracing::warn!("{name}: {text}"),
         }
         match event {
             Event::Acquired(_) | Event::Renewed { .. } => self.problems.clear(&name, "conflict"),
@@ -268,7 +273,6 @@ fn told(event: &Event) -> (EventKind, String) {
             (EventKind::Discarded, reason.clone())
         }
         Event::EffectFailed { reason } => (EventKind::EffectFailed, reason.clone()),
-        _ => (EventKind::State, "something happened".to_owned()),
     }
 }
 

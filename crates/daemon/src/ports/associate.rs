@@ -2,14 +2,16 @@
 
 use std::os::fd::AsFd as _;
 
-use ::ports::{CommandId, Done, EffectResult, Id, Kind, Protocol, Refused, Token};
+use ::ports::{Done, EffectError, EffectResult, Id, Kind, Protocol, Token};
 use api::ports::{self as asked, Error, GuardLevel};
 use api::server::Descriptor;
+use engine::{CommandId, Refused};
 use sys::inet;
 
 use super::handle::Described;
 use super::{Ports, view};
 use crate::access::Caller;
+use crate::refusal::refused;
 
 impl Ports {
     /// Gives a socket its grant, if the token is right and the caller may use it.
@@ -77,14 +79,16 @@ impl Ports {
         let socket = self.pending.get(&command).and_then(|pending| pending.socket.as_ref());
         let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
         let (Some(socket), Some(guard)) = (socket, guard) else {
-            return Err(Refused::TooWeak("nobody would notice when the socket closes".to_owned()));
+            return Err(EffectError::TooWeak(
+                "nobody would notice when the socket closes".to_owned(),
+            ));
         };
         match guard.grant(socket.as_fd(), id, true) {
             Ok(()) => Ok(Done::Done),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Err(Refused::Host("the socket owns another reservation".to_owned()))
+                Err(Refused::other("the socket owns another reservation").into())
             }
-            Err(error) => Err(Refused::Host(format!("the guard: {error}"))),
+            Err(error) => Err(refused("the guard", &error).into()),
         }
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::ports::{
-    Admitted, Block, Command, CommandId, Failure, Input, InvalidBlock, Outcome, Owner, Reservation,
-    Terms, Token, Wanted,
+    Admitted, Block, Command, Failure, Input, InvalidBlock, Outcome, Owner, Reservation, Terms,
+    Token, Wanted,
 };
 use api::ports::{self as asked, Error, EventKind};
 use api::server::{Descriptor, Lazy, Subscription};
+use engine::{CommandId, Refused};
 use tokio::sync::oneshot;
 
 use super::handle::{Answer, Answered, Call, Described, Health, Request, Waiting};
@@ -98,8 +99,8 @@ impl Ports {
 
     /// Refuses those who wait to learn how what they ask for would be enforced: it cannot be found
     /// out for now.
-    pub(super) fn refuse_early(&mut self, refused: ::ports::Refused) {
-        let error = view::error(refused.into(), self.level());
+    pub(super) fn refuse_early(&mut self, refused: Refused) {
+        let error = view::error(Failure::Host(refused), self.level());
         for request in std::mem::take(&mut self.early) {
             match request {
                 Request::Call(Waiting { call, answer, .. }) if call.makes() => {
@@ -319,7 +320,6 @@ impl Ports {
             Ok(Outcome::Reserved(made)) => Ok(Answered::Reservation(self.shown(&made, &caller))),
             Ok(Outcome::Changed(now)) => Ok(Answered::Reservation(self.shown(&now, &caller))),
             Ok(Outcome::Ended { killed, .. }) => Ok(Answered::Killed(killed)),
-            Ok(_) => Ok(Answered::Done),
             Err(Failure::InUse(port)) => {
                 let holder = in_the_way;
                 Err(Error::SharingViolation { port, holder, reservation: None })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::ports::guard::{Event as Sight, What};
 use ::ports::{Effect, Event, Input, Kind, Output, Reservation};
 use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
-use engine::Engine as _;
+use engine::{EffectId, Engine as _, Refused};
 
 use super::guard::Events;
 use super::sysctl::Watch;
@@ -37,7 +37,7 @@ impl Ports {
         }
     }
 
-    fn carry_out(&mut self, id: ::ports::EffectId, effect: Effect) {
+    fn carry_out(&mut self, id: EffectId, effect: Effect) {
         match &effect {
             Effect::Insert(one) => {
                 self.watch_guard();
@@ -52,8 +52,8 @@ impl Ports {
         }
         self.ask(Job::Effect(id, effect));
         if self.worker.is_none() {
-            let refused = ::ports::Refused::Host("there is no thread for it".to_owned());
-            self.results.push_back((id, Err(refused)));
+            let refused = Refused::other("there is no thread for it");
+            self.results.push_back((id, Err(refused.into())));
         }
     }
 
@@ -92,7 +92,7 @@ impl Ports {
                 self.counters.count("ports.merged");
                 self.problems.clear("ports", "merge");
             }
-            Told::Merged(Err(reason)) => self.problems.raise("ports", "merge", reason),
+            Told::Merged(Err(refused)) => self.problems.raise("ports", "merge", refused.text),
             Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
             Told::Watching(comings) => {
                 let watched = Readable::new(comings);
@@ -305,7 +305,6 @@ impl Ports {
                 self.problems.raise("ports", "effect", text);
             }
             Event::CaughtUp => self.problems.clear("ports", "effect"),
-            _ => {}
         }
         self.judge();
     }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use api::ports::GuardLevel;
+use engine::{Reason, Refused};
 use ports::guard::{Features, Row};
 use ports::{
-    Admitted, Block, Done, Effect, EffectResult, Id, Kind, Owner, Protocol, Refusal, Refused,
+    Admitted, Block, Done, Effect, EffectError, EffectResult, Id, Kind, Owner, Protocol, Refusal,
     Reservation, Terms, Unrecorded,
 };
 
@@ -22,6 +23,7 @@ use super::store::{Records, Unread};
 use super::sysctl::{PortSet, ReservedPorts};
 use super::view;
 use crate::config::GuardChoice;
+use crate::refusal::{self, refused, refused_by_kernel};
 use crate::shortage;
 
 /// How long closing the sockets of a block is waited for; nothing else is changed meanwhile.
@@ -137,14 +139,16 @@ impl Hands {
                     return Ok(enforcing);
                 }
                 Err(Unavailable::NotHere(reasons)) => reasons,
-                Err(Unavailable::NotNow(reason)) => return Err(Refused::Host(reason)),
+                Err(Unavailable::NotNow(reason)) => {
+                    return Err(Refused::new(Reason::Shortage, reason));
+                }
             },
             (Err(reasons), GuardChoice::Auto) => reasons.clone(),
             // Programs that an earlier daemon left would refuse what nobody knows of any more.
             (Ok(places), _) => match Guard::remove_pinned(places, self.network) {
                 Ok(()) => Vec::new(),
                 Err(error) if shortage::is_one(&error) => {
-                    return Err(host("an earlier guard", &error));
+                    return Err(refused("an earlier guard", &error));
                 }
                 Err(error) => vec![format!("an earlier guard could not be removed: {error}")],
             },
@@ -183,21 +187,22 @@ impl Hands {
             Effect::Forget { id, kind } => done(self.records.forget(*id, *kind)),
             Effect::Enforce(reservations) => self.enforce(reservations),
             // The event loop has the sockets.
-            Effect::Own { .. } => Err(Refused::Host("no socket".to_owned())),
+            Effect::Own { .. } => Err(Refused::other("no socket").into()),
         }
     }
 
     /// Puts our ports back where somebody else's write has removed them.
-    pub(super) fn merge(&mut self) -> Result<bool, String> {
+    pub(super) fn merge(&mut self) -> Result<bool, Refused> {
         let merged = self.reserved().and_then(ReservedPorts::merge);
-        merged.map_err(|error| format!("ip_local_reserved_ports: {error}"))
+        merged.map_err(|error| refused("ip_local_reserved_ports", &error))
     }
 
     /// Lets those control groups in that are there now.
     pub(super) fn readmit(&mut self, reservations: &[Reservation]) {
         for reservation in reservations {
-            if let Err(refused) = self.admit(reservation) {
-                tracing::warn!("reservation {}: {refused:?}", reservation.id);
+            if let Err(error) = self.admit(reservation) {
+                let failure = ports::Failure::from(error);
+                tracing::warn!("reservation {}: {failure}", reservation.id);
             }
         }
     }
@@ -216,11 +221,11 @@ impl Hands {
     }
 
     /// Takes the guard off.
-    pub(super) fn detach(&mut self) -> Result<(), String> {
+    pub(super) fn detach(&mut self) -> Result<(), Refused> {
         match std::mem::replace(&mut self.means, Means::Unknown) {
             Means::Guard(guard) => match Arc::try_unwrap(guard) {
-                Ok(guard) => guard.detach().map_err(|error| format!("the guard: {error}")),
-                Err(_) => Err("the guard is in use".to_owned()),
+                Ok(guard) => guard.detach().map_err(|error| refused("the guard", &error)),
+                Err(_) => Err(Refused::other("the guard is in use")),
             },
             _ => Ok(()),
         }
@@ -228,7 +233,7 @@ impl Hands {
 
     fn exclude(&mut self, blocks: &[Block]) -> EffectResult {
         // What is ours in the list is remembered there.
-        self.records.make_folder().map_err(Refused::Host)?;
+        self.records.make_folder()?;
         let wanted: PortSet = blocks.iter().map(|block| block.ports()).collect();
         let is_all_known = self.unread.is_empty();
         let set = self.reserved().and_then(|reserved| match is_all_known {
@@ -236,7 +241,7 @@ impl Hands {
             // What else there is of ours is for what may be enforced yet.
             false => reserved.set(&wanted.union(&reserved.ours().clone())),
         });
-        set.map_err(|error| host("net.ipv4.ip_local_reserved_ports", &error))?;
+        set.map_err(|error| refused("net.ipv4.ip_local_reserved_ports", &error))?;
         Ok(Done::Done)
     }
 
@@ -247,17 +252,20 @@ impl Hands {
     ) -> EffectResult {
         match &mut self.means {
             Means::Guard(guard) => {
-                put(guard, &mut self.cgroups, reservation, None).map_err(weak_or_host)?;
+                put(guard, &mut self.cgroups, reservation, None).map_err(weak_or_refused)?;
                 Ok(Done::Done)
             }
             Means::Placeholders(placeholders) => {
-                let Err(port) = placeholders.insert(reservation)? else { return Ok(Done::Done) };
-                let block = Block::new(port.into(), 1).map_err(|_| Refused::InUse(port))?;
+                let inserted = placeholders.insert(reservation);
+                let Err(EffectError::InUse(port)) = inserted else {
+                    return inserted.map(|()| Done::Done);
+                };
+                let block = Block::new(port.into(), 1).map_err(|_| EffectError::InUse(port))?;
                 let scanner = scanner(&mut self.scanner)?;
                 let found = scanner.first_conflict(reservation.protocol, block, |_| Ok(()));
                 let found = found.ok().flatten().and_then(|conflict| conflict.holder);
                 *holder = found.map(|found| Box::new(view::holder(&found)));
-                Err(Refused::InUse(port))
+                Err(EffectError::InUse(port))
             }
             Means::Nothing | Means::Unknown => Err(nothing()),
         }
@@ -266,7 +274,7 @@ impl Hands {
     fn admit(&mut self, reservation: &Reservation) -> EffectResult {
         match &self.means {
             Means::Guard(guard) => {
-                admit(guard, &mut self.cgroups, reservation).map_err(weak_or_host)?;
+                admit(guard, &mut self.cgroups, reservation).map_err(weak_or_refused)?;
                 Ok(Done::Done)
             }
             _ if reservation.admitted == ports::Admitted::default() => Ok(Done::Done),
@@ -280,7 +288,7 @@ impl Hands {
             Means::Guard(guard) => {
                 let (protocol, block) = (reservation.protocol, reservation.block);
                 let removed = guard.remove(reservation.id, protocol, block);
-                removed.map_err(|error| host("the guard", &error))?;
+                removed.map_err(|error| refused("the guard", &error))?;
             }
             Means::Placeholders(placeholders) => placeholders.remove(reservation.id),
             Means::Nothing | Means::Unknown => {}
@@ -303,18 +311,18 @@ impl Hands {
         let scanner = scanner(&mut self.scanner)?;
         let found = scanner
             .first_conflict(protocol, block, |socket| guard.grant(socket, id, false))
-            .map_err(|error| Refused::Host(format!("the list of sockets: {error}")))?;
+            .map_err(|error| refused_by_kernel("the list of sockets", &error))?;
         let Some(conflict) = found else { return Ok(Done::Done) };
         *holder = conflict.holder.map(|found| Box::new(view::holder(&found)));
-        Err(Refused::InUse(conflict.port))
+        Err(EffectError::InUse(conflict.port))
     }
 
     fn survey(&mut self, protocol: Protocol) -> EffectResult {
         let in_use = scanner(&mut self.scanner)?.ports_in_use(protocol);
-        let in_use =
-            in_use.map_err(|error| Refused::Host(format!("the list of sockets: {error}")))?;
+        let in_use = in_use.map_err(|error| refused_by_kernel("the list of sockets", &error))?;
         // What others keep out of automatic selection they have a use for.
-        let reserved = self.reserved().map_err(|error| host("ip_local_reserved_ports", &error))?;
+        let reserved =
+            self.reserved().map_err(|error| refused("ip_local_reserved_ports", &error))?;
         if let Err(error) = reserved.merge() {
             tracing::debug!("ip_local_reserved_ports: {error}");
         }
@@ -331,12 +339,16 @@ impl Hands {
             placeholders.make_way(protocol, block);
         }
         let kill = move || {
-            let mut scanner = Scanner::open().map_err(|error| error.to_string())?;
-            scanner.kill(protocol, block).map_err(|error| error.to_string())
+            let killed = Scanner::open()
+                .map_err(netlink::Error::from)
+                .and_then(|mut scanner| scanner.kill(protocol, block));
+            killed.map_err(|error| refused_by_kernel("SOCK_DESTROY", &error))
         };
-        self.killer.run(KILL_WITHIN, kill).map(Done::Killed).map_err(|reason| {
-            Refused::Host(format!("the sockets cannot be closed (SOCK_DESTROY): {reason}"))
-        })
+        let killed = self.killer.run(KILL_WITHIN, kill).map_err(|refused| {
+            let text = format!("the sockets cannot be closed: {refused}");
+            Refused::new(refused.reason, text)
+        });
+        Ok(Done::Killed(killed?))
     }
 
     fn enforce(&mut self, reservations: &[Reservation]) -> EffectResult {
@@ -352,9 +364,11 @@ impl Hands {
                 all_ended()
             }
             Means::Unknown => match &self.places {
-                Ok(places) => Guard::remove_pinned(places, self.network)
-                    .map_err(|error| host("an earlier guard", &error))
-                    .and_then(|()| all_ended()),
+                Ok(places) => {
+                    Guard::remove_pinned(places, self.network)
+                        .map_err(|error| refused("an earlier guard", &error))?;
+                    all_ended()
+                }
                 Err(_) => all_ended(),
             },
             Means::Nothing => all_ended(),
@@ -406,7 +420,7 @@ fn enforce(
     reservations: &[Reservation],
     unread: &Unread,
 ) -> EffectResult {
-    let rows = guard.reservations().map_err(|error| host("the guard", &error))?;
+    let rows = guard.reservations().map_err(|error| refused("the guard", &error))?;
     let mut rows: BTreeMap<Id, Row> = rows.into_iter().collect();
     let (mut ended, mut unrecorded, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     let reserved = |protocol| reservations.iter().filter(move |one| one.protocol == protocol);
@@ -437,7 +451,7 @@ fn enforce(
     }
     match failed.is_empty() {
         true => Ok(Done::Enforced { ended, unrecorded }),
-        false => Err(Refused::Host(failed.join("; "))),
+        false => Err(Refused::other(failed.join("; ")).into()),
     }
 }
 
@@ -519,27 +533,23 @@ fn scanner(scanner: &mut Option<Scanner>) -> Result<&mut Scanner, Refused> {
     match scanner {
         Some(scanner) => Ok(scanner),
         None => {
-            let opened = Scanner::open().map_err(|error| host("the list of sockets", &error))?;
+            let opened = Scanner::open().map_err(|error| refused("the list of sockets", &error))?;
             Ok(scanner.insert(opened))
         }
     }
 }
 
-fn done(result: Result<(), String>) -> EffectResult {
-    result.map(|()| Done::Done).map_err(Refused::Host)
+fn done(result: Result<(), Refused>) -> EffectResult {
+    Ok(result.map(|()| Done::Done)?)
 }
 
-fn host(what: &str, error: &io::Error) -> Refused {
-    Refused::Host(format!("{what}: {error}"))
-}
-
-fn weak_or_host(error: io::Error) -> Refused {
-    match error.kind() {
-        io::ErrorKind::Unsupported => Refused::TooWeak(error.to_string()),
-        _ => host("the guard", &error),
+fn weak_or_refused(error: io::Error) -> EffectError {
+    match refusal::reason(&error) {
+        Reason::Unsupported => EffectError::TooWeak(error.to_string()),
+        _ => refused("the guard", &error).into(),
     }
 }
 
-fn nothing() -> Refused {
-    Refused::TooWeak("nothing is enforced".to_owned())
+fn nothing() -> EffectError {
+    EffectError::TooWeak("nothing is enforced".to_owned())
 }

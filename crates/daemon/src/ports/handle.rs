@@ -83,7 +83,6 @@ pub(super) type Answer = Result<Answered, Error>;
 
 #[derive(Debug)]
 pub(super) enum Answered {
-    Done,
     Reservation(Box<asked::Reservation>),
     Reservations(Vec<Arc<asked::Reservation>>),
     /// What is to be looked for, and with what.

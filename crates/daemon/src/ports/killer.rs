@@ -4,8 +4,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
+use engine::{Reason, Refused};
+
+use crate::refusal::refused;
+
 /// What came of it: how many were closed.
-type Outcome = Result<u32, String>;
+type Outcome = Result<u32, Refused>;
 
 /// Has sockets closed on a thread of its own.
 ///
@@ -28,9 +32,8 @@ impl Killer {
         if let Some(late) = &self.late
             && late.try_recv() == Err(TryRecvError::Empty)
         {
-            return Err(
-                "those of an earlier call are not closed yet: somebody keeps one locked".into()
-            );
+            let text = "those of an earlier call are not closed yet: somebody keeps one locked";
+            return Err(Refused::new(Reason::TimedOut, text));
         }
         self.late = None;
         let (tell, outcome) = mpsc::channel();
@@ -41,14 +44,15 @@ impl Killer {
         thread::Builder::new()
             .name("killer".into())
             .spawn(work)
-            .map_err(|error| format!("no thread for it: {error}"))?;
+            .map_err(|error| refused("no thread for it", &error))?;
         match outcome.recv_timeout(within) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Timeout) => {
                 self.late = Some(outcome);
-                Err(format!("not within {} s: somebody keeps one locked", within.as_secs()))
+                let text = format!("not within {} s: somebody keeps one locked", within.as_secs());
+                Err(Refused::new(Reason::TimedOut, text))
             }
-            Err(RecvTimeoutError::Disconnected) => Err("the thread for it died".into()),
+            Err(RecvTimeoutError::Disconnected) => Err(Refused::other("the thread for it died")),
         }
     }
 }
@@ -64,16 +68,17 @@ mod tests {
     fn one_that_is_held_up_is_not_waited_for_and_stands_alone() {
         let mut killer = Killer::default();
         assert_eq!(killer.run(DEADLINE, || Ok(3)), Ok(3));
-        assert_eq!(killer.run(DEADLINE, || Err("why".into())), Err("why".into()));
+        let why = Refused::other("why");
+        assert_eq!(killer.run(DEADLINE, || Err(Refused::other("why"))), Err(why));
         let (let_go, held_up) = mpsc::channel::<()>();
         let kill = move || {
             let _ = held_up.recv_timeout(DEADLINE);
             Ok(1)
         };
         let late = killer.run(Duration::from_millis(10), kill).unwrap_err();
-        assert!(late.contains("locked"), "{late}");
+        assert_eq!(late.reason, Reason::TimedOut, "{late}");
         let refused = killer.run(DEADLINE, || Ok(2)).unwrap_err();
-        assert!(refused.contains("earlier"), "{refused}");
+        assert!(refused.text.contains("earlier"), "{refused}");
         drop(let_go);
         wait_until("the next has its turn", || killer.run(DEADLINE, || Ok(2)) == Ok(2));
     }

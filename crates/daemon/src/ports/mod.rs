@@ -44,8 +44,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use ::ports::{CommandId, EffectId, EffectResult, Input, Manager};
-use engine::{Engine as _, Instant};
+use ::ports::{EffectResult, Input, Manager};
+use engine::{CommandId, EffectId, Engine as _, Instant};
 use sys::timer::BootTimer;
 use tokio::sync::{broadcast, mpsc, oneshot};
 

@@ -4,15 +4,15 @@
 //! `EADDRINUSE`, with `SO_REUSEADDR` and `SO_REUSEPORT` too. Nobody can be let in.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use ports::{Admitted, Block, Id, Kind, Protocol, Refusal, Refused, Reservation};
+use engine::{Reason, Refused};
+use ports::{Admitted, Block, EffectError, Id, Kind, Protocol, Refusal, Reservation};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::shortage;
+use crate::refusal::refused;
 
 /// The sockets, by reservation.
 #[derive(Debug, Default)]
@@ -36,23 +36,23 @@ impl Placeholders {
         "the ports are free while the daemon does not run",
     ];
 
-    /// Sits on all ports of a block, or on none: `Err` names one that somebody else has.
-    pub(super) fn insert(&mut self, reservation: &Reservation) -> Result<Result<(), u16>, Refused> {
+    /// Sits on all ports of a block, or on none, with [`EffectError::InUse`] if somebody else has one.
+    pub(super) fn insert(&mut self, reservation: &Reservation) -> Result<(), EffectError> {
         check(reservation)?;
         let mut sockets = BTreeMap::new();
         for port in reservation.block.ports() {
             match occupy(reservation.protocol, port) {
                 Ok(socket) => _ = sockets.insert(port, socket),
-                Err(Errno::ADDRINUSE) => return Ok(Err(port)),
+                Err(Errno::ADDRINUSE) => return Err(EffectError::InUse(port)),
                 Err(error) => {
-                    let error = io::Error::from(error);
-                    return Err(Refused::Host(format!("a placeholder on port {port}: {error}")));
+                    let what = format_args!("a placeholder on port {port}");
+                    return Err(refused(what, &error.into()).into());
                 }
             }
         }
         let held = Held { protocol: reservation.protocol, sockets };
         self.held.insert(reservation.id, held);
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Sits on the ports of these alone, as far as they are free.
@@ -71,11 +71,11 @@ impl Placeholders {
                 match occupy(protocol, port) {
                     Ok(socket) => _ = held.sockets.insert(port, socket),
                     Err(error) => {
-                        let error = io::Error::from(error);
-                        let text = format!("{protocol} port {port} is not reserved: {error}");
-                        match shortage::is_one(&error) {
-                            true => short = Err(Refused::Host(text)),
-                            false => tracing::warn!("{text}"),
+                        let what = format_args!("{protocol} port {port} is not reserved");
+                        let refused = refused(what, &error.into());
+                        match refused.reason {
+                            Reason::Shortage => short = Err(refused),
+                            _ => tracing::warn!("{refused}"),
                         }
                     }
                 }
@@ -95,24 +95,26 @@ impl Placeholders {
         }
     }
 
-    pub(super) fn cannot_admit() -> Refused {
-        Refused::TooWeak("placeholders let nobody in".to_owned())
+    pub(super) fn cannot_admit() -> EffectError {
+        EffectError::TooWeak("placeholders let nobody in".to_owned())
     }
 }
 
 /// Whether a reservation asks for nothing that takes a guard.
-fn check(reservation: &Reservation) -> Result<(), Refused> {
+fn check(reservation: &Reservation) -> Result<(), EffectError> {
     if reservation.kind == Kind::Runtime {
-        return Err(Refused::TooWeak("placeholders do not notice when a socket closes".to_owned()));
+        return Err(EffectError::TooWeak(
+            "placeholders do not notice when a socket closes".to_owned(),
+        ));
     }
     if reservation.admitted != Admitted::default() {
         return Err(Placeholders::cannot_admit());
     }
     if reservation.dry_run {
-        return Err(Refused::TooWeak("placeholders refuse, and do not report".to_owned()));
+        return Err(EffectError::TooWeak("placeholders refuse, and do not report".to_owned()));
     }
     if reservation.refusal != Refusal::AddressInUse {
-        return Err(Refused::TooWeak("strangers hear EADDRINUSE and nothing else".to_owned()));
+        return Err(EffectError::TooWeak("strangers hear EADDRINUSE and nothing else".to_owned()));
     }
     Ok(())
 }

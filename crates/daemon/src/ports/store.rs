@@ -12,12 +12,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use api::Time;
-use engine::Instant;
+use engine::{Instant, Refused};
 use ports::{Admitted, Block, Id, Kind, Owner, Protocol, Refusal, Reservation, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::store::{envelope, file, told};
+use crate::store::{envelope, file, refused, told};
 
 /// The layout below. Files of any other are set aside.
 const SCHEMA: u32 = 1;
@@ -143,16 +143,16 @@ impl Records {
 
     /// Puts a record on disk, in place of an earlier one. One of a runtime reservation outlives the
     /// daemon but not a power failure: neither does its socket.
-    pub(super) fn write(&self, reservation: &Reservation) -> Result<(), String> {
+    pub(super) fn write(&self, reservation: &Reservation) -> Result<(), Refused> {
         self.make_folder()?;
         let path = self.path(reservation.id);
         let bytes = self.encode(reservation, Clock::read());
         let outlives = reservation.kind == Kind::Persistent;
-        file::replace(&path, &bytes, outlives).map_err(|error| told(&path, &error))
+        file::replace(&path, &bytes, outlives).map_err(|error| refused(&path, &error))
     }
 
     /// Takes a record off the disk, if there is one.
-    pub(super) fn forget(&self, id: Id, kind: Kind) -> Result<(), String> {
+    pub(super) fn forget(&self, id: Id, kind: Kind) -> Result<(), Refused> {
         let path = self.path(id);
         match self.folder.try_exists() {
             Ok(false) => Ok(()),
@@ -160,13 +160,13 @@ impl Records {
                 let for_good = kind == Kind::Persistent;
                 // Before the record: what is set aside stands for it.
                 let aside = file::aside_of(&path);
-                file::remove(&aside, false).map_err(|error| told(&aside, &error))?;
-                file::remove(&path, for_good).map_err(|error| told(&path, &error))
+                file::remove(&aside, false).map_err(|error| refused(&aside, &error))?;
+                file::remove(&path, for_good).map_err(|error| refused(&path, &error))
             }
         }
     }
 
-    pub(super) fn make_folder(&self) -> Result<(), String> {
+    pub(super) fn make_folder(&self) -> Result<(), Refused> {
         let made = match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -174,7 +174,7 @@ impl Records {
             }
             result => result,
         };
-        made.map_err(|error| told(&self.folder, &error))
+        made.map_err(|error| refused(&self.folder, &error))
     }
 
     fn path(&self, id: Id) -> PathBuf {

@@ -116,7 +116,6 @@ pub(super) fn error(failure: Failure, level: shown::GuardLevel) -> shown::Error 
         Failure::NoFreeBlock { count } => shown::Error::NoFreeBlock { number_of_ports: count },
         Failure::TooWeak(reason) => shown::Error::GuardTooWeak { level, reason },
         Failure::Cancelled => shown::Error::Cancelled,
-        Failure::Host(reason) => shown::Error::Host { reason },
-        other => shown::Error::Host { reason: other.to_string() },
+        Failure::Host(refused) => shown::Error::Host { reason: refused.text },
     }
 }

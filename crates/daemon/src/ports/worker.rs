@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use ports::{Effect, EffectId, EffectResult, Refused, Reservation};
+use engine::{EffectId, Refused};
+use ports::{Effect, EffectResult, Reservation};
 
 use super::cgroups::Comings;
 use super::enforcement::{Enforcing, Hands};
@@ -46,10 +47,10 @@ pub(super) enum Told {
     /// Notices control groups that come and go.
     Watching(Arc<Comings>),
     /// Whether the kernel's list could be put right.
-    Merged(Result<bool, String>),
+    Merged(Result<bool, Refused>),
     Described(Vec<api::ports::Denial>),
     Name(u32, Option<String>),
-    Detached(Result<(), String>),
+    Detached(Result<(), Refused>),
 }
 
 /// Starts the thread. `tell` is called there.
@@ -87,7 +88,10 @@ fn work(
                     false => Ok(()),
                 };
                 let mut holder = None;
-                let result = is_ready.and_then(|()| hands.carry_out(&effect, &mut holder));
+                let result = match is_ready {
+                    Ok(()) => hands.carry_out(&effect, &mut holder),
+                    Err(refused) => Err(refused.into()),
+                };
                 if let Some(found) = &mut holder {
                     holders.name(found);
                 }

@@ -16,8 +16,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+use engine::Refused;
+
 pub use record::{Entry, InstalledWith};
-pub(crate) use told::told;
+pub(crate) use told::{refused, told};
 
 use crate::clock::Clock;
 use crate::patience;
@@ -125,7 +127,7 @@ impl<T: Send + 'static> Store<T> {
         folder: Folder,
         boot_id: String,
         watched: Watched,
-        done: impl FnMut(T, Result<(), String>) + Send + 'static,
+        done: impl FnMut(T, Result<(), Refused>) + Send + 'static,
     ) -> io::Result<Self> {
         let work = move |queue: &_| write_all(&folder, &boot_id, queue, done);
         Worker::start("store", watched, work).map(Self)
@@ -152,7 +154,7 @@ fn write_all<T>(
     folder: &Folder,
     boot_id: &str,
     queue: &mpsc::Receiver<Job<T>>,
-    mut done: impl FnMut(T, Result<(), String>),
+    mut done: impl FnMut(T, Result<(), Refused>),
 ) {
     while let Ok(first) = queue.recv() {
         let mut batch = Batch::default();
@@ -225,7 +227,7 @@ impl<T> Batch<T> {
         &mut self,
         folder: &Folder,
         boot_id: &str,
-        done: &mut impl FnMut(T, Result<(), String>),
+        done: &mut impl FnMut(T, Result<(), Refused>),
     ) {
         let entries = std::mem::take(&mut self.entries);
         if entries.is_empty() {
@@ -256,8 +258,8 @@ impl<T> Batch<T> {
         for (path, tags, result) in written {
             let outcome = match (result, &flushed) {
                 (Ok(()), Ok(())) => Ok(()),
-                (Err(error), _) => Err(told(&path, &error)),
-                (Ok(()), Err(error)) => Err(told(&folder.leases, error)),
+                (Err(error), _) => Err(refused(&path, &error)),
+                (Ok(()), Err(error)) => Err(refused(&folder.leases, error)),
             };
             for tag in tags {
                 done(tag, outcome.clone());
@@ -275,7 +277,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    type Outcome = (u32, Result<(), String>);
+    type Outcome = (u32, Result<(), Refused>);
 
     fn open(folder: &testing::Folder) -> Folder {
         let (opened, error) = Folder::open(folder.path());
@@ -376,7 +378,7 @@ mod tests {
         let within = Duration::from_secs(20);
         let (tag, result) = outcomes.recv_timeout(within).unwrap();
         assert_eq!(tag, 1);
-        assert!(result.unwrap_err().contains("leases"));
+        assert!(result.unwrap_err().text.contains("leases"));
         fs::remove_file(&leases).unwrap();
         store.write(2, entry("eth0"));
         assert_eq!(outcomes.recv_timeout(within).unwrap(), (2, Ok(())));

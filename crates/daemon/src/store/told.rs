@@ -1,7 +1,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use engine::Refused;
 use sys::mountinfo;
+
+use crate::refusal;
+
+/// An error with a file or folder, as engines know it.
+pub(crate) fn refused(path: &Path, error: &io::Error) -> Refused {
+    Refused::new(refusal::reason(error), told(path, error))
+}
 
 /// An error with a file or folder, in words: which one it was, and what of its disk is used up.
 pub(crate) fn told(path: &Path, error: &io::Error) -> String {

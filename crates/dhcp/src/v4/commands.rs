@@ -2,12 +2,12 @@
 
 use core::net::Ipv4Addr;
 
-use engine::Instant;
+use engine::{CommandId, Instant, Reason, Refused};
 
 use super::apply::removal;
 use super::engine::Client;
 use super::host::{Batch, BatchId, Purpose};
-use super::input::{Command, CommandId};
+use super::input::Command;
 use super::message::Kind;
 use super::output::{Effect, Failure, Outcome, Output};
 use super::state::Phase;
@@ -248,9 +248,10 @@ impl Client {
             let tries = self.asked.saturating_sub(command.asked_before);
             let failure = match (command.wait, command.obstacle) {
                 (_, Some(obstacle)) => *obstacle,
-                (Wait::Batch(_), None) => Failure::Host {
-                    reason: format!("not applied within {:.1} s", waited.as_secs_f64()),
-                },
+                (Wait::Batch(_), None) => Failure::Host(Refused::new(
+                    Reason::TimedOut,
+                    format!("not applied within {:.1} s", waited.as_secs_f64()),
+                )),
                 _ if self.link.is_none() => Failure::LinkDown,
                 _ => Failure::NoAnswer { waited, tries },
             };
@@ -326,7 +327,7 @@ impl Client {
             let command = self.commands.remove(position);
             let lease = self.lease().cloned().map(Box::new);
             let result = match (&batch.failure, command.obstacle) {
-                (Some(reason), _) => Err(Failure::Host { reason: reason.clone() }),
+                (Some(refused), _) => Err(Failure::Host(refused.clone())),
                 (None, Some(obstacle)) if matches!(*obstacle, Failure::LinkDown) => Err(*obstacle),
                 (None, _) => match (batch.purpose, command.command, lease) {
                     (_, Command::Stop { .. }, _) => Ok(Outcome::Stopped),

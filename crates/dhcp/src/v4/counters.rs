@@ -81,7 +81,6 @@ macro_rules! discards {
     ($($(#[$doc:meta])* $variant:ident $name:literal $text:literal;)*) => {
         /// Why a message was not used.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
         pub enum Discard {
             $($(#[$doc])* $variant,)*
         }

@@ -3,10 +3,10 @@
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use engine::Instant;
+use engine::{EffectId, Instant, Refused};
 
 use super::engine::Client;
-use super::input::{EffectId, EffectResult};
+use super::input::EffectResult;
 use super::output::{Effect, Event, Failure, Output, Told, Via};
 use super::state::Phase;
 
@@ -55,7 +55,7 @@ pub(super) struct Batch {
     /// The binding they apply.
     binding: Option<u64>,
     waiting: usize,
-    pub(super) failure: Option<String>,
+    pub(super) failure: Option<Refused>,
     /// Why its RELEASE did not leave, if it did not.
     untold: Option<String>,
 }
@@ -177,15 +177,16 @@ impl Client {
             batch.waiting = batch.waiting.saturating_sub(1);
             match (result, role) {
                 (Ok(()), _) => {}
-                (Err(reason), Role::Told) => batch.untold = Some(reason),
-                (Err(reason), Role::Optional(what)) => {
-                    self.event(Event::EffectFailed { reason: format!("{what}: {reason}") });
+                (Err(refused), Role::Told) => batch.untold = Some(refused.text),
+                (Err(refused), Role::Optional(what)) => {
+                    self.event(Event::EffectFailed { reason: format!("{what}: {refused}") });
                 }
-                (Err(reason), Role::Address | Role::Lifetimes | Role::Persist) => {
+                (Err(refused), Role::Address | Role::Lifetimes | Role::Persist) => {
                     let what =
                         if role == Role::Persist { "record of the lease" } else { "address" };
-                    let reason = format!("{what}: {reason}");
-                    batch.failure.get_or_insert_with(|| reason.clone());
+                    let reason = format!("{what}: {refused}");
+                    let failure = Refused::new(refused.reason, reason.clone());
+                    batch.failure.get_or_insert(failure);
                     if role == Role::Address {
                         lost = batch.binding;
                     }
@@ -209,10 +210,10 @@ impl Client {
 
     /// The kernel would not take the address: nothing can be leased for now.
     fn lose_address(&mut self, batch: BatchId, now: Instant) {
-        let reason = self.hands.batches.iter().find(|b| b.id == batch);
-        let reason = reason.and_then(|batch| batch.failure.clone());
-        let failure = Failure::Host { reason: reason.unwrap_or_default() };
-        self.fail_batch(batch, &failure);
+        let refused = self.hands.batches.iter().find(|b| b.id == batch);
+        if let Some(refused) = refused.and_then(|batch| batch.failure.clone()) {
+            self.fail_batch(batch, &Failure::Host(refused));
+        }
         self.hint = self.drop_binding().map(Box::new);
         if !matches!(self.phase, Phase::Stopped | Phase::Released) {
             self.init(now, RETRY_AFTER);

@@ -2,7 +2,7 @@
 
 use core::net::Ipv4Addr;
 
-use engine::Instant;
+use engine::{Instant, Refused};
 
 use super::commands::{Pending, Wait};
 use super::counters::Discard;
@@ -28,8 +28,8 @@ impl Client {
             return self.reply(pending.id, Err(Failure::LinkDown));
         }
         if !is_host(address) {
-            let reason = format!("{address} is not the address of a host");
-            return self.reply(pending.id, Err(Failure::Host { reason }));
+            let refused = Refused::other(format!("{address} is not the address of a host"));
+            return self.reply(pending.id, Err(Failure::Host(refused)));
         }
         pending.wait = Wait::Inform;
         self.commands.push(pending);

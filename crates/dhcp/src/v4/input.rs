@@ -1,6 +1,6 @@
 use core::net::Ipv4Addr;
 
-use engine::Instant;
+use engine::{CommandId, EffectId, Instant, Refused};
 use wire::{HardwareAddress, HardwareType, arp};
 
 use super::config::Config;
@@ -98,13 +98,5 @@ pub enum Command {
     },
 }
 
-/// Names a command until its reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CommandId(pub u64);
-
-/// Names an effect until its result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EffectId(pub u64);
-
-/// How an effect ended: done, or the reason in words for a person.
-pub type EffectResult = Result<(), String>;
+/// How an effect ended.
+pub type EffectResult = Result<(), Refused>;

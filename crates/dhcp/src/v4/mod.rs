@@ -53,7 +53,7 @@ mod timers;
 pub use self::engine::Client;
 pub use config::{Broadcast, ClientIdentifier, Config, ConflictDetection, Fqdn};
 pub use counters::{Counters, Discard};
-pub use input::{Command, CommandId, EffectId, EffectResult, Input, Link};
+pub use input::{Command, EffectResult, Input, Link};
 pub use lease::{Lease, Record, Route, State};
 pub use output::{
     Address, ArpListen, DhcpListen, Effect, Event, Failure, Listen, Outcome, Output, Resolver,

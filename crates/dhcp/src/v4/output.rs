@@ -1,10 +1,9 @@
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use engine::Instant;
+use engine::{CommandId, EffectId, Instant, Refused};
 use wire::{HardwareAddress, arp, dhcpv4};
 
-use super::input::{CommandId, EffectId};
 use super::lease::{Lease, Record, Route, State};
 
 /// What a client wants done, in this order.
@@ -167,7 +166,6 @@ pub struct Resolver {
 
 /// What happened, for logs and subscribers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// The client went from one state to another.
     StateChanged {
@@ -280,7 +278,6 @@ pub enum Told {
 
 /// How a command ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Outcome {
     /// There is a lease now, persisted and applied.
     Acquired {
@@ -317,7 +314,6 @@ pub enum Outcome {
 
 /// How a command failed. What the client does by itself goes on unless the variant says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Failure {
     /// The link has no carrier or is administratively down.
     #[error("the link is down")]
@@ -359,9 +355,6 @@ pub enum Failure {
     #[error("cancelled")]
     Cancelled,
     /// The kernel or the store would not do what the lease needs.
-    #[error("{reason}")]
-    Host {
-        /// What would not be done and why.
-        reason: String,
-    },
+    #[error("{0}")]
+    Host(Refused),
 }

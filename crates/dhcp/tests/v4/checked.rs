@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 
 use dhcp::v4::*;
-use engine::{Engine as _, Instant, Rng};
+use engine::{CommandId, EffectId, Engine as _, Instant, Rng};
 use wire::dhcpv4::{Message, MessageType, OptionCode};
 
 /// A client, and the host as its effects have made it.

@@ -1,7 +1,7 @@
 //! Acquire, release, inform, stop: exactly one reply each, when it is true.
 
 use dhcp::v4::*;
-use engine::Engine as _;
+use engine::{CommandId, Engine as _, Refused};
 use wire::dhcpv4::MessageType;
 use wire::{HardwareType, arp};
 
@@ -158,7 +158,7 @@ fn a_release_that_does_not_leave_is_told() {
     let (id, outputs) = host.command(Command::Release, 5);
     let (sent, rest) = effect_ids(&outputs).split_first().map(|(s, r)| (*s, r.to_vec())).unwrap();
     let reason = || "nobody answers for it".to_owned();
-    assert_eq!(host.effect(sent, Err(reason())), []);
+    assert_eq!(host.effect(sent, Err(Refused::other(reason()))), []);
     let mut outputs = Vec::new();
     for effect in rest {
         outputs.extend(host.effect(effect, Ok(())));
@@ -204,7 +204,7 @@ fn effects_that_never_end_do_not_hold_a_command_past_its_deadline() {
     let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
     host.receive(&ack(&request));
     let outputs = host.advance(seconds(30.0));
-    assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::Host { .. }))]));
+    assert!(matches!(replies(&outputs)[..], [(_, Err(Failure::Host(_)))]));
 }
 
 #[test]

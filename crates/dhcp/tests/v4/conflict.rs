@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 
 use dhcp::v4::*;
-use engine::Engine as _;
+use engine::{CommandId, Engine as _};
 use wire::dhcpv4::MessageType;
 use wire::{HardwareAddress, HardwareType, arp};
 

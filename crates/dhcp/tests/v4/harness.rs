@@ -3,7 +3,7 @@
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use engine::{Engine as _, Instant, Rng};
+use engine::{CommandId, EffectId, Engine as _, Instant, Rng};
 use iphelper_dhcp::v4::*;
 use wire::dhcpv4::{Message, MessageType, Op};
 use wire::{HardwareAddress, HardwareType, arp};

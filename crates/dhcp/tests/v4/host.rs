@@ -1,7 +1,7 @@
 //! The host does not always do what it is told.
 
 use dhcp::v4::*;
-use engine::Engine as _;
+use engine::{CommandId, EffectId, Engine as _, Refused};
 use wire::dhcpv4::MessageType;
 
 use crate::harness::*;
@@ -19,8 +19,8 @@ fn granted() -> (Host, Vec<Output>) {
 fn without_the_address_there_is_no_lease() {
     let (mut host, outputs) = granted();
     let ids = effect_ids(&outputs);
-    let outputs = host.effect(ids[0], Err("no buffer space".to_owned()));
-    let failure = Failure::Host { reason: "address: no buffer space".to_owned() };
+    let outputs = host.effect(ids[0], Err(Refused::other("no buffer space")));
+    let failure = Failure::Host(Refused::other("address: no buffer space"));
     assert_eq!(replies(&outputs), [(CommandId(1), Err(failure))]);
     assert_eq!(host.client.lease(), None);
     assert_eq!(host.client.state(), State::Init);
@@ -38,10 +38,10 @@ fn without_the_address_there_is_no_lease() {
 fn without_a_route_or_name_servers_there_is() {
     let (mut host, outputs) = granted();
     let ids = effect_ids(&outputs);
-    let outputs = host.effect(ids[1], Err("network is unreachable".to_owned()));
+    let outputs = host.effect(ids[1], Err(Refused::other("network is unreachable")));
     let reason = "route: network is unreachable".to_owned();
     assert_eq!(events(&outputs), [Event::EffectFailed { reason }]);
-    host.effect(ids[2], Err("no resolver".to_owned()));
+    host.effect(ids[2], Err(Refused::other("no resolver")));
     host.effect(ids[0], Ok(()));
     let outputs = host.effect(ids[3], Ok(()));
     assert!(matches!(replies(&outputs)[..], [(_, Ok(Outcome::Acquired { .. }))]));
@@ -51,12 +51,11 @@ fn without_a_route_or_name_servers_there_is() {
 fn a_lease_that_is_not_on_disk_is_used_but_not_acknowledged() {
     let (mut host, outputs) = granted();
     let ids = effect_ids(&outputs);
-    host.effect(ids[3], Err("no space left on device".to_owned()));
+    host.effect(ids[3], Err(Refused::other("no space left on device")));
     host.effect(ids[0], Ok(()));
     host.effect(ids[1], Ok(()));
     let outputs = host.effect(ids[2], Ok(()));
-    let failure =
-        Failure::Host { reason: "record of the lease: no space left on device".to_owned() };
+    let failure = Failure::Host(Refused::other("record of the lease: no space left on device"));
     assert_eq!(replies(&outputs), [(CommandId(1), Err(failure))]);
     assert_eq!(host.client.state(), State::Bound);
 }
@@ -68,9 +67,9 @@ fn refused_lifetimes_fail_the_renewal_and_keep_the_lease() {
     let (id, outputs) = host.command(Command::Renew, 5);
     let outputs = host.receive(&ack(&dhcp(&outputs)[0]));
     let ids = effect_ids(&outputs);
-    host.effect(ids[0], Err("no such device".to_owned()));
+    host.effect(ids[0], Err(Refused::other("no such device")));
     let outputs = host.effect(ids[1], Ok(()));
-    assert!(matches!(&replies(&outputs)[..], [(i, Err(Failure::Host { .. }))] if *i == id));
+    assert!(matches!(&replies(&outputs)[..], [(i, Err(Failure::Host(_)))] if *i == id));
     assert_eq!(host.client.state(), State::Bound);
 }
 
@@ -81,7 +80,7 @@ fn results_nobody_waits_for_are_harmless() {
     assert_eq!(host.effect(EffectId(u64::MAX), Ok(())), []);
     host.command(Command::Release, 5);
     for id in ids.iter().chain(&ids) {
-        let outputs = host.effect(*id, Err("late".to_owned()));
+        let outputs = host.effect(*id, Err(Refused::other("late")));
         assert!(replies(&outputs).is_empty() && effects(&outputs).is_empty());
     }
     assert_eq!(host.client.state(), State::Released);
@@ -95,9 +94,9 @@ fn a_release_that_is_not_on_disk_says_so() {
     assert_eq!(kinds(&outputs), [MessageType::Release]);
     let mut answered = Vec::new();
     for id in effect_ids(&outputs) {
-        answered.extend(replies(&host.effect(id, Err("read-only".to_owned()))));
+        answered.extend(replies(&host.effect(id, Err(Refused::other("read-only")))));
     }
-    assert!(matches!(&answered[..], [(i, Err(Failure::Host { .. }))] if *i == id));
+    assert!(matches!(&answered[..], [(i, Err(Failure::Host(_)))] if *i == id));
     assert_eq!(host.client.state(), State::Released);
 }
 
@@ -129,7 +128,7 @@ fn a_late_failure_of_an_old_address_does_not_touch_the_new_one() {
     let (_, outputs) = host.command(Command::Acquire, 30);
     let request = dhcp(&host.receive(&offer(&dhcp(&outputs)[0]))).remove(0);
     host.receive(&ack(&request));
-    host.effect(old, Err("no such device".to_owned()));
+    host.effect(old, Err(Refused::other("no such device")));
     assert_eq!(host.client.state(), State::Bound);
     assert!(host.client.lease().is_some());
 }
@@ -139,7 +138,7 @@ fn an_address_that_is_refused_while_the_link_is_down_waits_for_the_link() {
     let (mut host, outputs) = granted();
     let ids = effect_ids(&outputs);
     host.input(Input::Link(link(false)));
-    host.effect(ids[0], Err("network is down".to_owned()));
+    host.effect(ids[0], Err(Refused::other("network is down")));
     assert_eq!((host.client.state(), host.client.lease()), (State::Stopped, None));
     assert_eq!(host.client.poll_timeout().map(|_| ()), None);
 }

@@ -1,6 +1,7 @@
 //! BOUND to the end of the lease: renewing, rebinding, expiry, and what commands change of it.
 
 use dhcp::v4::*;
+use engine::CommandId;
 use wire::dhcpv4::MessageType;
 use wire::{HardwareType, arp};
 

@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use core::time::Duration;
 
 use dhcp::v4::*;
-use engine::{Engine as _, Instant};
+use engine::{CommandId, Engine as _, Instant, Refused};
 use wire::dhcpv4::{Message, MessageType, Op, OptionCode};
 use wire::{HardwareAddress, HardwareType, arp};
 
@@ -179,7 +179,7 @@ fn step(
             let Some(id) = checked.effects.keys().next().copied() else {
                 return Vec::new();
             };
-            let result = if fails { Err("no".to_owned()) } else { Ok(()) };
+            let result = if fails { Err(Refused::other("no")) } else { Ok(()) };
             checked.result(id, result)
         }
         16 => match bytes.next() % 3 {

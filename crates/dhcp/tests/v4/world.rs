@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use dhcp::v4::*;
-use engine::{Engine as _, Instant, Rng};
+use engine::{EffectId, Engine as _, Instant, Rng};
 use wire::dhcpv4::{Message, MessageType};
 use wire::{HardwareAddress, HardwareType, arp};
 

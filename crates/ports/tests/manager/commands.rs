@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::host::{Fate, World, block, terms};
-use engine::Rng;
+use engine::{Refused, Rng};
 use iphelper_ports::{
     Admitted, Caller, Command, Config, Event, Failure, Input, Kind, Limited, Outcome,
     Protocol::{self, Tcp, Udp},
@@ -120,7 +120,7 @@ fn every_step_that_fails_is_taken_back() {
             let mut world = world();
             world.fates = (0..step).map(|_| Fate::Works).chain([fate]).collect();
             let failed = world.ask(create(Tcp, 5_000, 20));
-            assert_eq!(failed, Err(Failure::Host("it would not".into())));
+            assert_eq!(failed, Err(Failure::Host(Refused::other("it would not"))));
             assert!(world.manager.is_empty(), "{:?}", world.trace);
             world.assert_consistent();
         }
@@ -129,7 +129,7 @@ fn every_step_that_fails_is_taken_back() {
             let made = reserved(world.ask(create(Tcp, 5_000, 20)));
             world.fates = (0..step).map(|_| Fate::Works).chain([fate]).collect();
             let failed = world.ask(delete(Tcp, 5_000, 20));
-            assert_eq!(failed, Err(Failure::Host("it would not".into())));
+            assert_eq!(failed, Err(Failure::Host(Refused::other("it would not"))));
             assert_eq!(world.manager.find(Tcp, made.block), Some(&made));
             world.assert_consistent();
         }

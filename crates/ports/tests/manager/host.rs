@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use engine::{Engine as _, Instant, Rng};
+use engine::{CommandId, EffectId, Engine as _, Instant, Refused, Rng};
 use iphelper_ports::{
-    Admitted, Block, Command, CommandId, Config, Done, Effect, EffectResult, Event, Failure, Id,
-    Input, Kind, Manager, Outcome, Output, Owner, Protocol, Refused, Reservation, Terms,
-    Unrecorded,
+    Admitted, Block, Command, Config, Done, Effect, EffectError, EffectResult, Event, Failure, Id,
+    Input, Kind, Manager, Outcome, Output, Owner, Protocol, Reservation, Terms, Unrecorded,
 };
 
 /// How the next effect goes.
@@ -53,12 +52,12 @@ impl Host {
             Effect::Remove(reservation) => _ = self.guard.remove(&reservation.id),
             Effect::Scan { block, .. } if self.races > 0 => {
                 self.races -= 1;
-                return Err(Refused::InUse(block.start()));
+                return Err(EffectError::InUse(block.start()));
             }
             Effect::Scan { protocol, block, .. } => {
                 let holder = block.ports().find(|port| self.in_use.contains(&(*protocol, *port)));
                 if let Some(port) = holder {
-                    return Err(Refused::InUse(port));
+                    return Err(EffectError::InUse(port));
                 }
             }
             Effect::Survey { protocol } => {
@@ -210,8 +209,8 @@ impl World {
         }
     }
 
-    fn fail(&mut self, id: iphelper_ports::EffectId) {
-        let result = Err(Refused::Host("it would not".into()));
+    fn fail(&mut self, id: EffectId) {
+        let result = Err(Refused::other("it would not").into());
         self.manager.handle(Input::Effect { id, result }, self.now);
     }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use engine::CommandId;
 use iphelper_ports::{
-    Admitted, Caller, Command, CommandId, Config, Event, Id, Kind, Outcome, Protocol, Reservation,
-    Wanted,
+    Admitted, Caller, Command, Config, Event, Id, Kind, Outcome, Protocol, Reservation, Wanted,
 };
 
 use crate::host::{Fate, World, block, terms};

@@ -4,7 +4,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use engine::Refused;
+
 use super::{Backend, Servers};
+use crate::refusal::refused;
 
 /// A resolv.conf(5) of ours, made of what all interfaces bring: those of the smallest metric first.
 ///
@@ -22,7 +25,7 @@ impl ResolvConf {
     }
 
     /// Replaces the file as a whole, so that nobody reads half of it.
-    fn write(&self) -> Result<(), String> {
+    fn write(&self) -> Result<(), Refused> {
         let new = self.path.with_extension("new");
         let write = || -> io::Result<()> {
             if let Some(folder) = self.path.parent() {
@@ -34,7 +37,7 @@ impl ResolvConf {
             file.write_all(self.text().as_bytes())?;
             fs::rename(&new, &self.path)
         };
-        write().map_err(|error| format!("{}: {error}", self.path.display()))
+        write().map_err(|error| refused(self.path.display(), &error))
     }
 
     fn text(&self) -> String {
@@ -65,12 +68,12 @@ impl ResolvConf {
 }
 
 impl Backend for ResolvConf {
-    fn set(&mut self, servers: &Servers) -> Result<(), String> {
+    fn set(&mut self, servers: &Servers) -> Result<(), Refused> {
         self.interfaces.insert(servers.interface.clone(), servers.clone());
         self.write()
     }
 
-    fn clear(&mut self, interface: &str) -> Result<(), String> {
+    fn clear(&mut self, interface: &str) -> Result<(), Refused> {
         // Also without an entry: an earlier daemon may have left the file.
         let known = self.interfaces.remove(interface).is_some();
         if known || self.path.exists() { self.write() } else { Ok(()) }
@@ -123,7 +126,8 @@ mod tests {
         ResolvConf::new(path.clone()).clear("eth0").unwrap();
         assert!(!path.exists());
         fs::write(&path, "").unwrap();
-        let error = ResolvConf::new(path.join("x")).set(&servers("eth0", 1, 1, &[])).unwrap_err();
+        let error =
+            ResolvConf::new(path.join("x")).set(&servers("eth0", 1, 1, &[])).unwrap_err().text;
         assert!(error.contains("resolv.conf/x"), "{error}");
     }
 }

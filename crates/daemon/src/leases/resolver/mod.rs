@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use api::lease::Family;
+use engine::Refused;
 
 use crate::config::{Daemon, ResolverKind};
 use crate::names;
@@ -91,10 +92,10 @@ fn merged(contributions: &Contributions) -> Option<Servers> {
 /// A place that name servers can be put.
 pub trait Backend: Send {
     /// Puts the interface's contribution in place of its last one.
-    fn set(&mut self, servers: &Servers) -> Result<(), String>;
+    fn set(&mut self, servers: &Servers) -> Result<(), Refused>;
 
     /// Takes it away. One that is not there is no error.
-    fn clear(&mut self, interface: &str) -> Result<(), String>;
+    fn clear(&mut self, interface: &str) -> Result<(), Refused>;
 }
 
 /// Nowhere.
@@ -102,11 +103,11 @@ pub trait Backend: Send {
 pub struct Nowhere;
 
 impl Backend for Nowhere {
-    fn set(&mut self, _: &Servers) -> Result<(), String> {
+    fn set(&mut self, _: &Servers) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn clear(&mut self, _: &str) -> Result<(), String> {
+    fn clear(&mut self, _: &str) -> Result<(), Refused> {
         Ok(())
     }
 }
@@ -219,7 +220,7 @@ impl<T: Send + 'static> Resolver<T> {
     pub fn start(
         choice: Choice,
         watched: Watched,
-        done: impl FnMut(T, Result<(), String>) + Send + 'static,
+        done: impl FnMut(T, Result<(), Refused>) + Send + 'static,
     ) -> io::Result<Self> {
         Self::over(choice.backend(), watched, done)
     }
@@ -227,7 +228,7 @@ impl<T: Send + 'static> Resolver<T> {
     fn over(
         backend: Box<dyn Backend>,
         watched: Watched,
-        done: impl FnMut(T, Result<(), String>) + Send + 'static,
+        done: impl FnMut(T, Result<(), Refused>) + Send + 'static,
     ) -> io::Result<Self> {
         Worker::start("resolver", watched, move |queue| work(backend, queue, done)).map(Self)
     }
@@ -251,7 +252,7 @@ impl<T: Send + 'static> Resolver<T> {
 fn work<T>(
     mut backend: Box<dyn Backend>,
     queue: &mpsc::Receiver<Job<T>>,
-    mut done: impl FnMut(T, Result<(), String>),
+    mut done: impl FnMut(T, Result<(), Refused>),
 ) {
     let mut present: BTreeMap<String, Contributions> = BTreeMap::new();
     while let Ok(first) = queue.recv() {
@@ -304,9 +305,9 @@ fn work<T>(
     }
 }
 
-fn report(result: Result<(), String>) {
-    if let Err(reason) = result {
-        tracing::warn!("{reason}");
+fn report(result: Result<(), Refused>) {
+    if let Err(refused) = result {
+        tracing::warn!("{refused}");
     }
 }
 
@@ -322,12 +323,12 @@ mod tests {
     struct Fake(Arc<Mutex<Vec<String>>>);
 
     impl Backend for Fake {
-        fn set(&mut self, servers: &Servers) -> Result<(), String> {
+        fn set(&mut self, servers: &Servers) -> Result<(), Refused> {
             self.0.lock().unwrap().push(format!("set {}", servers.interface));
-            if servers.interface == "bad0" { Err("no".into()) } else { Ok(()) }
+            if servers.interface == "bad0" { Err(Refused::other("no")) } else { Ok(()) }
         }
 
-        fn clear(&mut self, interface: &str) -> Result<(), String> {
+        fn clear(&mut self, interface: &str) -> Result<(), Refused> {
             self.0.lock().unwrap().push(format!("clear {interface}"));
             Ok(())
         }
@@ -379,8 +380,8 @@ mod tests {
         resolver.clear(Some(3), Family::Ipv4, "eth0");
         drop(resolver);
         let mut outcomes: Vec<_> = outcomes.iter().collect();
-        outcomes.sort();
-        assert_eq!(outcomes, [(1, Ok(())), (2, Err("no".into())), (3, Ok(()))]);
+        outcomes.sort_by_key(|(tag, _)| *tag);
+        assert_eq!(outcomes, [(1, Ok(())), (2, Err(Refused::other("no"))), (3, Ok(()))]);
         assert_eq!(
             fake.0.lock().unwrap().iter().rfind(|call| call.ends_with("eth0")).unwrap(),
             "clear eth0"

@@ -1,14 +1,16 @@
 //! Back ends that are programs. Arguments and standard input, never a shell.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use engine::Refused;
 use sys::process::CommandExt as _;
 
 use super::{Backend, Servers};
+use crate::refusal::refused;
 
 /// How long a program may take. A service manager's own time-out for a bus call is 25 s.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +31,7 @@ impl Resolved {
 }
 
 impl Backend for Resolved {
-    fn set(&mut self, servers: &Servers) -> Result<(), String> {
+    fn set(&mut self, servers: &Servers) -> Result<(), Refused> {
         let interface = argument(&servers.interface)?;
         let addresses = servers.servers.iter().map(ToString::to_string);
         // An empty argument clears the list.
@@ -43,7 +45,7 @@ impl Backend for Resolved {
         run(Command::new(&self.program).args(["domain", interface]).args(domains), "")
     }
 
-    fn clear(&mut self, interface: &str) -> Result<(), String> {
+    fn clear(&mut self, interface: &str) -> Result<(), Refused> {
         run(Command::new(&self.program).args(["revert", argument(interface)?]), "")
     }
 }
@@ -62,7 +64,7 @@ impl Resolvconf {
 }
 
 impl Backend for Resolvconf {
-    fn set(&mut self, servers: &Servers) -> Result<(), String> {
+    fn set(&mut self, servers: &Servers) -> Result<(), Refused> {
         let mut record = String::new();
         if !servers.search.is_empty() {
             record.push_str(&format!("search {}\n", servers.search.join(" ")));
@@ -73,26 +75,29 @@ impl Backend for Resolvconf {
         run(Command::new(&self.program).args(["-a", &record_name(&servers.interface)?]), &record)
     }
 
-    fn clear(&mut self, interface: &str) -> Result<(), String> {
+    fn clear(&mut self, interface: &str) -> Result<(), Refused> {
         run(Command::new(&self.program).args(["-d", &record_name(interface)?]), "")
     }
 }
 
 /// `eth0.iphelper`: the suffix keeps records of other programs apart.
-fn record_name(interface: &str) -> Result<String, String> {
+fn record_name(interface: &str) -> Result<String, Refused> {
     Ok(format!("{}.iphelper", argument(interface)?))
 }
 
 /// An interface's name as an argument: one that reads as an option is refused.
-fn argument(interface: &str) -> Result<&str, String> {
+fn argument(interface: &str) -> Result<&str, Refused> {
     match interface.is_empty() || interface.starts_with('-') {
-        true => Err(format!("{interface:?} cannot be told to another program")),
+        true => {
+            let text = format!("{interface:?} cannot be told to another program");
+            Err(Refused::other(text))
+        }
         false => Ok(interface),
     }
 }
 
 /// Runs a program to its end, with `input` on its standard input.
-fn run(command: &mut Command, input: &str) -> Result<(), String> {
+fn run(command: &mut Command, input: &str) -> Result<(), Refused> {
     let name = Path::new(command.get_program()).display().to_string();
     let mut child = command
         // What it writes is its own, and often for everybody to read.
@@ -101,12 +106,12 @@ fn run(command: &mut Command, input: &str) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("{name} cannot be run: {error}"))?;
+        .map_err(|error| refused(format_args!("{name} cannot be run"), &error))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read its input says so by its status.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let finished = wait(&mut child).map_err(|error| format!("{name}: {error}"))?;
+    let finished = wait(&mut child).map_err(|error| refused(&name, &error))?;
     if finished {
         Ok(())
     } else {
@@ -114,12 +119,12 @@ fn run(command: &mut Command, input: &str) -> Result<(), String> {
         if let Some(stderr) = child.stderr.take() {
             let _ = stderr.take(COMPLAINT).read_to_string(&mut complaint);
         }
-        Err(format!("{name} failed: {}", complaint.trim()))
+        Err(Refused::other(format!("{name} failed: {}", complaint.trim())))
     }
 }
 
 /// Waits for a program, and ends it when it takes too long. Whether it succeeded.
-fn wait(child: &mut Child) -> Result<bool, String> {
+fn wait(child: &mut Child) -> io::Result<bool> {
     let give_up_at = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(1);
     loop {
@@ -129,9 +134,10 @@ fn wait(child: &mut Child) -> Result<bool, String> {
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("did not end within {} s", PATIENCE.as_secs()));
+                let text = format!("it did not end within {} s", PATIENCE.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error),
         }
         pause = (pause * 2).min(Duration::from_millis(50));
     }
@@ -204,10 +210,10 @@ mod tests {
     fn failures_are_told_in_the_programs_words() {
         let folder = Folder::new("failing");
         let mut resolved = Resolved::new(recorder(&folder, 3));
-        let error = resolved.set(&servers()).unwrap_err();
+        let error = resolved.set(&servers()).unwrap_err().text;
         assert!(error.ends_with("failed: oh no"), "{error}");
         let mut missing = Resolvconf::new(folder.path().join("missing"));
-        assert!(missing.clear("eth0").unwrap_err().contains("cannot be run"));
+        assert!(missing.clear("eth0").unwrap_err().text.contains("cannot be run"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhcp::v4::{self, Command, CommandId, Outcome};
-use engine::{Engine as _, Instant};
+use dhcp::v4::{self, Command, Outcome};
+use engine::{CommandId, Engine as _, Instant};
 
 use super::Roster;
 use super::config::client_config;

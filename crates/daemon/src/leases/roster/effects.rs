@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use dhcp::v4::{self, Effect, EffectId, EffectResult, Record};
-use engine::Engine as _;
+use dhcp::v4::{self, Effect, EffectResult, Record};
+use engine::{EffectId, Engine as _, Refused};
 
 use super::Roster;
 use super::interface::Unsaved;
@@ -67,7 +67,8 @@ impl Roster {
                 });
             }
             Effect::SetHostName(name) if !names::is_domain(&name) => {
-                self.results.push_back((tag, Err(format!("{name:?} is not a host name"))));
+                let refused = Refused::other(format!("{name:?} is not a host name"));
+                self.results.push_back((tag, Err(refused)));
             }
             Effect::SetHostName(name) => self.change(tag, Change::SetHostName(name)),
             Effect::Persist(record) => self.persist(tag, record),
@@ -134,7 +135,7 @@ impl Roster {
         let (subject, kind) = ("resolver".to_owned(), "set");
         self.put(match &result {
             Ok(()) => Output::Clear { subject, kind },
-            Err(reason) => Output::Raise { subject, kind, text: reason.clone() },
+            Err(refused) => Output::Raise { subject, kind, text: refused.text.clone() },
         });
         self.finish(tag, result);
     }
@@ -148,9 +149,9 @@ impl Roster {
         match &result {
             Ok(()) if self.timers.is_set(Timer::StoreRetry) => {}
             Ok(()) => self.put(Output::Clear { subject, kind }),
-            Err(reason) => {
+            Err(refused) => {
                 let text =
-                    format!("leases cannot be written and will not survive a restart: {reason}");
+                    format!("leases cannot be written and will not survive a restart: {refused}");
                 self.put(Output::Raise { subject, kind, text });
                 if !self.timers.is_set(Timer::StoreRetry) {
                     self.timers.set(Timer::StoreRetry, Some(self.now + STORE_RETRY));
@@ -177,13 +178,13 @@ impl Roster {
 
     /// Hands the result of an effect to its engine.
     pub(super) fn finish(&mut self, tag: Tag, result: EffectResult) {
-        if let Err(reason) = &result {
+        if let Err(refused) = &result {
             self.counters.count("effect-failed");
             let name = self.name(tag.client.ifindex);
             // What an engine asked for, it has an event for, too.
             match tag.effect {
-                Some(_) => tracing::debug!("{name}: {reason}"),
-                None => tracing::warn!("{name}: {reason}"),
+                Some(_) => tracing::debug!("{name}: {refused}"),
+                None => tracing::warn!("{name}: {refused}"),
             }
         }
         let Some(interface) = self.interfaces.get_mut(&tag.client) else { return };

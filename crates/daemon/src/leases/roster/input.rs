@@ -1,8 +1,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use dhcp::v4::{CommandId, EffectResult};
-use engine::Instant;
+use dhcp::v4::EffectResult;
+use engine::{CommandId, Instant, Refused};
 use wire::arp;
 
 use super::key::{ClientKey, Tag};
@@ -20,7 +20,7 @@ pub(crate) enum Input<'a> {
     /// What there is in the kernel can be read from now on.
     ReadTables,
     /// What there is in the kernel, asked for by `Output::ReadTables`.
-    Tables(Result<Tables, String>),
+    Tables(Result<Tables, Refused>),
     /// A DHCP message, UDP payload only.
     Message { client: ClientKey, source: Ipv4Addr, payload: &'a [u8] },
     /// An ARP packet.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use api::lease::Lease;
 use dhcp::v4::{self, Client, Record, State};
-use engine::{Instant, Rng};
+use engine::{CommandId, Instant, Rng};
 use wire::HardwareAddress;
 
 use super::config::client_config;
@@ -39,7 +39,7 @@ pub(crate) struct Interface {
     /// The last record, while it is not on disk.
     pub(super) unsaved: Option<Unsaved>,
     /// The client ends when this command is answered.
-    pub(super) leaving: Option<v4::CommandId>,
+    pub(super) leaving: Option<CommandId>,
     /// As it was shown last: whoever reads it later shares it.
     pub(crate) shown: Option<Arc<Lease>>,
     /// A RELEASE that has not left; effects wait for it.

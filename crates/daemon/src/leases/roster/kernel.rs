@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use dhcp::v4;
+use engine::Refused;
 use wire::arp;
 
 use super::Roster;
@@ -44,15 +45,14 @@ impl Roster {
     /// Compares what there is with what is known. Notifications may run ahead of the tables; what
     /// is compared here is true at worst for a moment too long, and the next one corrects it. What
     /// was installed after the reading was asked for is not missed.
-    pub(super) fn on_tables(&mut self, tables: Result<Tables, String>) {
+    pub(super) fn on_tables(&mut self, tables: Result<Tables, Refused>) {
         self.is_reading_tables = false;
         self.knows_tables = true;
         let (subject, kind) = ("kernel".to_owned(), "read");
         let tables = match tables {
             Ok(tables) => tables,
-            Err(reason) => {
-                let text = format!("the network's state cannot be read: {reason}");
-                return self.put(Output::Raise { subject, kind, text });
+            Err(refused) => {
+                return self.put(Output::Raise { subject, kind, text: refused.text });
             }
         };
         self.put(Output::Clear { subject, kind });

@@ -1,5 +1,5 @@
 use api::lease::Family;
-use dhcp::v4::EffectId;
+use engine::EffectId;
 
 /// A network namespace, by the kernel's cookie for it (`SO_NETNS_COOKIE`); 0 where it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -27,8 +27,8 @@ mod timers;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use dhcp::v4::{self, CommandId, EffectResult};
-use engine::{Engine, Instant, Rng};
+use dhcp::v4::{self, EffectResult};
+use engine::{CommandId, Engine, Instant, Rng};
 use wire::HardwareAddress;
 
 pub(crate) use input::{Input, Operation};

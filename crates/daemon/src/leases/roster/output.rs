@@ -1,5 +1,6 @@
 use api::lease::Family;
-use dhcp::v4::{self, CommandId, Event, Listen, Outcome, Transmit};
+use dhcp::v4::{self, Event, Listen, Outcome, Transmit};
+use engine::CommandId;
 
 use super::key::{ClientKey, Tag};
 use crate::host::Change;

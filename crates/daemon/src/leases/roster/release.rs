@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use dhcp::v4::{Effect, EffectId, EffectResult, Transmit};
+use dhcp::v4::{Effect, EffectResult, Transmit};
+use engine::{EffectId, Reason, Refused};
 
 use super::Roster;
 use super::key::{ClientKey, Tag};
@@ -45,9 +46,9 @@ impl Roster {
 
     /// One has waited for too long.
     pub(super) fn give_up_release(&mut self, client: ClientKey) {
-        let reason = "nothing on the link answers for it, or for the router to it";
+        let text = "nothing on the link answers for it, or for the router to it";
         self.put(Output::ForgetRelease { client });
-        self.end_release(client, Err(reason.to_owned()));
+        self.end_release(client, Err(Refused::new(Reason::TimedOut, text)));
     }
 
     /// Hands in the result, and carries out what has waited for it.

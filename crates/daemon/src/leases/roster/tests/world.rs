@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dhcp::v4::{CommandId, Outcome, Transmit};
-use engine::{Engine as _, Instant, Rng};
+use dhcp::v4::{Outcome, Transmit};
+use engine::{CommandId, Engine as _, Instant, Reason, Refused, Rng};
 use wire::HardwareAddress;
 use wire::dhcpv4::{Message, MessageType};
 
@@ -73,7 +73,7 @@ pub(super) struct World {
     /// Those that were given back.
     pub(super) given_back: BTreeSet<Ipv4Addr>,
     /// How a RELEASE ends; `None` keeps it waiting for a link address.
-    pub(super) release: Option<Result<(), String>>,
+    pub(super) release: Option<Result<(), Refused>>,
     commands: u64,
 }
 
@@ -294,7 +294,7 @@ impl World {
             }
             Output::ReadTables => self.post(Delivery::Tables),
             Output::Write { tag, .. } if self.is_disk_full => {
-                let result = Err("the disk is full".to_owned());
+                let result = Err(Refused::other("the disk is full"));
                 self.post(Delivery::Input(Input::Stored(tag, result)));
             }
             Output::Write { tag, entry } => {
@@ -362,11 +362,11 @@ impl World {
     }
 
     /// The kernel makes a change. Like it, this knows nothing of interfaces that are gone.
-    fn change(&mut self, change: Change) -> Result<(), String> {
+    fn change(&mut self, change: Change) -> Result<(), Refused> {
         match change {
             Change::AddAddress(host::Address { interface, address, prefix_length, .. }) => {
                 if !self.links.contains_key(&interface) {
-                    return Err("no such device".to_owned());
+                    return Err(Refused::new(Reason::NoSuchInterface, "no such device"));
                 }
                 let row = AddressRow {
                     interface,
