@@ -6,4 +6,6 @@
 //! commands and the results of earlier effects go in, effects come out, and `now` and the
 //! randomness are handed in.
 
+mod batches;
+mod commands;
 pub mod v4;

@@ -80,11 +80,8 @@ impl Client {
         }
     }
 
-    /// Does what is due in the state, if anything is.
+    /// Does what is due in the state.
     pub(super) fn fire_phase(&mut self, now: Instant) {
-        if self.phase.next_at(self.lease()).is_none_or(|at| at > now) {
-            return;
-        }
         match &mut self.phase {
             Phase::Stopped | Phase::Released | Phase::InitReboot => {}
             Phase::Init(_) => {

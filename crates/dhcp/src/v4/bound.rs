@@ -97,7 +97,7 @@ impl Client {
 
     pub(super) fn new_binding(&mut self, lease: Lease, in_use: bool) -> Box<Binding> {
         Box::new(Binding {
-            id: self.hands.new_id(),
+            id: self.batches.new_binding(),
             lease,
             in_use,
             acd: None,
@@ -118,10 +118,6 @@ impl Client {
 
     /// Gives up a lease that is past its term.
     pub(super) fn expire(&mut self, now: Instant) {
-        let expires_at = self.lease().and_then(|lease| lease.expires_at);
-        if expires_at.is_none_or(|at| at > now) {
-            return;
-        }
         let Some(lease) = self.drop_binding() else {
             return;
         };
@@ -304,9 +300,6 @@ impl Client {
         let Some(binding) = self.binding.as_mut() else {
             return;
         };
-        if binding.restore_at.is_none_or(|at| at > now) {
-            return;
-        }
         binding.restore_at = None;
         let lease = &binding.lease;
         if lease.expires_at.is_some_and(|at| at <= now + ALMOST_EXPIRED) {

@@ -6,26 +6,18 @@ use engine::{CommandId, Instant, Reason, Refused};
 
 use super::apply::removal;
 use super::engine::Client;
-use super::host::{Batch, BatchId, Purpose};
+use super::host::{Batch, Purpose};
 use super::input::Command;
 use super::message::Kind;
 use super::output::{Effect, Failure, Outcome, Output};
 use super::state::Phase;
 use super::timers::Exchange;
+use crate::batches::{BatchId, BindingId};
+use crate::commands;
 
-/// A command that has not been answered.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) id: CommandId,
-    pub(super) command: Command,
-    pub(super) started_at: Instant,
-    pub(super) deadline: Instant,
-    /// [`Client::asked`] when it came.
-    asked_before: u32,
-    pub(super) wait: Wait,
-    /// What the client ran into since, or was waiting because of when it came; the answer if the deadline comes first.
-    obstacle: Option<Box<Failure>>,
-}
+/// The commands that have not been answered.
+pub(super) type Commands = commands::Commands<Command, Wait, Failure>;
+pub(super) type Pending = commands::Pending<Command, Wait, Failure>;
 
 /// What a command waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +40,7 @@ impl Client {
         deadline: Instant,
         now: Instant,
     ) {
-        let pending = Pending {
-            id,
-            command,
-            started_at: now,
-            deadline,
-            asked_before: self.asked,
-            wait: Wait::Lease,
-            obstacle: None,
-        };
+        let pending = Pending::new((id, command), Wait::Lease, now, deadline, self.asked);
         match command {
             Command::Acquire => self.acquire(pending, now),
             Command::Renew => self.renew(pending, now),
@@ -69,8 +53,7 @@ impl Client {
 
     /// The caller is gone; what it set in motion goes on.
     pub(super) fn on_cancel(&mut self, id: CommandId) {
-        if let Some(position) = self.commands.iter().position(|c| c.id == id) {
-            self.commands.remove(position);
+        if self.commands.take_first(|command| command.id() == id).is_some() {
             self.reply(id, Err(Failure::Cancelled));
         }
         self.end_informs();
@@ -81,15 +64,15 @@ impl Client {
         let settled = !matches!(self.phase, Phase::Rebooting(_) | Phase::InitReboot);
         if let Some(binding) = self.binding.as_ref().filter(|b| b.in_use && settled && self.is_up())
         {
-            match self.hands.applying(binding.id) {
+            match self.batches.applying(binding.id) {
                 Some(batch) => {
-                    pending.wait = Wait::Batch(batch);
+                    pending.wait_for(Wait::Batch(batch));
                     self.commands.push(pending);
                 }
                 None => {
                     let lease = Box::new(binding.lease.clone());
                     let already = true;
-                    self.reply(pending.id, Ok(Outcome::Acquired { lease, already }));
+                    self.reply(pending.id(), Ok(Outcome::Acquired { lease, already }));
                 }
             }
             return;
@@ -102,17 +85,17 @@ impl Client {
         let Some(binding) = self.binding.as_ref().filter(|_| self.is_up()) else {
             return self.want_lease(pending, now);
         };
-        if let Some(batch) = self.hands.applying(binding.id) {
+        if let Some(batch) = self.batches.applying(binding.id) {
             // Its terms are as fresh as they can be.
-            pending.wait = Wait::Batch(batch);
+            pending.wait_for(Wait::Batch(batch));
             self.commands.push(pending);
         } else if self.state().has_lease() {
-            let deadline = pending.deadline;
-            pending.wait = Wait::Extension;
+            let deadline = pending.deadline();
+            pending.wait_for(Wait::Extension);
             self.commands.push(pending);
             self.extend_urgently(deadline, now);
         } else if matches!(self.phase, Phase::Rebooting(_)) {
-            pending.wait = Wait::Extension;
+            pending.wait_for(Wait::Extension);
             self.commands.push(pending);
         } else {
             self.want_lease(pending, now);
@@ -125,14 +108,14 @@ impl Client {
             if matches!(self.phase, Phase::Released) {
                 self.set_phase(Phase::Stopped);
             }
-            return self.reply(pending.id, Err(Failure::LinkDown));
+            return self.reply(pending.id(), Err(Failure::LinkDown));
         }
         if let Phase::Ipv6Only(ipv6_only) = &self.phase {
             let wait = ipv6_only.until_at - now;
-            return self.reply(pending.id, Err(Failure::Ipv6Only { wait }));
+            return self.reply(pending.id(), Err(Failure::Ipv6Only { wait }));
         }
         if let Phase::Init(init) = &self.phase {
-            pending.obstacle.clone_from(&init.obstacle);
+            pending.set_obstacle(init.obstacle.clone());
         }
         self.commands.push(pending);
         self.start_if_idle(now);
@@ -149,13 +132,13 @@ impl Client {
 
     fn release(&mut self, mut pending: Pending, now: Instant) {
         self.wanted = false;
-        let stop = matches!(pending.command, Command::Stop { .. });
+        let stop = matches!(pending.command(), Command::Stop { .. });
         self.cancel_others(stop);
         self.withdraw_link_local();
         let nothing_since = self.binding.is_none() && !matches!(self.phase, Phase::Probing(_));
-        if let Some(batch) = self.hands.releasing().filter(|_| nothing_since) {
+        if let Some(batch) = self.batches.releasing().filter(|_| nothing_since) {
             self.rest(stop);
-            pending.wait = Wait::Batch(batch);
+            pending.wait_for(Wait::Batch(batch));
             return self.commands.push(pending);
         }
         let probed = match &self.phase {
@@ -169,7 +152,7 @@ impl Client {
             self.rest(stop);
             self.persist_quietly();
             let result = if stop { Ok(Outcome::Stopped) } else { Err(Failure::NotLeased) };
-            return self.reply(pending.id, result);
+            return self.reply(pending.id(), result);
         };
 
         let (address, server) = (lease.address, lease.server);
@@ -188,10 +171,12 @@ impl Client {
         self.rest(stop);
         effects.extend(self.record());
         let batch = self.carry_out(Purpose::Release { address, server }, effects);
-        pending.wait = Wait::Batch(batch);
+        pending.wait_for(Wait::Batch(batch));
         if !self.is_up() {
-            self.hands.tell_nobody(batch, &Failure::LinkDown);
-            pending.obstacle = Some(Box::new(Failure::LinkDown));
+            if let Some(batch) = self.batches.get_mut(batch) {
+                batch.note_not_sent(Failure::LinkDown.to_string());
+            }
+            pending.set_obstacle(Some(Box::new(Failure::LinkDown)));
         }
         self.commands.push(pending);
     }
@@ -217,37 +202,32 @@ impl Client {
         if !matches!(self.phase, Phase::Released) {
             self.set_phase(Phase::Stopped);
         }
-        self.reply(pending.id, Ok(Outcome::Stopped));
+        self.reply(pending.id(), Ok(Outcome::Stopped));
     }
 
     /// Cancels what a release makes moot; `all` cancels the rest too.
     fn cancel_others(&mut self, all: bool) {
-        for command in core::mem::take(&mut self.commands) {
-            let moot = matches!(command.command, Command::Acquire | Command::Renew);
-            if moot || all {
-                self.reply(command.id, Err(Failure::Cancelled));
-            } else {
-                self.commands.push(command);
-            }
+        let is_moot = |pending: &Pending| {
+            all || matches!(pending.command(), Command::Acquire | Command::Renew)
+        };
+        while let Some(command) = self.commands.take_first(is_moot) {
+            self.reply(command.id(), Err(Failure::Cancelled));
         }
         self.end_informs();
     }
 
     pub(super) fn reply(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
         self.output(Output::Reply { id, result });
-        if self.commands.is_empty() {
-            self.commands = Vec::new();
-        }
     }
 
     /// Answers the commands whose deadline has come.
     pub(super) fn fire_deadlines(&mut self, now: Instant) {
-        while let Some(position) = self.commands.iter().position(|c| c.deadline <= now) {
-            let command = self.commands.remove(position);
-            let waited = now - command.started_at;
-            let tries = self.asked.saturating_sub(command.asked_before);
-            let failure = match (command.wait, command.obstacle) {
-                (_, Some(obstacle)) => *obstacle,
+        while let Some(command) = self.commands.take_first(|command| command.deadline() <= now) {
+            let (id, wait) = (command.id(), command.wait());
+            let waited = now - command.started_at();
+            let tries = command.tries(self.asked);
+            let failure = match (wait, command.into_obstacle()) {
+                (_, Some(obstacle)) => obstacle,
                 (Wait::Batch(_), None) => Failure::Host(Refused::new(
                     Reason::TimedOut,
                     format!("not applied within {:.1} s", waited.as_secs_f64()),
@@ -255,16 +235,15 @@ impl Client {
                 _ if self.link.is_none() => Failure::LinkDown,
                 _ => Failure::NoAnswer { waited, tries },
             };
-            self.reply(command.id, Err(failure));
+            self.reply(id, Err(failure));
         }
         self.end_informs();
     }
 
     /// Fails the commands that wait for that.
     pub(super) fn fail_commands(&mut self, wait: Wait, failure: &Failure) {
-        while let Some(position) = self.commands.iter().position(|c| c.wait == wait) {
-            let command = self.commands.remove(position);
-            self.reply(command.id, Err(failure.clone()));
+        while let Some(command) = self.commands.take_first(|command| command.wait() == wait) {
+            self.reply(command.id(), Err(failure.clone()));
         }
     }
 
@@ -280,18 +259,18 @@ impl Client {
 
     /// Notes what stands between the commands and their lease.
     pub(super) fn obstacle(&mut self, failure: &Failure) {
-        for command in &mut self.commands {
-            if matches!(command.wait, Wait::Lease | Wait::Extension) {
-                command.obstacle = Some(Box::new(failure.clone()));
+        for command in self.commands.iter_mut() {
+            if matches!(command.wait(), Wait::Lease | Wait::Extension) {
+                command.set_obstacle(Some(Box::new(failure.clone())));
             }
         }
     }
 
     /// The lease they asked to extend is gone: any other will do.
     pub(super) fn extension_becomes_acquisition(&mut self) {
-        for command in &mut self.commands {
-            if command.wait == Wait::Extension {
-                command.wait = Wait::Lease;
+        for command in self.commands.iter_mut() {
+            if command.wait() == Wait::Extension {
+                command.wait_for(Wait::Lease);
             }
         }
     }
@@ -299,37 +278,38 @@ impl Client {
     /// A lease was granted; who waits for one now waits for it to be applied.
     pub(super) fn await_batch(&mut self, batch: BatchId) {
         let binding = self.binding.as_ref().map(|binding| binding.id);
-        for command in &mut self.commands {
-            let superseded = match (command.wait, binding) {
-                (Wait::Batch(old), Some(binding)) => self.hands.is_for(old, binding),
+        for command in self.commands.iter_mut() {
+            let superseded = match (command.wait(), binding) {
+                (Wait::Batch(old), Some(binding)) => self.batches.is_for(old, binding),
                 _ => false,
             };
-            if superseded || matches!(command.wait, Wait::Lease | Wait::Extension) {
-                command.wait = Wait::Batch(batch);
+            if superseded || matches!(command.wait(), Wait::Lease | Wait::Extension) {
+                command.wait_for(Wait::Batch(batch));
             }
         }
     }
 
     /// That binding will never be applied; who waits for it waits for another lease.
-    pub(super) fn unawait(&mut self, binding: u64) {
-        for command in &mut self.commands {
-            if let Wait::Batch(batch) = command.wait
-                && self.hands.is_for(batch, binding)
+    pub(super) fn unawait(&mut self, binding: BindingId) {
+        for command in self.commands.iter_mut() {
+            if let Wait::Batch(batch) = command.wait()
+                && self.batches.is_for(batch, binding)
             {
-                command.wait = Wait::Lease;
+                command.wait_for(Wait::Lease);
             }
         }
     }
 
     /// Answers those who waited for a batch.
-    pub(super) fn settle(&mut self, id: BatchId, batch: &Batch) {
-        while let Some(position) = self.commands.iter().position(|c| c.wait == Wait::Batch(id)) {
-            let command = self.commands.remove(position);
+    pub(super) fn settle(&mut self, batch: &Batch) {
+        let wait = Wait::Batch(batch.id());
+        while let Some(command) = self.commands.take_first(|command| command.wait() == wait) {
+            let (id, asked) = (command.id(), command.command());
             let lease = self.lease().cloned().map(Box::new);
-            let result = match (&batch.failure, command.obstacle) {
+            let result = match (batch.failure(), command.into_obstacle()) {
                 (Some(refused), _) => Err(Failure::Host(refused.clone())),
-                (None, Some(obstacle)) if matches!(*obstacle, Failure::LinkDown) => Err(*obstacle),
-                (None, _) => match (batch.purpose, command.command, lease) {
+                (None, Some(obstacle @ Failure::LinkDown)) => Err(obstacle),
+                (None, _) => match (*batch.purpose(), asked, lease) {
                     (_, Command::Stop { .. }, _) => Ok(Outcome::Stopped),
                     (Purpose::Release { address, server }, ..) => {
                         Ok(Outcome::Released { address, server, told: batch.told() })
@@ -341,7 +321,7 @@ impl Client {
                     (_, _, None) => Err(Failure::Cancelled),
                 },
             };
-            self.reply(command.id, result);
+            self.reply(id, result);
         }
     }
 }

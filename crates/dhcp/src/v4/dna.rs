@@ -76,9 +76,6 @@ impl Client {
             self.dna = None;
             return;
         };
-        if dna.next_at > now {
-            return;
-        }
         let (tries, again_after) = match dna.expected {
             Some(_) => (VERIFY_TRIES, VERIFY_AGAIN_AFTER),
             None => (LEARN_TRIES, LEARN_AGAIN_AFTER),

@@ -7,11 +7,11 @@ use wire::dhcpv4::{Malformed, Message, MessageType};
 use wire::{HardwareAddress, arp};
 
 use super::apply::changes;
-use super::commands::Pending;
+use super::commands::Commands;
 use super::config::{ClientIdentifier, Config, ConflictDetection};
 use super::counters::{Counters, Discard};
 use super::dna::Dna;
-use super::host::{Hands, Purpose};
+use super::host::{Batches, Purpose};
 use super::inform::Inform;
 use super::input::{Input, Link};
 use super::lease::{Lease, Record, State};
@@ -50,8 +50,8 @@ pub struct Client {
     pub(super) hint: Option<Box<Lease>>,
     /// The hardware address that `binding` and `hint` were restored for, until the link is known.
     pub(super) restored_for: Option<HardwareAddress>,
-    pub(super) commands: Vec<Pending>,
-    pub(super) hands: Hands,
+    pub(super) commands: Commands,
+    pub(super) batches: Batches,
     pub(super) link_local: Option<Box<LinkLocal>>,
     /// A server forbade link-local addresses on this link (RFC 2563).
     pub(super) auto_configure_forbidden: bool,
@@ -82,8 +82,8 @@ impl Client {
             binding: None,
             hint: None,
             restored_for: None,
-            commands: Vec::new(),
-            hands: Hands::default(),
+            commands: Commands::default(),
+            batches: Batches::default(),
             link_local: None,
             auto_configure_forbidden: false,
             dna: None,
@@ -163,17 +163,7 @@ impl Engine for Client {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let binding = self.binding.as_ref();
-        earliest([
-            self.phase.next_at(self.lease()),
-            binding.and_then(|binding| binding.lease.expires_at),
-            binding.and_then(|binding| binding.acd?.next_at()),
-            binding.and_then(|binding| binding.restore_at),
-            self.dna.as_ref().map(|dna| dna.next_at()),
-            self.link_local.as_ref().and_then(|local| local.next_at()),
-            self.informs.iter().map(|inform| inform.retransmit_at).min(),
-            self.commands.iter().map(|command| command.deadline).min(),
-        ])
+        earliest(Timer::ORDER.map(|timer| self.due_at(timer)))
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -182,25 +172,85 @@ impl Engine for Client {
     }
 }
 
+/// What a client waits for besides inputs: the one table of its timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    /// The address must no longer be used.
+    Expiry,
+    /// The state has something to do.
+    State,
+    ConflictDetection,
+    /// Something is put back that somebody removed.
+    Restore,
+    /// The router is asked for.
+    Dna,
+    LinkLocal,
+    /// An INFORM is repeated.
+    Informs,
+    /// A caller gives up.
+    Deadlines,
+}
+
+impl Timer {
+    /// The order in which those fire that are due at once, as many are after a sleep. An address
+    /// past its term goes before anything else happens, also one that the state has come to just
+    /// now: none of the others may use it.
+    const ORDER: [Self; 9] = [
+        Self::Expiry,
+        Self::State,
+        Self::Expiry,
+        Self::ConflictDetection,
+        Self::Restore,
+        Self::Dna,
+        Self::LinkLocal,
+        Self::Informs,
+        Self::Deadlines,
+    ];
+}
+
 impl Client {
-    /// Fires everything that is due. An address past its term goes before anything else happens:
-    /// after a sleep many timers are due at once, and none of the others may use it.
+    fn due_at(&self, timer: Timer) -> Option<Instant> {
+        let binding = self.binding.as_ref();
+        match timer {
+            Timer::Expiry => binding?.lease.expires_at,
+            Timer::State => self.phase.next_at(self.lease()),
+            Timer::ConflictDetection => binding?.acd?.next_at(),
+            Timer::Restore => binding?.restore_at,
+            Timer::Dna => Some(self.dna.as_ref()?.next_at()),
+            Timer::LinkLocal => self.link_local.as_ref()?.next_at(),
+            Timer::Informs => self.informs.iter().map(|inform| inform.retransmit_at).min(),
+            Timer::Deadlines => self.commands.next_deadline(),
+        }
+    }
+
+    /// Fires everything that is due.
     fn fire(&mut self, now: Instant) {
         /// Every timer that fires moves on or goes away; this bounds a mistake in that.
         const MOST: usize = 1_000;
-        self.expire(now);
         for _ in 0..MOST {
-            if self.poll_timeout().is_none_or(|at| at > now) {
+            let mut has_fired = false;
+            for timer in Timer::ORDER {
+                if self.due_at(timer).is_some_and(|at| at <= now) {
+                    self.fire_timer(timer, now);
+                    has_fired = true;
+                }
+            }
+            if !has_fired {
                 return;
             }
-            self.fire_phase(now);
-            self.expire(now);
-            self.fire_conflict_detection(now);
-            self.fire_restore(now);
-            self.fire_dna(now);
-            self.fire_link_local(now);
-            self.fire_informs(now);
-            self.fire_deadlines(now);
+        }
+    }
+
+    fn fire_timer(&mut self, timer: Timer, now: Instant) {
+        match timer {
+            Timer::Expiry => self.expire(now),
+            Timer::State => self.fire_phase(now),
+            Timer::ConflictDetection => self.fire_conflict_detection(now),
+            Timer::Restore => self.fire_restore(now),
+            Timer::Dna => self.fire_dna(now),
+            Timer::LinkLocal => self.fire_link_local(now),
+            Timer::Informs => self.fire_informs(now),
+            Timer::Deadlines => self.fire_deadlines(now),
         }
     }
 

@@ -9,32 +9,18 @@ use super::engine::Client;
 use super::input::EffectResult;
 use super::output::{Effect, Event, Failure, Output, Told, Via};
 use super::state::Phase;
+use crate::batches::{self, BatchId, BindingId};
 
 /// How long to wait after the kernel would not take the address.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The effects under way.
-#[derive(Debug, Default)]
-pub(super) struct Hands {
-    last_id: u64,
-    in_flight: Vec<InFlight>,
-    batches: Vec<Batch>,
-}
-
-/// Names a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BatchId(u64);
-
-#[derive(Debug)]
-struct InFlight {
-    effect: EffectId,
-    batch: BatchId,
-    role: Role,
-}
+pub(super) type Batches = batches::Batches<Purpose, Role>;
+pub(super) type Batch = batches::Batch<Purpose>;
 
 /// What it means that an effect fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     /// There is no lease without it.
     Address,
     /// The command fails; the address keeps the lifetimes it had.
@@ -45,19 +31,6 @@ enum Role {
     Optional(&'static str),
     /// Whether the server was told belongs to how the command ends well.
     Told,
-}
-
-/// Effects that belong together.
-#[derive(Debug)]
-pub(super) struct Batch {
-    id: BatchId,
-    pub(super) purpose: Purpose,
-    /// The binding they apply.
-    binding: Option<u64>,
-    waiting: usize,
-    pub(super) failure: Option<Refused>,
-    /// Why its RELEASE did not leave, if it did not.
-    untold: Option<String>,
 }
 
 /// What a batch is for.
@@ -75,48 +48,32 @@ pub(super) enum Purpose {
     Other,
 }
 
-impl Hands {
-    pub(super) fn new_id(&mut self) -> u64 {
-        self.last_id += 1;
-        self.last_id
-    }
-
+impl Batches {
     /// The batch that gives a lease back, if one is under way.
     pub(super) fn releasing(&self) -> Option<BatchId> {
-        let batch =
-            self.batches.iter().find(|batch| matches!(batch.purpose, Purpose::Release { .. }))?;
-        Some(batch.id)
-    }
-
-    /// There is no RELEASE in that batch, because it could not leave.
-    pub(super) fn tell_nobody(&mut self, id: BatchId, reason: &Failure) {
-        if let Some(batch) = self.batches.iter_mut().find(|batch| batch.id == id) {
-            batch.untold = Some(reason.to_string());
-        }
+        let gives_back = |batch: &&Batch| matches!(batch.purpose(), Purpose::Release { .. });
+        self.iter().find(gives_back).map(Batch::id)
     }
 
     /// The batch that applies that binding for the first time or anew, if one is under way.
-    pub(super) fn applying(&self, binding: u64) -> Option<BatchId> {
-        let batch = self
-            .batches
-            .iter()
-            .rev()
-            .find(|batch| batch.binding == Some(binding) && batch.purpose != Purpose::Other)?;
-        Some(batch.id)
+    pub(super) fn applying(&self, binding: BindingId) -> Option<BatchId> {
+        let applies =
+            |batch: &&Batch| batch.binding() == Some(binding) && *batch.purpose() != Purpose::Other;
+        self.iter().rev().find(applies).map(Batch::id)
     }
 
     /// Whether the batch applies that binding.
-    pub(super) fn is_for(&self, id: BatchId, binding: u64) -> bool {
-        self.batches.iter().any(|batch| batch.id == id && batch.binding == Some(binding))
+    pub(super) fn is_for(&self, id: BatchId, binding: BindingId) -> bool {
+        self.get(id).is_some_and(|batch| batch.binding() == Some(binding))
     }
 }
 
 impl Batch {
     /// What became of its RELEASE.
     pub(super) fn told(&self) -> Told {
-        match &self.untold {
+        match self.not_sent() {
             None => Told::Sent,
-            Some(reason) => Told::NotSent { reason: reason.clone() },
+            Some(reason) => Told::NotSent { reason: reason.to_owned() },
         }
     }
 }
@@ -124,17 +81,10 @@ impl Batch {
 impl Client {
     /// Orders effects. What waits for them is told by [`Client::finish`].
     pub(super) fn carry_out(&mut self, purpose: Purpose, effects: Vec<Effect>) -> BatchId {
-        let id = BatchId(self.hands.new_id());
         let anew = matches!(purpose, Purpose::Acquire | Purpose::Confirm(_));
         let applies = anew || matches!(purpose, Purpose::Extend(_));
-        self.hands.batches.push(Batch {
-            id,
-            purpose,
-            binding: self.binding.as_ref().filter(|_| applies).map(|b| b.id),
-            waiting: effects.len(),
-            failure: None,
-            untold: None,
-        });
+        let binding = self.binding.as_ref().filter(|_| applies).map(|binding| binding.id);
+        let id = self.batches.begin(purpose, binding);
         for effect in effects {
             let role = match &effect {
                 Effect::AddAddress(_) if anew => Role::Address,
@@ -149,8 +99,7 @@ impl Client {
                 Effect::SetHostName(_) => Role::Optional("host name"),
                 Effect::Release(_) => Role::Told,
             };
-            let effect_id = EffectId(self.hands.new_id());
-            self.hands.in_flight.push(InFlight { effect: effect_id, batch: id, role });
+            let effect_id = self.batches.add(id, role);
             self.output(Output::Effect { id: effect_id, effect });
         }
         id
@@ -164,54 +113,47 @@ impl Client {
     }
 
     pub(super) fn on_effect(&mut self, id: EffectId, result: EffectResult, now: Instant) {
-        let position = self.hands.in_flight.iter().position(|f| f.effect == id);
-        let Some(position) = position else {
+        let Some((batch, role)) = self.batches.end(id) else {
             return;
         };
-        let InFlight { batch, role, .. } = self.hands.in_flight.swap_remove(position);
-        let Some(position) = self.hands.batches.iter().position(|b| b.id == batch) else {
-            return;
-        };
-        let mut lost = None;
-        if let Some(batch) = self.hands.batches.get_mut(position) {
-            batch.waiting = batch.waiting.saturating_sub(1);
-            match (result, role) {
-                (Ok(()), _) => {}
-                (Err(refused), Role::Told) => batch.untold = Some(refused.text),
-                (Err(refused), Role::Optional(what)) => {
-                    self.event(Event::EffectFailed { reason: format!("{what}: {refused}") });
-                }
-                (Err(refused), Role::Address | Role::Lifetimes | Role::Persist) => {
-                    let what =
-                        if role == Role::Persist { "record of the lease" } else { "address" };
-                    let reason = format!("{what}: {refused}");
-                    let failure = Refused::new(refused.reason, reason.clone());
-                    batch.failure.get_or_insert(failure);
-                    if role == Role::Address {
-                        lost = batch.binding;
-                    }
-                    self.event(Event::EffectFailed { reason });
+        match (result, role) {
+            (Ok(()), _) => {}
+            (Err(refused), Role::Told) => {
+                if let Some(batch) = self.batches.get_mut(batch) {
+                    batch.note_not_sent(refused.text);
                 }
             }
+            (Err(refused), Role::Optional(what)) => {
+                self.event(Event::EffectFailed { reason: format!("{what}: {refused}") });
+            }
+            (Err(refused), Role::Address | Role::Lifetimes | Role::Persist) => {
+                self.on_failure(batch, role, &refused, now);
+            }
         }
-        let done = self.hands.batches.get(position).is_some_and(|b| b.waiting == 0);
+        if let Some(batch) = self.batches.take_finished(batch) {
+            self.finish(&batch);
+        }
+    }
+
+    /// Something that the batch cannot do without was not done.
+    fn on_failure(&mut self, batch: BatchId, role: Role, refused: &Refused, now: Instant) {
+        let what = if role == Role::Persist { "record of the lease" } else { "address" };
+        let reason = format!("{what}: {refused}");
+        self.event(Event::EffectFailed { reason: reason.clone() });
+        let Some(failed) = self.batches.get_mut(batch) else {
+            return;
+        };
+        failed.fail(Refused::new(refused.reason, reason));
+        let lost = failed.binding().filter(|_| role == Role::Address);
         if lost.is_some() && lost == self.binding.as_ref().map(|binding| binding.id) {
             self.lose_address(batch, now);
         }
-        if done {
-            let position = self.hands.batches.iter().position(|b| b.id == batch);
-            if let Some(position) = position {
-                let batch = self.hands.batches.remove(position);
-                self.finish(&batch);
-            }
-        }
-        self.hands.shrink();
     }
 
     /// The kernel would not take the address: nothing can be leased for now.
     fn lose_address(&mut self, batch: BatchId, now: Instant) {
-        let refused = self.hands.batches.iter().find(|b| b.id == batch);
-        if let Some(refused) = refused.and_then(|batch| batch.failure.clone()) {
+        let refused = self.batches.get(batch).and_then(Batch::failure).cloned();
+        if let Some(refused) = refused {
             self.fail_batch(batch, &Failure::Host(refused));
         }
         self.hint = self.drop_binding().map(Box::new);
@@ -221,9 +163,9 @@ impl Client {
     }
 
     fn finish(&mut self, batch: &Batch) {
-        let current = self.binding.as_ref().filter(|b| Some(b.id) == batch.binding);
+        let current = self.binding.as_ref().filter(|b| Some(b.id) == batch.binding());
         let lease = current.map(|binding| Box::new(binding.lease.clone()));
-        match (batch.purpose, lease) {
+        match (*batch.purpose(), lease) {
             (Purpose::Acquire, Some(lease)) => self.event(Event::Acquired(lease)),
             (Purpose::Confirm(via) | Purpose::Extend(via), Some(lease)) => {
                 self.event(Event::Renewed { lease, via });
@@ -234,15 +176,6 @@ impl Client {
             }
             _ => {}
         }
-        self.settle(batch.id, batch);
-    }
-}
-
-impl Hands {
-    fn shrink(&mut self) {
-        if self.in_flight.is_empty() && self.batches.is_empty() {
-            self.in_flight = Vec::new();
-            self.batches = Vec::new();
-        }
+        self.settle(batch);
     }
 }

@@ -25,13 +25,13 @@ pub(super) struct Inform {
 impl Client {
     pub(super) fn inform(&mut self, mut pending: Pending, address: Ipv4Addr, now: Instant) {
         if !self.is_up() {
-            return self.reply(pending.id, Err(Failure::LinkDown));
+            return self.reply(pending.id(), Err(Failure::LinkDown));
         }
         if !is_host(address) {
             let refused = Refused::other(format!("{address} is not the address of a host"));
-            return self.reply(pending.id, Err(Failure::Host(refused)));
+            return self.reply(pending.id(), Err(Failure::Host(refused)));
         }
-        pending.wait = Wait::Inform;
+        pending.wait_for(Wait::Inform);
         self.commands.push(pending);
         if !self.informs.iter().any(|inform| inform.address == address) {
             self.informs.push(Inform {
@@ -67,10 +67,9 @@ impl Client {
             return Err(Discard::Unexpected);
         }
         let lease = reply.informed(&self.config, address, sent)?;
-        while let Some(position) = self.commands.iter().position(|c| is_for(c, address)) {
-            let command = self.commands.remove(position);
+        while let Some(command) = self.commands.take_first(|command| is_for(command, address)) {
             let lease = Box::new(lease.clone());
-            self.reply(command.id, Ok(Outcome::Informed { lease }));
+            self.reply(command.id(), Ok(Outcome::Informed { lease }));
         }
         self.end_informs();
         Ok(true)
@@ -84,5 +83,5 @@ impl Client {
 }
 
 fn is_for(pending: &Pending, address: Ipv4Addr) -> bool {
-    pending.command == Command::Inform { address }
+    pending.command() == Command::Inform { address }
 }

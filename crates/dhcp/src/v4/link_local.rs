@@ -113,9 +113,6 @@ impl Client {
         let Some(local) = self.link_local.as_mut() else {
             return;
         };
-        if local.next_at().is_none_or(|at| at > now) {
-            return;
-        }
         if local.paused_until.take().is_some() {
             local.acd = Acd::start(pick(&mut local.choice), now, &mut self.rng);
             return;

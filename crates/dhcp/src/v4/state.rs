@@ -10,6 +10,7 @@ use super::lease::{Lease, State};
 use super::offer::Offer;
 use super::output::Failure;
 use super::timers::{Backoff, Exchange, Sent};
+use crate::batches::BindingId;
 
 /// The state together with what only it needs. Large ones are boxed: most clients of a large host
 /// are bound and idle.
@@ -124,7 +125,7 @@ pub(super) struct Ipv6Only {
 #[derive(Debug)]
 pub(super) struct Binding {
     /// Told from later bindings by it.
-    pub(super) id: u64,
+    pub(super) id: BindingId,
     pub(super) lease: Lease,
     /// Effects have put it on the interface. False for one that was restored: an earlier daemon
     /// may have left it there.
