@@ -11,7 +11,6 @@ pub struct Block {
 
 /// What is wrong with a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum InvalidBlock {
     /// It starts at port 0.
     #[error("a block does not start at port 0")]

@@ -143,10 +143,7 @@ impl Engine for Manager {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let expiry = self.ledger.next_expiry().map(|(at, _)| at);
-        // While something is under way its result comes first.
-        let retry = self.retry_at.filter(|_| self.current.is_none());
-        expiry.into_iter().chain(retry).min()
+        Timer::ALL.into_iter().filter_map(|timer| self.due_at(timer)).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -155,10 +152,37 @@ impl Engine for Manager {
     }
 }
 
+/// What a manager waits for besides inputs: the one table of its timers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    /// A reservation's time is over.
+    Expiry,
+    /// What has failed is tried again.
+    Retry,
+}
+
+impl Timer {
+    const ALL: [Self; 2] = [Self::Expiry, Self::Retry];
+}
+
 impl Manager {
+    fn due_at(&self, timer: Timer) -> Option<Instant> {
+        match timer {
+            Timer::Expiry => self.ledger.next_expiry().map(|(at, _)| at),
+            // While something is under way its result comes first.
+            Timer::Retry => self.retry_at.filter(|_| self.current.is_none()),
+        }
+    }
+
+    fn is_due(&self, timer: Timer, now: Instant) -> bool {
+        self.due_at(timer).is_some_and(|at| at <= now)
+    }
+
+    /// Ends the reservations whose time is over. A retry is a transaction like others, and begins
+    /// when nothing else is under way.
     fn fire(&mut self, now: Instant) {
-        while let Some((at, id)) = self.ledger.next_expiry()
-            && at <= now
+        while self.is_due(Timer::Expiry, now)
+            && let Some((_, id)) = self.ledger.next_expiry()
         {
             self.ledger.end(id);
             self.ending.push_back((id, Purpose::Expire));
@@ -216,7 +240,7 @@ impl Manager {
     }
 
     fn next_transaction(&mut self, now: Instant) -> Option<Transaction> {
-        if self.retry_at.is_some_and(|at| at <= now) {
+        if self.is_due(Timer::Retry, now) {
             self.retry_at = None;
             let ending: Vec<Id> = self.ending.iter().map(|(id, _)| *id).collect();
             let behind = self.ledger.entries().filter(|(_, entry)| !entry.owed.is_empty());
