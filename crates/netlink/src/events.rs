@@ -18,7 +18,6 @@ pub struct Events {
 
 /// One change the kernel told of.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Event<'a> {
     /// An interface is new or changed, or is gone.
     Link(Change, LinkView<'a>),

@@ -11,7 +11,6 @@ use crate::socket::check;
 /// The capabilities iphelper knows by name, with the kernel's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-#[non_exhaustive]
 pub enum Capability {
     /// Read files and search directories whatever their mode is.
     DacReadSearch = 2,

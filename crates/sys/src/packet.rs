@@ -64,7 +64,6 @@ pub struct Received {
 
 /// To whom a packet was addressed on the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Kind {
     /// This host (`PACKET_HOST`).
     Host,

@@ -126,7 +126,7 @@ impl Error {
             Reason::NotPermitted => Self::NotPermitted(failure),
             Reason::InvalidValue => Self::InvalidValue(failure),
             Reason::NotSupported => Self::NotSupported(failure),
-            _ => Self::Refused(failure),
+            Reason::Busy | Reason::Other => Self::Refused(failure),
         }
     }
 

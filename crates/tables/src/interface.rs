@@ -268,7 +268,7 @@ fn oper_status(view: &LinkView<'_>) -> OperStatus {
         OperationalState::Dormant => OperStatus::Dormant,
         OperationalState::NotPresent => OperStatus::NotPresent,
         OperationalState::LowerLayerDown => OperStatus::LowerLayerDown,
-        _ => OperStatus::Unknown,
+        OperationalState::Unknown | OperationalState::Other(_) => OperStatus::Unknown,
     }
 }
 

@@ -5,7 +5,6 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 /// Why bytes are not a packet, or a value cannot be written as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The sender, or something on the path, cut the packet short.
     #[error("{layer}: truncated: {needed} bytes needed at offset {offset}, {available} present")]
@@ -52,7 +51,6 @@ pub enum Error {
 
 /// The protocol an [`Error`] speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Layer {
     /// Address Resolution Protocol, RFC 826.
     Arp,

@@ -399,7 +399,7 @@ fn block(start: u16, count: u16) -> Result<Block, Error> {
     Block::new(start.into(), count.into()).map_err(|error| {
         let parameter = match error {
             InvalidBlock::NoStart => "start_port",
-            _ => "number_of_ports",
+            InvalidBlock::Empty | InvalidBlock::PastLast => "number_of_ports",
         };
         invalid(parameter, error.to_string())
     })

@@ -138,7 +138,6 @@ impl Flags {
 
 /// Operational state (`IF_OPER_*`, RFC 2863).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum OperationalState {
     /// The driver does not say. Counts as up.
     Unknown,

@@ -196,7 +196,6 @@ impl Settings {
 
 /// What to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Kind {
     /// Two interfaces joined by a virtual cable (`veth(4)`).
     Veth {

@@ -222,7 +222,6 @@ impl Cache {
             Event::Lost => self.lost = true,
             // A message whose fixed part is cut off names nothing that could be read again.
             Event::Malformed(_) | Event::Other(_) => {}
-            _ => {}
         }
     }
 

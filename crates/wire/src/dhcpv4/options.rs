@@ -30,7 +30,6 @@ pub struct Malformed {
 
 /// What is wrong with an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
 pub enum Reason {
     /// It says it is longer than the message.
     #[error("runs over the end of the message")]
