@@ -37,6 +37,7 @@ pub mod sandbox;
 pub mod service;
 mod shortage;
 pub mod store;
+mod subsystem;
 pub mod supervise;
 pub mod tables;
 #[cfg(test)]

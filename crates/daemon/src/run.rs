@@ -10,6 +10,7 @@ use api::server::{Limits, serve};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::access::Access;
 use crate::claim::{Claim, Refused};
@@ -17,13 +18,14 @@ use crate::clock::{self, Clock};
 use crate::config::ConfigError;
 use crate::configuration::Configuration;
 use crate::leases::resolver::{self, Choice};
-use crate::leases::{Handle, Identity, Leases, Parts};
+use crate::leases::{self, Identity, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
-use crate::ports::{self, Prepared, Starting};
+use crate::ports::{self, Prepared};
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::service::{Endpoint, Service};
 use crate::store::{Folder, StoreError};
+use crate::subsystem::{Inbox, Requests, Subsystem, Tenant};
 use crate::supervise::Watched;
 use crate::watchdog::Watchdog;
 use crate::{log, processes, sandbox};
@@ -160,7 +162,7 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         choice: choice.clone(),
         own_resolver_file,
     };
-    let (mut leases, handle, workers) = Leases::start(parts).map_err(kernel("the network"))?;
+    let (mut leases, workers) = Leases::start(parts).map_err(kernel("the network"))?;
 
     // The first packets are out; now for the rest, while servers think. Nothing that anybody sends
     // is read before the privileges are gone, but on threads that see nothing of it.
@@ -177,43 +179,79 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         .map_err(|error| RunError::Socket { path: options.socket.display().to_string(), error })?;
     sandbox::restrict_files(&options.state_dir, &options.socket, &choice, reserved.bpf());
     log::write_out().map_err(kernel("threads"))?;
-    let reservations = reserved.start(&watched).map_err(kernel("random numbers"))?;
+    let (requests, ports_inbox) = Requests::new();
+    let (reservations, ports) =
+        reserved.start(requests.clone(), &watched).map_err(kernel("random numbers"))?;
     leases
         .start_workers(workers, folder, boot_id, processes, &watched)
         .map_err(kernel("threads"))?;
+    let (lease_requests, leases_inbox) = Requests::new();
+    let tenants: Vec<Arc<dyn Tenant>> = vec![Arc::new(lease_requests.clone()), Arc::new(requests)];
+    let service = Service::new(
+        configuration.clone(),
+        options.state_dir.clone(),
+        leases::Handle::new(lease_requests),
+        ports,
+        tenants.clone(),
+        access,
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(kernel("the event loop"))?;
-    let (restoring, reservations, restored) = reservations;
-    let service = Service::new(
-        configuration.clone(),
-        options.state_dir.clone(),
-        handle.clone(),
-        reservations.clone(),
-        access,
-    );
-    let parts = (leases, handle, restoring, reservations, restored);
-    let result = runtime.block_on(serve_all(parts, service, configuration, endpoint, watched));
+    let result = runtime.block_on(async {
+        let mut tasks = Tasks::new(tenants);
+        tasks.spawn(leases, leases_inbox);
+        tasks.spawn(reservations, ports_inbox);
+        serve_all(tasks, service, configuration, endpoint, watched).await
+    });
     // Whoever waits for a neighbour to answer is gone by now.
     runtime.shutdown_background();
     tracing::info!("ended");
     result
 }
 
+/// The tenants' tasks: apart, so that none of them waits for another, nor for the calls.
+struct Tasks {
+    tenants: Vec<Arc<dyn Tenant>>,
+    running: JoinSet<(&'static str, io::Result<()>)>,
+    readies: Vec<oneshot::Receiver<()>>,
+}
+
+impl Tasks {
+    fn new(tenants: Vec<Arc<dyn Tenant>>) -> Self {
+        Self { tenants, running: JoinSet::new(), readies: Vec::new() }
+    }
+
+    fn spawn<S: Subsystem>(&mut self, subsystem: S, inbox: Inbox<S::Request>) {
+        let (ready, readied) = oneshot::channel();
+        self.readies.push(readied);
+        self.running.spawn(async { (S::NAME, subsystem.run(inbox, ready).await) });
+    }
+
+    fn stop(&self) {
+        self.tenants.iter().for_each(|tenant| tenant.stop());
+    }
+
+    /// The next one that ended, and how; `None` when all have. Cancel safe.
+    async fn ended(&mut self) -> Option<(&'static str, io::Result<()>)> {
+        match self.running.join_next().await? {
+            Ok(ended) => Some(ended),
+            // A panic, which has been logged.
+            Err(error) => Some(("a part", Err(io::Error::other(error)))),
+        }
+    }
+}
+
 /// Runs everything until a signal says to end, or something ends by itself.
 async fn serve_all(
-    parts: (Leases, Handle, Starting, ports::Handle, oneshot::Receiver<()>),
+    mut tasks: Tasks,
     service: Service,
     configuration: Configuration,
     endpoint: Endpoint,
     watched: Watched,
 ) -> Result<(), RunError> {
     let listener = endpoint.listener.try_clone().map_err(kernel("the socket"))?;
-    let (mut leases, handle, ports, reservations, restored) = parts;
-    // Tasks of their own, so that none of the leases, the reservations and the calls waits for
-    // another.
-    let mut ports = tokio::spawn(ports.run());
     let (ending, mut end) = watch::channel(());
     let limits = Limits::within(sandbox::descriptor_limit());
     let statistics = service.statistics();
@@ -224,70 +262,58 @@ async fn serve_all(
     let mut server = tokio::spawn(server);
     let mut signals = Signals::new().map_err(kernel("signals"))?;
     let mut watchdog = Watchdog::from_environment();
-    let mut ready = std::pin::pin!(announce_ready(restored));
-    let mut announced = false;
+    let mut ready = std::pin::pin!(announce_ready(std::mem::take(&mut tasks.readies)));
+    let mut is_announced = false;
     let mut is_ending = false;
-    let mut ports_ended = false;
-
-    let result = {
-        let mut running = std::pin::pin!(leases.run());
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut running => break ended.map_err(kernel("the network")),
-                () = &mut ready, if !announced => announced = true,
-                ended = &mut server => {
-                    match ended {
-                        Ok(Ok(())) => tracing::error!("the server ended by itself"),
-                        Ok(Err(error)) => tracing::error!("the server ended: {error}"),
-                        Err(error) => tracing::error!("the server ended: {error}"),
-                    }
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut ready, if !is_announced => is_announced = true,
+            ended = tasks.ended() => match ended {
+                Some((_, Ok(()))) if is_ending => {}
+                None => break,
+                Some((name, Ok(()))) => {
+                    tracing::error!("{name} ended by themselves");
                     return Err(RunError::Died);
                 }
-                ended = &mut ports, if !ports_ended => {
-                    ports_ended = true;
-                    match ended {
-                        Ok(Ok(())) if is_ending => {}
-                        Ok(Ok(())) => tracing::error!("the reservations' task ended by itself"),
-                        Ok(Err(error)) => tracing::error!("the reservations' task ended: {error}"),
-                        Err(error) => tracing::error!("the reservations' task ended: {error}"),
-                    }
-                    if !is_ending {
-                        return Err(RunError::Died);
-                    }
+                Some((name, Err(error))) => {
+                    tracing::error!("{name} ended: {error}");
+                    return Err(RunError::Died);
                 }
-                () = watched.death() => return Err(RunError::Died),
-                () = watchdog.feed() => {}
-                received = signals.next() => match received {
-                    Received::End(name) => {
-                        tracing::info!("{name}: ending");
-                        let _ = sd_notify::notify(&[NotifyState::Stopping]);
-                        is_ending = true;
-                        handle.stop();
-                        reservations.stop();
-                    }
-                    Received::Reload => reload(configuration.clone()),
-                },
+            },
+            ended = &mut server => {
+                match ended {
+                    Ok(Ok(())) => tracing::error!("the server ended by itself"),
+                    Ok(Err(error)) => tracing::error!("the server ended: {error}"),
+                    Err(error) => tracing::error!("the server ended: {error}"),
+                }
+                return Err(RunError::Died);
             }
+            () = watched.death() => return Err(RunError::Died),
+            () = watchdog.feed() => {}
+            received = signals.next() => match received {
+                Received::End(name) => {
+                    tracing::info!("{name}: ending");
+                    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+                    is_ending = true;
+                    tasks.stop();
+                }
+                Received::Reload => reload(configuration.clone()),
+            },
         }
-    };
-    drop(ending);
-    // Callers hear that their commands are cancelled; then the threads finish what they have.
-    drop(leases);
-    if !ports_ended {
-        // What is half done is finished, or taken back.
-        reservations.stop();
-        let _ = ports.await;
     }
+    drop(ending);
     let _ = server.await;
     drop(endpoint);
-    result
+    Ok(())
 }
 
-/// Says that everything is restored: after the first turn of the leases' task, when every restored
-/// client has been started, and when the port reservations on record are in force.
-async fn announce_ready(restored: oneshot::Receiver<()>) {
-    let _ = restored.await;
+/// Says that everything is restored, when each tenant is ready: every client on record has been
+/// started, and every reservation on record is in force.
+async fn announce_ready(readies: Vec<oneshot::Receiver<()>>) {
+    for ready in readies {
+        let _ = ready.await;
+    }
     // Not here: it waits for whoever reads, or does not.
     tokio::task::spawn_blocking(|| {
         // What was said on the way is read before.

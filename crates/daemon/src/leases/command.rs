@@ -2,24 +2,23 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use api::daemon::Problem;
 use api::lease::{self, Error};
 use api::server::Subscription;
 use dhcp::v4::{self, Outcome};
 use engine::{CommandId, Reason, Refused};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::Leases;
 use super::roster::{ClientKey, Failure, Input, Operation, Refusal};
-use super::{EVENTS, Leases};
 use crate::access::Caller;
 use crate::clock;
+use crate::subsystem::{Health, Message, Number, Requests};
 
 /// A command that was carried out.
 #[derive(Debug)]
-pub struct Completed {
+pub(crate) struct Completed {
     /// The client afterwards.
     pub lease: lease::Lease,
     /// How it ended.
@@ -28,7 +27,7 @@ pub struct Completed {
 
 /// A request to [`Leases`].
 #[derive(Debug)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Command {
         id: CommandId,
         interface: String,
@@ -36,32 +35,25 @@ pub(super) enum Request {
         timeout: Duration,
         answer: oneshot::Sender<Result<Completed, Error>>,
     },
-    /// The caller is gone.
-    Cancel(CommandId),
     /// To be answered when it is its caller's turn.
     Read(Caller, Read),
     Summary(oneshot::Sender<Summary>),
-    Counters(oneshot::Sender<Vec<api::daemon::Counter>>),
-    /// The daemon ends.
-    Stop,
 }
 
 /// How the leases are doing.
 #[derive(Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Where name servers go.
     pub resolver: String,
     /// Interfaces that have a client.
     pub interfaces: usize,
     /// Those of them that have a lease.
     pub leases: usize,
-    /// What an administrator should know of.
-    pub problems: Vec<Problem>,
 }
 
 /// What looks at every lease.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(crate) enum Read {
     List { pattern: Option<String>, answer: oneshot::Sender<Vec<Arc<lease::Lease>>> },
     Subscribe { pattern: Option<String>, answer: oneshot::Sender<Subscription<lease::Event>> },
 }
@@ -76,49 +68,43 @@ pub(super) struct Pending {
 
 /// The way to the leases, for any number of holders.
 #[derive(Debug, Clone)]
-pub struct Handle {
-    requests: mpsc::UnboundedSender<Request>,
-    next_command: Arc<AtomicU64>,
-}
-
-/// Cancels a command when its caller goes away before the answer.
-struct Guard<'a> {
-    handle: &'a Handle,
-    id: CommandId,
-    answered: bool,
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            let _ = self.handle.requests.send(Request::Cancel(self.id));
-        }
-    }
-}
+pub(crate) struct Handle(pub(super) Requests<Request>);
 
 impl Handle {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Request>) {
-        let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests, next_command: Arc::new(AtomicU64::new(1)) }, receiver)
+    /// Asks through these.
+    pub(crate) fn new(requests: Requests<Request>) -> Self {
+        Self(requests)
     }
 
     /// Obtains a lease.
-    pub async fn acquire(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
+    pub(crate) async fn acquire(
+        &self,
+        interface: &str,
+        timeout: Duration,
+    ) -> Result<Completed, Error> {
         self.command(interface, Operation::Acquire, timeout).await
     }
 
     /// Extends a lease.
-    pub async fn renew(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
+    pub(crate) async fn renew(
+        &self,
+        interface: &str,
+        timeout: Duration,
+    ) -> Result<Completed, Error> {
         self.command(interface, Operation::Renew, timeout).await
     }
 
     /// Gives a lease back.
-    pub async fn release(&self, interface: &str, timeout: Duration) -> Result<Completed, Error> {
+    pub(crate) async fn release(
+        &self,
+        interface: &str,
+        timeout: Duration,
+    ) -> Result<Completed, Error> {
         self.command(interface, Operation::Release, timeout).await
     }
 
     /// Asks for parameters only.
-    pub async fn inform(
+    pub(crate) async fn inform(
         &self,
         interface: &str,
         address: Option<Ipv4Addr>,
@@ -133,76 +119,74 @@ impl Handle {
         command: Operation,
         timeout: Duration,
     ) -> Result<Completed, Error> {
-        let id = CommandId(self.next_command.fetch_add(1, Ordering::Relaxed));
+        let asked = |number: Number, answer| Request::Command {
+            id: CommandId(number.0),
+            interface: interface.to_owned(),
+            command,
+            timeout,
+            answer,
+        };
         let cancelled = || Error::Cancelled { interface: interface.to_owned() };
-        let (answer, answered) = oneshot::channel();
-        let request =
-            Request::Command { id, interface: interface.to_owned(), command, timeout, answer };
-        self.requests.send(request).map_err(|_| cancelled())?;
-        let mut guard = Guard { handle: self, id, answered: false };
-        let result = answered.await;
-        guard.answered = true;
-        result.unwrap_or_else(|_| Err(cancelled()))
+        self.0.ask(asked).await.unwrap_or_else(|| Err(cancelled()))
     }
 
     /// Every client whose interface matches, by interface.
-    pub async fn list(&self, caller: &Caller, pattern: Option<String>) -> Vec<Arc<lease::Lease>> {
-        let read = |answer| Request::Read(caller.clone(), Read::List { pattern, answer });
-        self.ask(read).await.unwrap_or_default()
+    pub(crate) async fn list(
+        &self,
+        caller: &Caller,
+        pattern: Option<String>,
+    ) -> Vec<Arc<lease::Lease>> {
+        let read = |_, answer| Request::Read(caller.clone(), Read::List { pattern, answer });
+        self.0.ask(read).await.unwrap_or_default()
     }
 
     /// What there is, and what happens from then on. `None` when the daemon is ending.
-    pub async fn subscribe(
+    pub(crate) async fn subscribe(
         &self,
         caller: &Caller,
         pattern: Option<String>,
     ) -> Option<Subscription<lease::Event>> {
-        self.ask(|answer| Request::Read(caller.clone(), Read::Subscribe { pattern, answer })).await
+        let read = |_, answer| Request::Read(caller.clone(), Read::Subscribe { pattern, answer });
+        self.0.ask(read).await
     }
 
     /// How the leases are doing. `None` when the daemon is ending.
-    pub async fn summary(&self) -> Option<Summary> {
-        self.ask(Request::Summary).await
-    }
-
-    /// Counts since start.
-    pub async fn counters(&self) -> Vec<api::daemon::Counter> {
-        self.ask(Request::Counters).await.unwrap_or_default()
-    }
-
-    /// Ends [`Leases::run`].
-    pub fn stop(&self) {
-        let _ = self.requests.send(Request::Stop);
-    }
-
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).ok()?;
-        answered.await.ok()
+    pub(crate) async fn summary(&self) -> Option<Summary> {
+        self.0.ask(|_, answer| Request::Summary(answer)).await
     }
 }
 
 impl Leases {
+    /// Takes what came.
+    pub(super) fn on_message(&mut self, message: Message<Request>) {
+        match message {
+            Message::Request(request) => self.on_request(request),
+            Message::Left(number) => {
+                let id = CommandId(number.0);
+                self.pending.remove(&id);
+                self.tell(Input::Cancel(id));
+            }
+            Message::Health(answer) => _ = answer.send(self.health()),
+            Message::Stop => self.tell(Input::Stop),
+        }
+    }
+
+    fn health(&self) -> Health {
+        let mut counters = self.roster.counters();
+        counters.add_all(&self.counters);
+        Health { problems: self.problems.list(), counters: counters.list() }
+    }
+
     /// Serves a request.
-    pub(super) fn on_request(&mut self, request: Request) {
+    fn on_request(&mut self, request: Request) {
         match request {
             Request::Command { id, interface, command, timeout, answer } => {
                 let deadline = clock::now() + timeout;
                 self.pending.insert(id, Pending { interface: interface.clone(), answer });
                 self.tell(Input::Command { id, interface: &interface, command, deadline });
             }
-            Request::Cancel(id) => {
-                self.pending.remove(&id);
-                self.tell(Input::Cancel(id));
-            }
             Request::Read(caller, read) => self.turns.push(caller.user(), (caller, read)),
             Request::Summary(answer) => _ = answer.send(self.summary()),
-            Request::Counters(answer) => {
-                let mut counters = self.roster.counters();
-                counters.add_all(&self.counters);
-                _ = answer.send(counters.list());
-            }
-            Request::Stop => self.tell(Input::Stop),
         }
     }
 
@@ -213,9 +197,8 @@ impl Leases {
                 let _ = answer.send(self.view_all(pattern.as_deref()));
             }
             Some(((_, Read::Subscribe { pattern, answer }), _)) if !answer.is_closed() => {
-                let events = self.events.subscribe();
                 let snapshot = self.snapshot(pattern.as_deref());
-                let _ = answer.send(Subscription { snapshot, events });
+                let _ = answer.send(self.events.subscribe(snapshot));
             }
             _ => {}
         }
@@ -292,9 +275,4 @@ fn error(interface: String, failure: v4::Failure) -> Error {
         }
         v4::Failure::Host(refused) => Error::Host { interface, reason: refused.text },
     }
-}
-
-/// The channel of events.
-pub(super) fn events() -> broadcast::Sender<Arc<lease::Event>> {
-    broadcast::Sender::new(EVENTS)
 }

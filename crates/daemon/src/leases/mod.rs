@@ -2,8 +2,8 @@
 //!
 //! # Tasks and owners
 //!
-//! - [`Leases::run`] is one future, polled by the daemon's main task. It owns the `roster`, which is
-//!   the engine that decides, every DHCP and ARP socket, the timer and the notifications socket;
+//! - [`Leases::run`](Subsystem::run) is one task of the event loop. It owns the `roster`, which is
+//!   the engine that decides, every DHCP and ARP socket, the alarm and the notifications socket;
 //!   nobody else touches them.
 //! - The threads of [`Kernel`], [`Store`] and [`Resolver`] carry out effects, in order, and answer
 //!   through one channel. They own their connection, files and back end.
@@ -38,21 +38,19 @@ mod view;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use engine::{CommandId, Engine as _, Instant, Refused};
+use engine::{CommandId, Engine as _, Refused};
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketType, socket};
 use sys::packet::{self, Reaper};
-use sys::timer::BootTimer;
 use sys::udp;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 pub use identity::Identity;
 
-pub use command::{Completed, Handle, Summary};
-pub use start::{Parts, Workers};
+pub(crate) use command::{Completed, Handle, Summary};
+pub(crate) use start::Parts;
 
 use crate::access::Caller;
 use crate::clock::{self, Clock};
@@ -62,11 +60,12 @@ use crate::host::{Answer, Kernel, Notice, Notices};
 use crate::leases::resolver::{Choice, Resolver};
 use crate::problems::Problems;
 use crate::store::Store;
+use crate::subsystem::{Alarm, Events, Inbox, Ready, Subsystem};
 use crate::turns::{Slots, Turns};
 use command::{Pending, Read, Request};
 use effects::Work;
 use holder::Finder;
-use poller::{Poller, Ready};
+use poller::Poller;
 use roster::{ClientKey, Input, Network, Roster, Tag};
 use sockets::Sockets;
 
@@ -102,7 +101,7 @@ struct Threads {
 
 /// All leases, and what it takes to hold them.
 #[derive(Debug)]
-pub struct Leases {
+pub(crate) struct Leases {
     roster: Roster,
     /// The namespace that all of it is in.
     network: Network,
@@ -114,18 +113,16 @@ pub struct Leases {
     /// By which leases are shown: the same times as long as the wall clock is not set.
     clock: Clock,
 
-    /// What the timer is set to.
-    armed: Option<Instant>,
     /// Callers that wait for the answer to a command.
     pending: HashMap<CommandId, Pending>,
     /// Callers that wait for their turn to read.
     turns: Turns<(Caller, Read)>,
     problems: Problems,
     counters: Counters,
-    events: broadcast::Sender<Arc<api::lease::Event>>,
+    events: Events<api::lease::Event>,
 
     poller: Poller,
-    timer: BootTimer,
+    alarm: Alarm,
     notices: Notices,
     /// Sends on any interface and receives nothing.
     sender: packet::Socket,
@@ -142,18 +139,20 @@ pub struct Leases {
     /// Results of what needed no thread.
     results: VecDeque<Input<'static>>,
 
-    requests: mpsc::UnboundedReceiver<Request>,
     done: mpsc::UnboundedReceiver<Done>,
 }
 
-impl Leases {
-    /// Serves until `stop` is asked for through the [`Handle`], or something fails that the daemon
-    /// cannot live without.
-    pub async fn run(&mut self) -> io::Result<()> {
+impl Subsystem for Leases {
+    const NAME: &'static str = "leases";
+    type Request = Request;
+
+    async fn run(mut self, mut inbox: Inbox<Request>, ready: Ready) -> io::Result<()> {
         let watch = self.poller.watch()?;
-        self.poller.add(&self.timer, Ready::Timer)?;
-        self.poller.add(&self.notices, Ready::Notices)?;
-        self.arm()?;
+        self.poller.add(&self.alarm, poller::Ready::Alarm)?;
+        self.poller.add(&self.notices, poller::Ready::Notices)?;
+        self.set_alarm()?;
+        // Every client there is a record of was made before the first packet.
+        let _ = ready.send(());
         loop {
             tokio::select! {
                 biased;
@@ -169,9 +168,8 @@ impl Leases {
                 }
                 Ok(()) = self.configured.changed() => self.use_configuration(),
                 // Until the first reading, who has which address is not known.
-                request = self.requests.recv(), if self.roster.knows_tables() => {
-                    // Without a handle nobody could ask for the end either.
-                    self.on_request(request.unwrap_or(Request::Stop));
+                message = inbox.receive(), if self.roster.knows_tables() => {
+                    self.on_message(message);
                 }
                 // One at a time: a list of a thousand interfaces holds up timers no longer than that.
                 () = tokio::task::yield_now(), if self.turns.has_next() => self.serve_turn(),
@@ -179,10 +177,12 @@ impl Leases {
             if self.roster.has_ended() {
                 return Ok(());
             }
-            self.arm()?;
+            self.set_alarm()?;
         }
     }
+}
 
+impl Leases {
     fn on_ready(
         &mut self,
         guard: &mut tokio::io::unix::AsyncFdReadyGuard<'_, std::os::fd::OwnedFd>,
@@ -193,12 +193,12 @@ impl Leases {
         }
         for ready in ready {
             match ready {
-                Ready::Timer => self.on_timer()?,
-                Ready::Notices => self.on_notices()?,
-                Ready::Packet(ifindex) => self.on_packet(self.client(ifindex)),
-                Ready::Udp(ifindex) => self.on_udp(self.client(ifindex)),
-                Ready::Arp(ifindex) => self.on_arp(self.client(ifindex)),
-                Ready::Release(ifindex) => self.on_release(self.client(ifindex)),
+                poller::Ready::Alarm => self.on_alarm()?,
+                poller::Ready::Notices => self.on_notices()?,
+                poller::Ready::Packet(ifindex) => self.on_packet(self.client(ifindex)),
+                poller::Ready::Udp(ifindex) => self.on_udp(self.client(ifindex)),
+                poller::Ready::Arp(ifindex) => self.on_arp(self.client(ifindex)),
+                poller::Ready::Release(ifindex) => self.on_release(self.client(ifindex)),
             }
         }
         Ok(())
@@ -208,9 +208,8 @@ impl Leases {
         ClientKey::ipv4(self.network, ifindex)
     }
 
-    fn on_timer(&mut self) -> io::Result<()> {
-        self.timer.acknowledge()?;
-        self.armed = None;
+    fn on_alarm(&mut self) -> io::Result<()> {
+        self.alarm.acknowledge()?;
         self.roster.handle_timeout(clock::now());
         self.drain();
         Ok(())
@@ -259,14 +258,8 @@ impl Leases {
         self.tell(Input::Configure(config));
     }
 
-    /// Sets the timer to the next deadline of anything.
-    fn arm(&mut self) -> io::Result<()> {
-        let next = self.roster.poll_timeout();
-        if next != self.armed {
-            self.timer.arm(next.map(Instant::as_nanos))?;
-            self.armed = next;
-        }
-        Ok(())
+    fn set_alarm(&mut self) -> io::Result<()> {
+        self.alarm.set(self.roster.poll_timeout())
     }
 }
 

@@ -14,8 +14,8 @@ pub(super) struct Poller {
 /// What is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ready {
-    /// The timer.
-    Timer,
+    /// The tenant's alarm.
+    Alarm,
     /// The kernel's notifications.
     Notices,
     /// The packet socket for DHCP of the interface with that index.
@@ -31,7 +31,7 @@ pub(super) enum Ready {
 impl Ready {
     fn token(self) -> u64 {
         match self {
-            Self::Timer => 0,
+            Self::Alarm => 0,
             Self::Notices => 1,
             Self::Packet(index) => u64::from(index) << 3 | 2,
             Self::Udp(index) => u64::from(index) << 3 | 3,
@@ -43,7 +43,7 @@ impl Ready {
     fn new(token: u64) -> Self {
         let index = (token >> 3) as u32;
         match token & 7 {
-            0 => Self::Timer,
+            0 => Self::Alarm,
             1 => Self::Notices,
             2 => Self::Packet(index),
             3 => Self::Udp(index),
@@ -116,7 +116,7 @@ mod tests {
     fn tokens_go_both_ways() {
         let of_interfaces =
             [Ready::Packet(u32::MAX), Ready::Udp(1), Ready::Arp(7), Ready::Release(2)];
-        for ready in [Ready::Timer, Ready::Notices].into_iter().chain(of_interfaces) {
+        for ready in [Ready::Alarm, Ready::Notices].into_iter().chain(of_interfaces) {
             assert_eq!(Ready::new(ready.token()), ready);
         }
     }

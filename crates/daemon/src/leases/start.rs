@@ -9,15 +9,13 @@ use netlink::Connection;
 use sys::bpf::Filter;
 use sys::netlink::Socket;
 use sys::packet::{self, Reaper};
-use sys::timer::BootTimer;
 use tokio::sync::mpsc;
 
-use super::command::{Handle, events};
 use super::holder::Finder;
 use super::poller::Poller;
 use super::receive::BUFFER;
 use super::roster::{Input, Network, Roster, Start};
-use super::{Done, Leases, READS, Threads};
+use super::{Done, EVENTS, Leases, READS, Threads};
 use crate::clock::Clock;
 use crate::configuration;
 use crate::counters::Counters;
@@ -27,12 +25,13 @@ use crate::leases::resolver::{Choice, Resolver};
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::store::{Folder, Found, Store};
+use crate::subsystem::{Alarm, Events};
 use crate::supervise::Watched;
 use crate::turns::Turns;
 
 /// What leases are made of.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The configuration, and when it changes.
     pub configured: configuration::Watch,
     /// Who the host is.
@@ -49,7 +48,7 @@ pub struct Parts {
 
 /// What the threads need to start.
 #[derive(Debug)]
-pub struct Workers {
+pub(crate) struct Workers {
     connection: Connection<Socket>,
     done: mpsc::UnboundedSender<Done>,
 }
@@ -58,12 +57,11 @@ impl Leases {
     /// Opens what is needed, reads the interfaces, and starts the clients of those managed: the
     /// first packets are out when this returns. Effects wait for
     /// [`start_workers`](Self::start_workers).
-    pub fn start(parts: Parts) -> io::Result<(Self, Handle, Workers)> {
+    pub(crate) fn start(parts: Parts) -> io::Result<(Self, Workers)> {
         let mut connection = Connection::open()?;
         // Subscribed before the table is read: nothing falls in between.
         let notices = Notices::open(connection.transport().port())?;
         let links = host::links(&mut connection).map_err(io::Error::other)?;
-        let (handle, requests) = Handle::new();
         let (done_sender, done) = mpsc::unbounded_channel();
         let Parts { found, mut problems, mut configured, .. } = parts;
         let config = configured.borrow_and_update().clone();
@@ -88,14 +86,13 @@ impl Leases {
             choice: parts.choice,
             own_resolver_file: parts.own_resolver_file,
             clock: Clock::read(),
-            armed: None,
             pending: HashMap::new(),
             turns: Turns::new(READS),
             problems,
             counters: Counters::default(),
-            events: events(),
+            events: Events::new(EVENTS),
             poller: Poller::new()?,
-            timer: BootTimer::new()?,
+            alarm: Alarm::new()?,
             notices,
             // Bound to no protocol, it receives nothing and costs no packet anything.
             sender: packet::Socket::open(0, 0, &Filter::drop_all())?,
@@ -107,16 +104,15 @@ impl Leases {
             finder: None,
             early: Vec::new(),
             results: VecDeque::new(),
-            requests,
             done,
         };
         leases.tell(Input::Links(links));
-        Ok((leases, handle, Workers { connection, done: done_sender }))
+        Ok((leases, Workers { connection, done: done_sender }))
     }
 
     /// Starts the threads and hands them what has been waiting. Other DHCP clients are named by
     /// looking at `processes`.
-    pub fn start_workers(
+    pub(crate) fn start_workers(
         &mut self,
         workers: Workers,
         folder: Folder,

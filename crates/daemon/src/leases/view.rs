@@ -57,12 +57,7 @@ impl Leases {
     }
 
     pub(super) fn summary(&self) -> Summary {
-        let mut summary = Summary {
-            resolver: self.choice.to_string(),
-            interfaces: 0,
-            leases: 0,
-            problems: self.problems.list(),
-        };
+        let mut summary = Summary { resolver: self.choice.to_string(), interfaces: 0, leases: 0 };
         for (_, interface, _) in self.roster.clients() {
             summary.interfaces += 1;
             summary.leases += usize::from(interface.client.state().has_lease());
@@ -105,7 +100,7 @@ impl Leases {
     }
 
     fn announce(&self, client: ClientKey, kind: EventKind, text: String) {
-        if self.events.receiver_count() == 0 {
+        if !self.events.are_awaited() {
             return;
         }
         let Some(link) = self.roster.link(client.ifindex) else { return };
@@ -118,13 +113,12 @@ impl Leases {
             text,
             lease: self.view(client),
         };
-        // Fails only when the last subscriber left just now.
-        let _ = self.events.send(Arc::new(event));
+        self.events.publish(Arc::new(event));
     }
 
     /// Tells subscribers that a client is no more.
     pub(super) fn announce_gone(&self, client: ClientKey, name: &str) {
-        if self.events.receiver_count() > 0 {
+        if self.events.are_awaited() {
             let event = lease::Event {
                 kind: EventKind::State,
                 time: Time::now(),
@@ -134,7 +128,7 @@ impl Leases {
                 text: format!("{name} is not managed any more"),
                 lease: None,
             };
-            let _ = self.events.send(Arc::new(event));
+            self.events.publish(Arc::new(event));
         }
     }
 }

@@ -8,16 +8,17 @@ use ::ports::{
     Token, Wanted,
 };
 use api::ports::{self as asked, Error, EventKind};
-use api::server::{Descriptor, Lazy, Subscription};
+use api::server::{Descriptor, Lazy};
 use engine::{CommandId, Refused};
 use tokio::sync::oneshot;
 
-use super::handle::{Answer, Answered, Call, Described, Health, Request, Waiting};
+use super::handle::{Answer, Answered, Call, Described, Request, Waiting};
 use super::units::{is_unit, unit_of};
 use super::worker::Job;
 use super::{Ports, holders, view};
 use crate::access::Caller;
 use crate::clock;
+use crate::subsystem::{Health, Message};
 use crate::turns::Slot;
 
 /// The most text a purpose has, in bytes.
@@ -41,8 +42,28 @@ pub(super) struct Pending {
 }
 
 impl Ports {
+    /// Takes what came.
+    pub(super) fn on_message(&mut self, message: Message<Request>) {
+        match message {
+            Message::Request(request) => self.on_request(request),
+            // What nobody waits for is not begun; what is begun is finished.
+            Message::Left(_) => {}
+            Message::Health(answer) => {
+                let (problems, counters) = (self.problems.list(), self.counters.list());
+                let _ = answer.send(Health { problems, counters });
+            }
+            Message::Stop => {
+                self.is_stopping = true;
+                // Nobody finds out any more; who waits hears that it is over.
+                self.early.clear();
+                self.turns.clear();
+                self.tell(Input::Stop);
+            }
+        }
+    }
+
     /// Serves a request.
-    pub(super) fn on_request(&mut self, request: Request) {
+    fn on_request(&mut self, request: Request) {
         match request {
             Request::Call(Waiting { answer, .. }) if self.is_unable() => {
                 let reason = "there is no thread for it".to_owned();
@@ -53,30 +74,19 @@ impl Ports {
             }
             Request::Call(waiting) => self.turns.push(waiting.caller.user(), waiting),
             Request::Monitor(answer) => {
-                let events = self.events.subscribe();
                 self.clock = self.clock.kept();
-                let _ = answer.send(Subscription { snapshot: self.snapshot(), events });
+                let snapshot = self.snapshot();
+                let _ = answer.send(self.events.subscribe(snapshot));
             }
             Request::Denials { recent, answer } => {
-                let events = self.denials.subscribe();
                 let skipped = self.recent_denials.len().saturating_sub(recent);
                 let recent: Vec<_> = self.recent_denials.iter().skip(skipped).cloned().collect();
-                let _ = answer.send(Subscription::new(recent, events));
+                let recent = Box::new(recent.into_iter());
+                let _ = answer.send(self.denials.subscribe(recent));
             }
             // Until then it would say that nobody is refused.
-            Request::Status(_) if self.restored.is_some() => self.early.push(request),
+            Request::Status(_) if self.ready.is_some() => self.early.push(request),
             Request::Status(answer) => _ = answer.send(self.status()),
-            Request::Health(answer) => {
-                let (problems, counters) = (self.problems.list(), self.counters.list());
-                let _ = answer.send(Health { problems, counters });
-            }
-            Request::Stop => {
-                self.is_stopping = true;
-                // Nobody finds out any more; who waits hears that it is over.
-                self.early.clear();
-                self.turns.clear();
-                self.tell(Input::Stop);
-            }
         }
     }
 
@@ -114,7 +124,7 @@ impl Ports {
     /// Whether a call cannot be answered yet: before everything on record is in force, or before it
     /// is known how what is asked for would be enforced.
     fn has_to_wait(&mut self, call: &Call) -> bool {
-        if self.restored.is_some() {
+        if self.ready.is_some() {
             return true;
         }
         let makes = call.makes();

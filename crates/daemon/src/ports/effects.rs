@@ -256,7 +256,7 @@ impl Ports {
         }
         self.recent_denials.push_back(denial.clone());
         // Fails only when nobody listens.
-        let _ = self.denials.send(denial);
+        self.denials.publish(denial);
     }
 
     /// Logs what happened, keeps the problems up to date, and tells subscribers.
@@ -267,8 +267,8 @@ impl Ports {
                 if number > 0 {
                     tracing::info!("{number} reservations of ports are in force again");
                 }
-                if let Some(restored) = self.restored.take() {
-                    let _ = restored.send(());
+                if let Some(ready) = self.ready.take() {
+                    let _ = ready.send(());
                 }
             }
             Event::Created(one) => self.announce(EventKind::Created, "is reserved", &one),
@@ -319,10 +319,10 @@ impl Ports {
         // It has a record now, or needs none.
         self.problems.forget(&subject(one));
         self.counters.count(&format!("ports.{}", kind.as_str()));
-        if self.events.receiver_count() > 0 {
+        if self.events.are_awaited() {
             let event = view::event(kind, text, self.shown_to_all(one));
             // Fails only when the last subscriber left just now.
-            let _ = self.events.send(Arc::new(event));
+            self.events.publish(Arc::new(event));
         }
     }
 

@@ -3,46 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::daemon::{Counter, Problem};
 use api::ports::{self as asked, Error};
 use api::server::{self, Descriptor, Objects, PortHandler, Subscription};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::associate::{not_described, unsupported};
 use super::holders::{Holders, Wanted};
 use crate::access::{Access, Caller};
 use crate::processes::{Process, Processes};
+use crate::subsystem::Requests;
 use crate::turns::Slots;
 use crate::work::Work;
 
 /// A request to [`Ports`](super::Ports).
 #[derive(Debug)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Call(Waiting),
     Monitor(oneshot::Sender<Subscription<asked::Event>>),
-    Denials {
-        recent: usize,
-        answer: oneshot::Sender<Subscription<asked::Denial>>,
-    },
+    Denials { recent: usize, answer: oneshot::Sender<Subscription<asked::Denial>> },
     Status(oneshot::Sender<asked::StatusReply>),
-    /// What an administrator should know of, and the counts since start.
-    Health(oneshot::Sender<Health>),
-    /// The daemon ends.
-    Stop,
-}
-
-/// How the reservations are doing.
-#[derive(Debug, Default)]
-pub struct Health {
-    /// What an administrator should know of.
-    pub problems: Vec<Problem>,
-    /// Counts since start.
-    pub counters: Vec<Counter>,
 }
 
 /// A call that is answered once.
 #[derive(Debug)]
-pub(super) enum Call {
+pub(crate) enum Call {
     Create(asked::Create),
     Lookup(asked::Lookup),
     Delete(asked::Delete),
@@ -58,14 +42,14 @@ pub(super) enum Call {
 
 /// A socket that came with a call.
 #[derive(Debug)]
-pub(super) struct Described {
+pub(crate) struct Described {
     pub(super) descriptor: Descriptor,
     pub(super) description: sys::inet::Description,
 }
 
 /// A call that waits for its turn.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     pub(super) caller: Caller,
     pub(super) call: Call,
     pub(super) answer: oneshot::Sender<Answer>,
@@ -79,10 +63,10 @@ impl Call {
 }
 
 /// How a call ended.
-pub(super) type Answer = Result<Answered, Error>;
+pub(crate) type Answer = Result<Answered, Error>;
 
 #[derive(Debug)]
-pub(super) enum Answered {
+pub(crate) enum Answered {
     Reservation(Box<asked::Reservation>),
     Reservations(Vec<Arc<asked::Reservation>>),
     /// What is to be looked for, and with what.
@@ -92,8 +76,8 @@ pub(super) enum Answered {
 
 /// The way to the reservations, for any number of holders.
 #[derive(Debug, Clone)]
-pub struct Handle {
-    requests: mpsc::UnboundedSender<Request>,
+pub(crate) struct Handle {
+    requests: Requests<Request>,
     access: Access,
     /// Lists of sockets, each for one reader.
     lists: Work,
@@ -116,24 +100,11 @@ const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 impl Handle {
     pub(super) fn new(
+        requests: Requests<Request>,
         access: Access,
         processes: Option<Processes>,
-    ) -> (Self, mpsc::UnboundedReceiver<Request>) {
-        let (requests, receiver) = mpsc::unbounded_channel();
-        (
-            Self { requests, access, lists: Work::new(LISTS), looks: Work::new(LOOKS), processes },
-            receiver,
-        )
-    }
-
-    /// How the reservations are doing.
-    pub async fn health(&self) -> Health {
-        self.ask(Request::Health).await.unwrap_or_default()
-    }
-
-    /// Ends [`Ports::run`](super::Ports::run).
-    pub fn stop(&self) {
-        let _ = self.requests.send(Request::Stop);
+    ) -> Self {
+        Self { requests, access, lists: Work::new(LISTS), looks: Work::new(LOOKS), processes }
     }
 
     async fn reservation(&self, caller: &Caller, call: Call) -> Result<asked::Reservation, Error> {
@@ -180,9 +151,7 @@ impl Handle {
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(request(answer)).map_err(|_| Error::Cancelled)?;
-        answered.await.map_err(|_| Error::Cancelled)
+        self.requests.ask(|_, answer| request(answer)).await.ok_or(Error::Cancelled)
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! # Tasks and owners
 //!
-//! - [`Starting::run`] waits for the thread that finds where a guard can be, which may take long and
+//! - [`Starting::run`](Subsystem::run) waits for the thread that finds where a guard can be, which may take long and
 //!   concerns no lease, and reads the records.
-//! - [`Ports::run`] is one task of the event loop. It owns the ledger ([`ports::Manager`]), gives
+//! - `Ports::run` is that task of the event loop. It owns the ledger ([`ports::Manager`]), gives
 //!   sockets their grants, and tells subscribers. An association needs nothing else.
 //! - The thread of `worker` changes the host, in order: the guard's maps, the kernel's list of
 //!   reserved ports, the records on disk. It is started for the first reservation, and so is all
@@ -45,13 +45,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use ::ports::{EffectResult, Input, Manager};
-use engine::{CommandId, EffectId, Engine as _, Instant};
-use sys::timer::BootTimer;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use engine::{CommandId, EffectId, Engine as _};
+use tokio::sync::mpsc;
 
-pub use handle::{Handle, Health};
+pub(crate) use handle::Handle;
 pub use purge::{Purged, purge};
-pub use start::{Parts, Prepared, Starting};
+pub(crate) use start::{Parts, Prepared};
 
 use crate::access::Access;
 use crate::clock::{self, Clock};
@@ -60,12 +59,13 @@ use crate::configuration;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::readable::Readable;
+use crate::subsystem::{Alarm, Events, Inbox, Message, Ready};
 use crate::supervise::{Watched, Worker};
 use crate::turns::{Slots, Turns};
 use cgroups::Comings;
 use command::Pending;
 use enforcement::{Enforcing, Hands};
-use guard::{Events, Losses};
+use guard::Losses;
 use handle::{Request, Waiting};
 use holders::Holders;
 use lists::Lists;
@@ -80,7 +80,7 @@ const EVENTS: usize = 1_024;
 
 /// All reservations, and what it takes to enforce them.
 #[derive(Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     manager: Manager,
     access: Access,
     watched: Watched,
@@ -112,19 +112,19 @@ pub struct Ports {
     owners: Owners,
 
     recent_denials: VecDeque<Arc<api::ports::Denial>>,
-    denials: broadcast::Sender<Arc<api::ports::Denial>>,
-    events: broadcast::Sender<Arc<api::ports::Event>>,
+    denials: Events<api::ports::Denial>,
+    events: Events<api::ports::Event>,
     problems: Problems,
     counters: Counters,
 
     configured: configuration::Watch,
     /// What the configuration said at start.
     choice: config::GuardChoice,
-    requests: mpsc::UnboundedReceiver<Request>,
+    inbox: Inbox<Request>,
     told: mpsc::UnboundedReceiver<Told>,
     tell: mpsc::UnboundedSender<Told>,
     /// What the guard sees.
-    sights: Option<Readable<Events>>,
+    sights: Option<Readable<guard::Events>>,
     /// Whether somebody removes the guard.
     losses: Option<Readable<Losses>>,
     /// When to try again what could not be watched.
@@ -134,43 +134,38 @@ pub struct Ports {
     rechecks: Rechecks,
     /// Control groups that came or went where a reservation names one.
     comings: Option<Readable<Arc<Comings>>>,
-    /// `None` until it runs.
-    timer: Option<Readable<BootTimer>>,
-    /// What the timer is set to.
-    armed: Option<Instant>,
-    /// Told when everything on record is in force.
-    restored: Option<oneshot::Sender<()>>,
+    alarm: Readable<Alarm>,
+    /// Until everything on record is in force.
+    ready: Option<Ready>,
     is_stopping: bool,
 }
 
 /// What the task waited for.
 enum Woken {
     Told(Told),
-    Request(Option<Request>),
+    Message(Message<Request>),
     Turn,
     Sights,
     Losses,
     Comings,
     Writes,
-    Timer,
+    Alarm,
     Recheck,
     WatchAgain,
     Configured,
 }
 
 impl Ports {
-    /// Serves until [`Handle::stop`], or until nobody is left to ask.
-    pub async fn run(&mut self) -> io::Result<()> {
-        // Now, while there are descriptors: whoever uses them up later must not end this.
-        self.timer = Some(Readable::new(BootTimer::new()?)?);
+    /// Serves until it is stopped and idle.
+    async fn run(&mut self) -> io::Result<()> {
         self.drain();
-        self.arm()?;
+        self.set_alarm()?;
         loop {
             let recheck_at = self.rechecks.next_at().map(tokio::time::Instant::from_std);
             let woken = tokio::select! {
                 biased;
                 Some(told) = self.told.recv() => Woken::Told(told),
-                () = readable(self.timer.as_ref()) => Woken::Timer,
+                () = self.alarm.readable() => Woken::Alarm,
                 () = readable(self.sights.as_ref()) => Woken::Sights,
                 () = readable(self.losses.as_ref()) => Woken::Losses,
                 () = readable(self.comings.as_ref()) => Woken::Comings,
@@ -178,14 +173,13 @@ impl Ports {
                 () = sleep_until(recheck_at) => Woken::Recheck,
                 () = sleep_until(self.watch_again_at) => Woken::WatchAgain,
                 Ok(()) = self.configured.changed() => Woken::Configured,
-                request = self.requests.recv() => Woken::Request(request),
+                message = self.inbox.receive() => Woken::Message(message),
                 // One at a time: others that run on this thread have their turn, too.
                 () = tokio::task::yield_now(), if self.turns.has_next() => Woken::Turn,
             };
             match woken {
                 Woken::Told(told) => self.on_told(told),
-                // Without a handle nobody could ask for the end either.
-                Woken::Request(request) => self.on_request(request.unwrap_or(Request::Stop)),
+                Woken::Message(message) => self.on_message(message),
                 Woken::Turn => self.serve_turn(),
                 Woken::WatchAgain => self.watch_guard(),
                 Woken::Configured => self.configure(),
@@ -193,11 +187,8 @@ impl Ports {
                 Woken::Losses => self.on_losses(),
                 Woken::Comings => self.on_comings(),
                 Woken::Writes => self.on_writes(),
-                Woken::Timer => {
-                    if let Some(timer) = &self.timer {
-                        timer.source().acknowledge()?;
-                    }
-                    self.armed = None;
+                Woken::Alarm => {
+                    self.alarm.source_mut().acknowledge()?;
                     self.manager.handle_timeout(clock::now());
                 }
                 Woken::Recheck => {
@@ -207,14 +198,14 @@ impl Ports {
                 }
             }
             self.drain();
-            if self.restored.is_none() && !self.early.is_empty() {
+            if self.ready.is_none() && !self.early.is_empty() {
                 self.serve_early();
                 self.drain();
             }
             if self.is_stopping && self.manager.is_idle() {
                 return self.end().await;
             }
-            self.arm()?;
+            self.set_alarm()?;
         }
     }
 
@@ -274,16 +265,8 @@ impl Ports {
         }
     }
 
-    /// Sets the timer to the next deadline.
-    fn arm(&mut self) -> io::Result<()> {
-        let next = self.manager.poll_timeout();
-        if next != self.armed
-            && let Some(timer) = &self.timer
-        {
-            timer.source().arm(next.map(Instant::as_nanos))?;
-            self.armed = next;
-        }
-        Ok(())
+    fn set_alarm(&mut self) -> io::Result<()> {
+        self.alarm.source_mut().set(self.manager.poll_timeout())
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use ::ports::{Input, Manager};
 use engine::Rng;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::enforcement::Hands;
 use super::guard::{self, Guard, Places, Search};
@@ -26,13 +26,15 @@ use crate::configuration;
 use crate::counters::Counters;
 use crate::problems::Problems;
 use crate::processes::Processes;
+use crate::readable::Readable;
 use crate::shortage::Patience;
+use crate::subsystem::{Alarm, Events, Inbox, Ready, Requests, Subsystem};
 use crate::supervise::Watched;
 use crate::turns::Turns;
 
 /// What reservations are made of.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The configuration, and when it changes.
     pub configured: configuration::Watch,
     /// Where state is kept.
@@ -45,7 +47,7 @@ pub struct Parts {
 
 /// What has to be found out while the daemon has all its privileges.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     parts: Parts,
     bpf: Option<PathBuf>,
     places: oneshot::Receiver<Result<Places, guard::Unavailable>>,
@@ -55,12 +57,10 @@ pub struct Prepared {
 
 /// The task of all reservations, before it knows where a guard can be.
 #[derive(Debug)]
-pub struct Starting {
+pub(crate) struct Starting {
     prepared: Prepared,
     watched: Watched,
     rng: Rng,
-    requests: mpsc::UnboundedReceiver<Request>,
-    restored: oneshot::Sender<()>,
 }
 
 impl Prepared {
@@ -68,7 +68,7 @@ impl Prepared {
     ///
     /// Fails for lack of descriptors or memory alone: without the privileges it cannot be found out
     /// later, and a weaker guard for as long as the daemon runs is no answer to that.
-    pub fn new(parts: Parts, processes: Option<Processes>) -> io::Result<Self> {
+    pub(crate) fn new(parts: Parts, processes: Option<Processes>) -> io::Result<Self> {
         let network = sys::namespace::network_cookie().unwrap_or_else(|error| {
             tracing::debug!("the network namespace has no cookie: {error}");
             0
@@ -80,25 +80,23 @@ impl Prepared {
     }
 
     /// The file system that the guard's pins are in.
-    pub fn bpf(&self) -> Option<&Path> {
+    pub(crate) fn bpf(&self) -> Option<&Path> {
         self.bpf.as_deref()
     }
 
-    /// The task, which puts the reservations on record in force before it serves; the receiver is
-    /// told when they are.
-    pub fn start(self, watched: &Watched) -> io::Result<(Starting, Handle, oneshot::Receiver<()>)> {
+    /// The task, which puts the reservations on record in force before it serves, and what others
+    /// ask it through.
+    pub(crate) fn start(
+        self,
+        requests: Requests<Request>,
+        watched: &Watched,
+    ) -> io::Result<(Starting, Handle)> {
         let mut seed = [0; 32];
         sys::random::fill(&mut seed)?;
-        let (handle, requests) = Handle::new(self.parts.access.clone(), self.processes.clone());
-        let (restored, when_restored) = oneshot::channel();
-        let starting = Starting {
-            prepared: self,
-            watched: watched.clone(),
-            rng: Rng::from_seed(seed),
-            requests,
-            restored,
-        };
-        Ok((starting, handle, when_restored))
+        let handle = Handle::new(requests, self.parts.access.clone(), self.processes.clone());
+        let starting =
+            Starting { prepared: self, watched: watched.clone(), rng: Rng::from_seed(seed) };
+        Ok((starting, handle))
     }
 }
 
@@ -142,19 +140,37 @@ fn alive(processes: Option<&Processes>) -> io::Result<HashMap<PathBuf, PathBuf>>
     found.ok_or_else(|| io::Error::other("not all processes can be looked into"))
 }
 
-impl Starting {
-    /// Serves until [`Handle::stop`], or until nobody is left to ask.
-    pub async fn run(mut self) -> io::Result<()> {
-        let places = (&mut self.prepared.places).await.unwrap_or_else(|_| {
+impl Subsystem for Starting {
+    const NAME: &'static str = "reservations";
+    type Request = Request;
+
+    async fn run(self, inbox: Inbox<Request>, ready: Ready) -> io::Result<()> {
+        // Now, while there are descriptors: whoever uses them up later must not end this.
+        let alarm = Readable::new(Alarm::new()?)?;
+        let Self { mut prepared, watched, rng } = self;
+        let places = (&mut prepared.places).await.unwrap_or_else(|_| {
             let reason = "nobody could look for control groups and the BPF file system";
             Err(guard::Unavailable::NotNow(reason.to_owned()))
         });
-        self.ports(lasting(places)?)?.run().await
+        let prepared = Restored { prepared, watched, rng, inbox, ready, alarm };
+        prepared.ports(lasting(places)?)?.run().await
     }
+}
 
+/// What the task is made of when it is known where a guard can be.
+struct Restored {
+    prepared: Prepared,
+    watched: Watched,
+    rng: Rng,
+    inbox: Inbox<Request>,
+    ready: Ready,
+    alarm: Readable<Alarm>,
+}
+
+impl Restored {
     /// Reads the records.
     fn ports(self, places: Result<Places, Vec<String>>) -> io::Result<Ports> {
-        let Self { prepared, watched, rng, requests, restored } = self;
+        let Self { prepared, watched, rng, inbox, ready, alarm } = self;
         let Prepared { parts, network, processes, .. } = prepared;
         let records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
@@ -167,9 +183,9 @@ impl Starting {
         let mut configured = parts.configured;
         let config = configured.borrow_and_update().ports.clone();
         let mut manager = Manager::new(limits(&config), rng);
-        let mut restored = Some(restored);
+        let mut ready = Some(ready);
         if found.reservations.is_empty() && !is_pinned && !has_written {
-            restored.take().map(|restored| restored.send(()));
+            ready.take().map(|ready| ready.send(()));
         } else {
             engine::Engine::handle(
                 &mut manager,
@@ -198,13 +214,13 @@ impl Starting {
             in_the_way: None,
             owners: Owners::default(),
             recent_denials: VecDeque::new(),
-            denials: broadcast::Sender::new(EVENTS),
-            events: broadcast::Sender::new(EVENTS),
+            denials: Events::new(EVENTS),
+            events: Events::new(EVENTS),
             problems,
             counters: Counters::default(),
             configured,
             choice: config.guard,
-            requests,
+            inbox,
             told,
             tell,
             sights: None,
@@ -213,9 +229,8 @@ impl Starting {
             writes: None,
             rechecks: Rechecks::default(),
             comings: None,
-            timer: None,
-            armed: None,
-            restored,
+            alarm,
+            ready,
             is_stopping: false,
         })
     }

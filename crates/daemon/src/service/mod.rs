@@ -19,11 +19,11 @@ use crate::access::{Access, Caller};
 use crate::configuration::Configuration;
 use crate::leases::{Completed, Handle};
 use crate::ports;
+use crate::subsystem::{Health, Tenant};
 use crate::tables::Served;
 
 /// Answers the calls of all connections.
-#[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     configuration: Configuration,
     state_dir: PathBuf,
     /// When the daemon began to serve.
@@ -31,17 +31,20 @@ pub struct Service {
     leases: Handle,
     ports: ports::Handle,
     tables: Served,
+    /// All of them, for how they do.
+    tenants: Vec<Arc<dyn Tenant>>,
     access: Access,
     statistics: Arc<Statistics>,
 }
 
 impl Service {
     /// A service over these leases and port reservations.
-    pub fn new(
+    pub(crate) fn new(
         configuration: Configuration,
         state_dir: PathBuf,
         leases: Handle,
         ports: ports::Handle,
+        tenants: Vec<Arc<dyn Tenant>>,
         access: Access,
     ) -> Self {
         Self {
@@ -51,13 +54,25 @@ impl Service {
             leases,
             ports,
             tables: Served::default(),
+            tenants,
             access,
             statistics: Arc::default(),
         }
     }
 
+    /// How all tenants do.
+    async fn health(&self) -> Health {
+        let mut all = Health::default();
+        for tenant in &self.tenants {
+            let Health { problems, counters } = tenant.health().await;
+            all.problems.extend(problems);
+            all.counters.extend(counters);
+        }
+        all
+    }
+
     /// What the server counts.
-    pub fn statistics(&self) -> Arc<Statistics> {
+    pub(crate) fn statistics(&self) -> Arc<Statistics> {
         self.statistics.clone()
     }
 }
@@ -185,8 +200,7 @@ impl Handler for Service {
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
         let leases = self.leases.summary().await.ok_or(daemon::Error::Cancelled)?;
         let mut problems = self.configuration.problems();
-        problems.extend(leases.problems);
-        problems.extend(self.ports.health().await.problems);
+        problems.extend(self.health().await.problems);
         Ok(daemon::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -202,8 +216,7 @@ impl Handler for Service {
 
     async fn counters(&self, _: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
         use std::sync::atomic::Ordering::Relaxed;
-        let mut counters = self.leases.counters().await;
-        counters.extend(self.ports.health().await.counters);
+        let mut counters = self.health().await.counters;
         let ours = &self.statistics;
         for (name, value) in [
             ("api.connections", &ours.connections),
