@@ -127,7 +127,7 @@ fn renamed_before_a_restart() {
     host.wait_client_of("lan0", "the lease under the new name", |client| {
         client["state"] == "bound"
     });
-    let moved = host.state.join("leases/lan0.json");
+    let moved = host.state.join("leases/ipv4/lan0.json");
     eventually("the record to follow", || moved.exists());
     host.kill();
     host.capture.clear();

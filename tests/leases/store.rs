@@ -11,7 +11,7 @@ use lab::{Daemon, Lan, Namespace, or_skip};
 use serde_json::json;
 
 fn record(host: &Host) -> PathBuf {
-    host.state.join("leases/eth0.json")
+    host.state.join("leases/ipv4/eth0.json")
 }
 
 /// Damages the record between two daemons, and expects a lease and a problem told.
@@ -30,7 +30,7 @@ fn damaged(damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
         "{problems:?}"
     );
     // It is set aside, not thrown away, and a good one is in its place.
-    let names = fs::read_dir(host.state.join("leases")).unwrap().flatten();
+    let names = fs::read_dir(host.state.join("leases/ipv4")).unwrap().flatten();
     let names: Vec<_> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(names.iter().any(|name| name != "eth0.json" && name.contains("eth0")), "{names:?}");
     let text = fs::read_to_string(record(&host)).unwrap();
@@ -61,6 +61,24 @@ fn not_even_text() {
 #[test]
 fn a_text_of_megabytes() {
     damaged(damage::replaced("10.98.0.1", &"61:".repeat(1 << 20)));
+}
+
+/// Records of an earlier version lie one folder up: the address is taken up again all the same.
+#[test]
+fn a_record_of_an_earlier_version() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted(&lan));
+    let mut host = or_skip!(Host::on(&lan));
+    let before = host.start_bound("");
+    host.kill();
+    let earlier = host.state.join("leases/eth0.json");
+    fs::rename(record(&host), &earlier).unwrap();
+    fs::remove_dir(host.state.join("leases/ipv4")).unwrap();
+    let after = host.start_bound("");
+    assert_eq!(after["address"], before["address"]);
+    assert!(host.daemon().log().contains("init-reboot"), "it asked for the address it had");
+    assert!(record(&host).is_file() && !earlier.exists());
+    assert_eq!(host.problems(), []);
 }
 
 /// A directory stands where the record should be: no rename will ever replace it.

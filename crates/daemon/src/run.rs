@@ -18,13 +18,13 @@ use crate::clock::{self, Clock};
 use crate::config::ConfigError;
 use crate::configuration::Configuration;
 use crate::leases::resolver::{self, Choice};
-use crate::leases::{self, Identity, Leases, Parts};
+use crate::leases::{self, Folder, Identity, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
 use crate::ports::{self, Prepared};
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::service::{Endpoint, Service};
-use crate::store::{Folder, StoreError};
+use crate::store::{Lock, StoreError};
 use crate::subsystem::{Inbox, Requests, Subsystem, Tenant};
 use crate::supervise::Watched;
 use crate::watchdog::Watchdog;
@@ -133,16 +133,20 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         Refused::Kernel(error) => RunError::Kernel { what: "a unix socket", error },
     })?;
     let mut problems = Problems::default();
-    let (folder, error) = Folder::open(&options.state_dir);
-    match error {
-        Some(error @ StoreError::InUse(_)) => return Err(error.into()),
-        Some(error) => problems.raise("store", "write", error.to_string()),
-        None => {}
-    }
+    // Held to the end; what is written is, when the threads that write have ended.
+    let _lock = match Lock::take(&options.state_dir) {
+        Ok(lock) => Some(lock),
+        Err(error @ StoreError::InUse(_)) => return Err(error.into()),
+        Err(error) => {
+            problems.raise("store", "write", error.to_string());
+            None
+        }
+    };
     sandbox::raise_descriptor_limit();
 
     let boot_id = clock::boot_id();
-    let found = folder.load(&boot_id, Clock::read());
+    let mut folder = Folder::new(&options.state_dir, &boot_id);
+    let found = folder.load(Clock::read());
     let configured = configuration.watch();
     let config = configured.borrow().clone();
     let access = Access::new(configured.clone());
@@ -182,9 +186,7 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     let (requests, ports_inbox) = Requests::new();
     let (reservations, ports) =
         reserved.start(requests.clone(), &watched).map_err(kernel("random numbers"))?;
-    leases
-        .start_workers(workers, folder, boot_id, processes, &watched)
-        .map_err(kernel("threads"))?;
+    leases.start_workers(workers, folder, processes, &watched).map_err(kernel("threads"))?;
     let (lease_requests, leases_inbox) = Requests::new();
     let tenants: Vec<Arc<dyn Tenant>> = vec![Arc::new(lease_requests.clone()), Arc::new(requests)];
     let service = Service::new(

@@ -28,6 +28,18 @@ impl Drop for Folder {
     }
 }
 
+/// The files that earlier versions wrote, kept in a folder below `golden`: names and contents, by name.
+pub(crate) fn golden(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let file = |file: std::fs::DirEntry| {
+        (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())
+    };
+    let mut files: Vec<_> = files.map(file).collect();
+    files.sort();
+    files
+}
+
 /// Asks again until `condition` holds, for ten seconds at most.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);

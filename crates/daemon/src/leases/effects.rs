@@ -17,7 +17,7 @@ use super::{Done, Leases};
 use crate::clock;
 use crate::host::{Answer, Change};
 use crate::leases::resolver::Servers;
-use crate::store::Entry;
+use crate::leases::store::Entry;
 
 /// RFC 2131 says nothing; 64 is the system's default (RFC 1700).
 const TIME_TO_LIVE: u8 = 64;

@@ -33,6 +33,7 @@ pub mod resolver;
 mod roster;
 mod sockets;
 mod start;
+mod store;
 mod view;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -51,6 +52,7 @@ pub use identity::Identity;
 
 pub(crate) use command::{Completed, Handle, Summary};
 pub(crate) use start::Parts;
+pub(crate) use store::Folder;
 
 use crate::access::Caller;
 use crate::clock::{self, Clock};
@@ -59,7 +61,6 @@ use crate::counters::Counters;
 use crate::host::{Answer, Kernel, Notice, Notices};
 use crate::leases::resolver::{Choice, Resolver};
 use crate::problems::Problems;
-use crate::store::Store;
 use crate::subsystem::{Alarm, Events, Inbox, Ready, Subsystem};
 use crate::turns::{Slots, Turns};
 use command::{Pending, Read, Request};
@@ -68,6 +69,7 @@ use holder::Finder;
 use poller::Poller;
 use roster::{ClientKey, Input, Network, Roster, Tag};
 use sockets::Sockets;
+use store::Store;
 
 /// Events kept for a subscriber that is behind.
 const EVENTS: usize = 1_024;

@@ -15,6 +15,7 @@ use super::holder::Finder;
 use super::poller::Poller;
 use super::receive::BUFFER;
 use super::roster::{Input, Network, Roster, Start};
+use super::store::{Folder, Found, Store};
 use super::{Done, EVENTS, Leases, READS, Threads};
 use crate::clock::Clock;
 use crate::configuration;
@@ -24,7 +25,6 @@ use crate::leases::Identity;
 use crate::leases::resolver::{Choice, Resolver};
 use crate::problems::Problems;
 use crate::processes::Processes;
-use crate::store::{Folder, Found, Store};
 use crate::subsystem::{Alarm, Events};
 use crate::supervise::Watched;
 use crate::turns::Turns;
@@ -116,7 +116,6 @@ impl Leases {
         &mut self,
         workers: Workers,
         folder: Folder,
-        boot_id: String,
         processes: Option<Processes>,
         watched: &Watched,
     ) -> io::Result<()> {
@@ -133,7 +132,7 @@ impl Leases {
         let kernel = Kernel::start(connection, watched.clone(), move |answer| {
             let _ = done.send(Done::Kernel(answer));
         })?;
-        let store = Store::start(folder, boot_id, watched.clone(), move |tag, result| {
+        let store = Store::start(folder, watched.clone(), move |tag, result| {
             let _ = stored.send(Done::Stored(tag, result));
         })?;
         let choice = self.choice.clone();

@@ -172,7 +172,7 @@ impl Restored {
     fn ports(self, places: Result<Places, Vec<String>>) -> io::Result<Ports> {
         let Self { prepared, watched, rng, inbox, ready, alarm } = self;
         let Prepared { parts, network, processes, .. } = prepared;
-        let records = Records::new(&parts.state_dir, &parts.boot_id);
+        let mut records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
         let mut problems = Problems::default();
         problems.raise_all("ports", "read", &found.damaged);

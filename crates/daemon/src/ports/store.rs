@@ -5,10 +5,6 @@
 //! there, so nobody else may look into the folder.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use api::Time;
@@ -17,20 +13,14 @@ use ports::{Admitted, Block, Id, Kind, Owner, Protocol, Refusal, Reservation, To
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::store::{envelope, file, refused, told};
+use crate::store::{self, Boot, Record};
 
-/// The layout below. Files of any other are set aside.
-const SCHEMA: u32 = 1;
-const EXTENSION: &str = ".json";
-/// Beside the reservations' files; theirs are numbers.
-const RESERVED_PORTS: &str = "reserved-ports";
+/// Beside the reservations' files, whose names are numbers.
+const RESERVED_PORTS: &str = "reserved-ports.json";
 
 /// The folder of one daemon's reservations.
 #[derive(Debug)]
-pub(super) struct Records {
-    folder: PathBuf,
-    boot_id: String,
-}
+pub(super) struct Records(store::Records<Reservation>);
 
 /// What was found at start.
 #[derive(Debug, Default)]
@@ -70,7 +60,7 @@ impl Unread {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(crate) struct Stored {
     id: u64,
     /// Text, because not every program's numbers hold 64 bits.
     token: String,
@@ -95,128 +85,114 @@ struct Stored {
 impl Records {
     /// Makes nothing: a daemon without reservations has no such folder.
     pub(super) fn new(state_dir: &Path, boot_id: &str) -> Self {
-        Self { folder: state_dir.join("ports"), boot_id: boot_id.to_owned() }
+        Self(store::Records::new(state_dir.join("ports"), boot_id))
     }
 
     /// Where what we wrote to the kernel's list of reserved ports is kept.
     pub(super) fn reserved_ports(&self) -> PathBuf {
-        self.folder.join(format!("{RESERVED_PORTS}{EXTENSION}"))
+        self.0.folder().join(RESERVED_PORTS)
     }
 
     pub(super) fn boot_id(&self) -> &str {
-        &self.boot_id
+        self.0.boot_id()
     }
 
-    /// Reads everything. A file that cannot be used is set aside under a name of its own, and never
-    /// stands in the way of the rest; a runtime reservation of another boot is removed.
-    pub(super) fn load(&self, clock: Clock) -> Found {
-        // The sockets of another boot are gone, and their reservations with them.
-        let restore = |id, bytes: &[u8]| self.decode(bytes, id, clock);
-        match file::load(&self.folder, id_of, restore) {
-            Ok((reservations, damaged)) => {
-                let unread = match damaged.iter().map(|damaged| damaged.name).collect() {
-                    Some(ids) => self.set_aside(ids),
-                    None => Unread::Any,
-                };
-                let damaged = damaged.into_iter().map(|damaged| damaged.text).collect();
-                Found { reservations, damaged, unread }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
-            Err(error) => {
-                let damaged = vec![told(&self.folder, &error)];
-                Found { damaged, unread: Unread::Any, ..Found::default() }
-            }
-        }
+    /// Reads everything that counts; runtime reservations of another boot do not.
+    pub(super) fn load(&mut self, clock: Clock) -> Found {
+        let store::Found { records, damaged } = self.0.load(clock);
+        let unread = match damaged.iter().map(|damaged| damaged.name).collect() {
+            Some(ids) => self.set_aside(ids),
+            None => Unread::Any,
+        };
+        let damaged = damaged.into_iter().map(|damaged| damaged.text).collect();
+        Found { reservations: records, damaged, unread }
     }
 
     /// These, and those whose record was set aside.
     fn set_aside(&self, mut ids: BTreeSet<Id>) -> Unread {
-        let Ok(files) = fs::read_dir(&self.folder) else { return Unread::Any };
-        for file in files {
-            let Ok(file) = file else { return Unread::Any };
-            let name = file.file_name();
-            let aside = name.to_str().and_then(|name| name.strip_suffix(file::ASIDE));
-            ids.extend(aside.and_then(|name| id_of(Path::new(name))));
+        match self.0.set_aside() {
+            Ok(aside) => ids.extend(aside),
+            Err(_) => return Unread::Any,
         }
         Unread::These(ids)
     }
 
-    /// Puts a record on disk, in place of an earlier one. One of a runtime reservation outlives the
-    /// daemon but not a power failure: neither does its socket.
+    /// Puts a record on disk, in place of an earlier one.
     pub(super) fn write(&self, reservation: &Reservation) -> Result<(), Refused> {
-        self.make_folder()?;
-        let path = self.path(reservation.id);
-        let bytes = self.encode(reservation, Clock::read());
-        let outlives = reservation.kind == Kind::Persistent;
-        file::replace(&path, &bytes, outlives).map_err(|error| refused(&path, &error))
+        self.0.write(reservation)
     }
 
     /// Takes a record off the disk, if there is one.
     pub(super) fn forget(&self, id: Id, kind: Kind) -> Result<(), Refused> {
-        let path = self.path(id);
-        match self.folder.try_exists() {
-            Ok(false) => Ok(()),
-            _ => {
-                let for_good = kind == Kind::Persistent;
-                // Before the record: what is set aside stands for it.
-                let aside = file::aside_of(&path);
-                file::remove(&aside, false).map_err(|error| refused(&aside, &error))?;
-                file::remove(&path, for_good).map_err(|error| refused(&path, &error))
-            }
-        }
+        // Before the record: what is set aside stands for it.
+        self.0.remove_aside(&id)?;
+        self.0.remove(&id, kind == Kind::Persistent)
     }
 
     pub(super) fn make_folder(&self) -> Result<(), Refused> {
-        let made = match fs::DirBuilder::new().mode(0o700).create(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
-            }
-            result => result,
-        };
-        made.map_err(|error| refused(&self.folder, &error))
+        self.0.make_folder()
+    }
+}
+
+impl Record for Reservation {
+    type Key = Id;
+    type Stored = Stored;
+
+    const SCHEMA: u32 = 1;
+    const FOLDER_MODE: u32 = 0o700;
+
+    fn key(&self) -> Id {
+        self.id
     }
 
-    fn path(&self, id: Id) -> PathBuf {
-        self.folder.join(format!("{id}{EXTENSION}"))
+    fn name_of(id: &Id) -> String {
+        id.to_string()
     }
 
-    fn encode(&self, reservation: &Reservation, clock: Clock) -> Vec<u8> {
-        let stored = Stored {
-            id: reservation.id.get(),
-            token: reservation.token.get().to_string(),
-            protocol: reservation.protocol,
-            start_port: reservation.block.start(),
-            number_of_ports: reservation.block.count(),
-            kind: reservation.kind,
-            owner: reservation.owner.clone(),
-            purpose: reservation.purpose.clone(),
-            created_at: reservation.created_at.into(),
-            expires_at: reservation.expires_at.map(|at| clock.wall(at).into()),
-            refusal: reservation.refusal,
-            dry_run: reservation.dry_run,
-            low_ports: reservation.low_ports,
-            users: reservation.admitted.users.clone(),
-            cgroups: reservation.admitted.cgroups.clone(),
-            boot_id: self.boot_id.clone(),
-            boot_clock_expires_at: reservation.expires_at,
-        };
-        envelope::seal(SCHEMA, &stored)
+    fn key_of(name: &str) -> Option<Id> {
+        name.parse().ok()
     }
 
-    /// `None` for what ended with its boot.
-    fn decode(&self, bytes: &[u8], id: Id, clock: Clock) -> Result<Option<Reservation>, String> {
-        let stored: Stored = envelope::open(SCHEMA, bytes)?;
-        if stored.id != id.get() {
-            return Err(format!("it is {}'s", stored.id));
+    /// A runtime reservation does not survive a power failure: neither does its socket.
+    fn is_durable(&self) -> bool {
+        self.kind == Kind::Persistent
+    }
+
+    fn store(&self, boot: Boot<'_>) -> Stored {
+        Stored {
+            id: self.id.get(),
+            token: self.token.get().to_string(),
+            protocol: self.protocol,
+            start_port: self.block.start(),
+            number_of_ports: self.block.count(),
+            kind: self.kind,
+            owner: self.owner.clone(),
+            purpose: self.purpose.clone(),
+            created_at: self.created_at.into(),
+            expires_at: self.expires_at.map(|at| boot.clock.wall(at).into()),
+            refusal: self.refusal,
+            dry_run: self.dry_run,
+            low_ports: self.low_ports,
+            users: self.admitted.users.clone(),
+            cgroups: self.admitted.cgroups.clone(),
+            boot_id: boot.id.to_owned(),
+            boot_clock_expires_at: self.expires_at,
         }
-        let same_boot = !self.boot_id.is_empty() && self.boot_id == stored.boot_id;
+    }
+
+    fn is_of(stored: &Stored, id: &Id) -> Result<(), String> {
+        if stored.id == id.get() { Ok(()) } else { Err(format!("it is {}'s", stored.id)) }
+    }
+
+    /// The sockets of another boot are gone, and their reservations with them.
+    fn restore(stored: Stored, boot: Boot<'_>) -> Result<Option<Self>, String> {
+        let same_boot = boot.is(&stored.boot_id);
         if stored.kind == Kind::Runtime && !same_boot {
             return Ok(None);
         }
         let block = Block::new(stored.start_port.into(), stored.number_of_ports.into());
-        Ok(Some(Reservation {
-            id,
+        Ok(Some(Self {
+            id: Id::new(stored.id).ok_or("no id")?,
             token: stored.token.parse::<Token>().map_err(|()| "no token")?,
             protocol: stored.protocol,
             block: block.map_err(|error| error.to_string())?,
@@ -226,7 +202,7 @@ impl Records {
             created_at: stored.created_at.into(),
             expires_at: match same_boot {
                 true => stored.boot_clock_expires_at,
-                false => stored.expires_at.map(|at| clock.boot(at.into())),
+                false => stored.expires_at.map(|at| boot.clock.boot(at.into())),
             },
             refusal: stored.refusal,
             dry_run: stored.dry_run,
@@ -236,16 +212,9 @@ impl Records {
     }
 }
 
-/// The reservation whose file this is; `None` for other files.
-fn id_of(path: &Path) -> Option<Id> {
-    let name = path.file_name().and_then(OsStr::to_str)?.strip_suffix(EXTENSION)?;
-    let id: Id = name.parse().ok()?;
-    // Only what we would have written: two files for one would be one too many.
-    (id.to_string() == name).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::{Duration, SystemTime};
 
@@ -283,7 +252,7 @@ mod tests {
     #[test]
     fn a_record_comes_back_as_it_was() {
         let folder = testing::Folder::new("ports");
-        let records = Records::new(folder.path(), "boot-1");
+        let mut records = Records::new(folder.path(), "boot-1");
         assert!(records.load(clock()).reservations.is_empty());
         let (one, two) = (reservation(1, Kind::Persistent), reservation(2, Kind::Runtime));
         records.write(&one).unwrap();
@@ -295,8 +264,10 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700, "tokens are in there");
 
         // After another boot the wall clock counts, and runtime reservations are over.
-        fs::write(folder.path().join("ports/1.json"), records.encode(&one, clock())).unwrap();
-        let records = Records::new(folder.path(), "boot-2");
+        let boot = Boot { id: "boot-1", clock: clock() };
+        let bytes = store::seal(Reservation::SCHEMA, &one.store(boot));
+        fs::write(folder.path().join("ports/1.json"), bytes).unwrap();
+        let mut records = Records::new(folder.path(), "boot-2");
         let later = Clock { boot: Instant::from_secs(5), wall: clock().wall };
         let found = records.load(later);
         let [restored] = &found.reservations[..] else { panic!("{found:?}") };
@@ -309,9 +280,30 @@ mod tests {
     }
 
     #[test]
+    fn files_of_every_layout_are_read() {
+        let first = reservation(1, Kind::Persistent);
+        let owner = Owner { is_privileged: true, ..first.owner.clone() };
+        let privileged = Reservation { owner, ..reservation(1, Kind::Runtime) };
+        let files = testing::golden("ports");
+        let boot = Boot { id: "boot-1", clock: clock() };
+        let read = |(name, bytes): &(String, Vec<u8>)| {
+            let stored = store::open(Reservation::SCHEMA, bytes).unwrap();
+            (name.clone(), Reservation::restore(stored, boot).unwrap().unwrap())
+        };
+        let read: Vec<_> = files.iter().map(read).collect();
+        let of = |name: &str, reservation: &Reservation| (name.to_owned(), reservation.clone());
+        let expected = [of("1-first.json", &first), of("2-privileged.json", &privileged)];
+        assert_eq!(read, expected);
+        // Who changes what is written adds a file.
+        let (_, newest) = files.last().unwrap();
+        let written = store::seal(Reservation::SCHEMA, &privileged.store(boot));
+        assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(newest));
+    }
+
+    #[test]
     fn damage_is_set_aside_and_told() {
         let folder = testing::Folder::new("ports");
-        let records = Records::new(folder.path(), "boot-1");
+        let mut records = Records::new(folder.path(), "boot-1");
         let good = reservation(1, Kind::Persistent);
         records.write(&good).unwrap();
         let ports = folder.path().join("ports");
@@ -345,7 +337,7 @@ mod tests {
     fn a_folder_that_cannot_be_written_is_told() {
         let folder = testing::Folder::new("ports");
         fs::write(folder.path().join("ports"), "not a folder").unwrap();
-        let records = Records::new(folder.path(), "boot-1");
+        let mut records = Records::new(folder.path(), "boot-1");
         assert!(records.write(&reservation(1, Kind::Persistent)).is_err());
         let found = records.load(clock());
         assert_eq!((found.damaged.len(), found.unread), (1, Unread::Any));

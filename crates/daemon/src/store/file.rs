@@ -1,50 +1,14 @@
 //! Files that are replaced whole or not at all.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::shortage::{self, Patience};
 
-const EXTENSION: &str = ".json";
 /// What is added to the name of a file that could not be used.
 pub(crate) const ASIDE: &str = ".damaged";
-
-/// The file's name for an interface. The kernel allows any byte but `/`, `:` and white space in
-/// names; what is not harmless in a file name stands as `%` and two hexadecimal digits.
-pub(super) fn name_of(interface: &str) -> String {
-    let mut name = String::with_capacity(interface.len() + EXTENSION.len());
-    for (position, byte) in interface.bytes().enumerate() {
-        let harmless = byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'_')
-            || (byte == b'.' && position > 0);
-        if harmless {
-            name.push(char::from(byte));
-        } else {
-            name.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    name + EXTENSION
-}
-
-/// The interface whose file this is; `None` for other files.
-pub(super) fn interface_of(path: &Path) -> Option<String> {
-    let name = path.file_name().and_then(OsStr::to_str)?.strip_suffix(EXTENSION)?;
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    let interface = String::from_utf8(bytes).ok()?;
-    // Only what we would have written: two files for one interface would be one too many.
-    (name_of(&interface).strip_suffix(EXTENSION) == Some(name)).then_some(interface)
-}
 
 /// A file that could not be used.
 #[derive(Debug)]
@@ -169,35 +133,4 @@ fn new_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".new");
     name.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_go_both_ways_and_leave_no_folder() {
-        for interface in
-            ["eth0", "eth0.100", ".", "..", ".hidden", "a%b", "ü", "br-lan_1", "*", "'x'", "%41"]
-        {
-            let name = name_of(interface);
-            assert!(!name.starts_with('.') && !name.contains('/'), "{name}");
-            assert_eq!(interface_of(Path::new(&name)).as_deref(), Some(interface));
-        }
-    }
-
-    #[test]
-    fn other_files_are_nobodys() {
-        for name in [
-            "eth0",
-            "eth0.json.new",
-            "eth0.json.damaged",
-            "%4.json",
-            "%zz.json",
-            "%41.json",
-            "a b.json",
-        ] {
-            assert_eq!(interface_of(Path::new(name)), None, "{name}");
-        }
-    }
 }

@@ -16,7 +16,7 @@ use super::output::{Failure, Output, Refusal, Step};
 use super::timers::{Timer, Timers};
 use crate::config::Config;
 use crate::host::LinkRow;
-use crate::store::Entry;
+use crate::leases::store::Entry;
 
 /// How long giving leases back may take when the daemon or the management of an interface ends.
 const STOP_WITHIN: Duration = Duration::from_secs(5);

@@ -13,8 +13,8 @@ use super::output::Output;
 use super::timers::Timer;
 use crate::host::{self, Change};
 use crate::leases::resolver::Servers;
+use crate::leases::store::{Entry, InstalledWith};
 use crate::names;
-use crate::store::{Entry, InstalledWith};
 
 /// After a write failed, when everything unwritten is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use super::release::Held;
 use crate::config::Settings;
 use crate::host::LinkRow;
 use crate::leases::Identity;
-use crate::store::Entry;
+use crate::leases::store::Entry;
 
 /// A managed interface: its engine and what belongs to it.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::host::{AddressRow, LinkRow};
 use crate::leases::Identity;
-use crate::store::Entry;
+use crate::leases::store::Entry;
 use command::Pending;
 use interface::Installed;
 use output::Step;

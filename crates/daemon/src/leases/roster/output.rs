@@ -5,7 +5,7 @@ use engine::CommandId;
 use super::key::{ClientKey, Tag};
 use crate::host::Change;
 use crate::leases::resolver::Servers;
-use crate::store::Entry;
+use crate::leases::store::Entry;
 
 /// What a roster wants done, in this order. Whatever carries a tag is answered by an input of the
 /// same tag.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::host::{self, AddressRow, Change, LinkRow, Notice, RouteRow, Tables};
 use crate::leases::Identity;
 use crate::leases::resolver::Servers;
-use crate::store::Entry;
+use crate::leases::store::Entry;
 use crate::testing::Folder;
 
 pub(super) const NETWORK: Network = Network(7);

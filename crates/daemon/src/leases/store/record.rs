@@ -14,42 +14,40 @@ use engine::Instant;
 use serde::{Deserialize, Serialize};
 use wire::HardwareAddress;
 
-use super::envelope;
 use crate::clock::Clock;
+use crate::store::{self, Boot};
 
-/// The layout below. Files of any other are set aside.
-const SCHEMA: u32 = 1;
 /// How long after the end of its lease a record may still bring the same address back.
 const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 86_400);
 
 /// What is kept for one interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The interface's name.
-    pub interface: String,
+    pub(crate) interface: String,
     /// The engine's record. `released` is cleared when it is loaded after another boot.
-    pub record: Record,
+    pub(crate) record: Record,
     /// The interface is managed because somebody said so, not because of the configuration.
-    pub on_command: bool,
+    pub(crate) on_command: bool,
     /// The MTU it had before a server set one.
-    pub mtu_before: Option<u32>,
+    pub(crate) mtu_before: Option<u32>,
     /// How the lease was put into the kernel. Cleared when it is loaded after another boot.
-    pub installed: Option<InstalledWith>,
+    pub(crate) installed: Option<InstalledWith>,
 }
 
 /// How a lease was put into the kernel: routes are found again by nothing less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstalledWith {
+pub(crate) struct InstalledWith {
     /// The interface's index: another one of the same name has none of the routes.
-    pub index: u32,
+    pub(crate) index: u32,
     /// The metric of the routes.
-    pub metric: u32,
+    pub(crate) metric: u32,
 }
 
 impl Entry {
     /// Whether nothing is lost with it: its lease ended long ago, and it holds no decision of a
     /// person and no MTU to put back. Interfaces with random names would leave files for ever.
-    pub fn is_obsolete(&self, now: Instant) -> bool {
+    pub(crate) fn is_obsolete(&self, now: Instant) -> bool {
         let lease = self.record.lease.as_ref();
         let is_over = |lease: &Lease| lease.expires_at.is_some_and(|at| at + KEPT_AFTER_END < now);
         !self.on_command
@@ -60,7 +58,7 @@ impl Entry {
 
     /// The address an earlier daemon may have left in the kernel on the interface of this index,
     /// and the metric of the routes beside it.
-    pub fn left_behind(&self, index: u32, now: Instant) -> Option<(Ipv4Addr, u32)> {
+    pub(crate) fn left_behind(&self, index: u32, now: Instant) -> Option<(Ipv4Addr, u32)> {
         let installed = self.installed.filter(|installed| installed.index == index)?;
         let lease = self.record.lease.as_ref().filter(|_| !self.record.released)?;
         let lives = lease.expires_at.is_none_or(|at| at > now);
@@ -69,7 +67,7 @@ impl Entry {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     interface: String,
     hardware_address: HardwareAddress,
     on_command: bool,
@@ -123,73 +121,115 @@ struct Terms<T> {
     expires_at: Option<T>,
 }
 
-/// The file's content.
-pub(super) fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
-    let stored = Stored {
-        interface: entry.interface.clone(),
-        hardware_address: entry.record.hardware,
-        on_command: entry.on_command,
-        released: entry.record.released,
-        mtu_before: entry.mtu_before,
-        installed: entry.installed,
-        saved_at: clock.wall.into(),
-        boot_id: boot_id.to_owned(),
-        lease: entry.record.lease.as_ref().map(|lease| stored_lease(lease, clock)),
-    };
-    envelope::seal(SCHEMA, &stored)
-}
+impl store::Record for Entry {
+    type Key = String;
+    type Stored = Stored;
 
-/// What is to be in the file of `interface` now that it is called `name`.
-pub(super) fn renamed(bytes: &[u8], interface: &str, name: &str) -> Result<Vec<u8>, String> {
-    let stored = Stored { interface: name.to_owned(), ..parse(bytes, interface)? };
-    Ok(envelope::seal(SCHEMA, &stored))
-}
+    const SCHEMA: u32 = 1;
+    const FOLDER_MODE: u32 = 0o777;
 
-/// Reads the file of `interface`, or says what is wrong with it.
-pub(super) fn parse(bytes: &[u8], interface: &str) -> Result<Stored, String> {
-    let stored: Stored = envelope::open(SCHEMA, bytes)?;
-    if stored.interface != interface {
-        return Err(format!("it is {}'s", stored.interface.escape_debug()));
+    fn key(&self) -> String {
+        self.interface.clone()
     }
-    Ok(stored)
+
+    /// The kernel allows any byte but `/`, `:` and white space in names; what is not harmless in a
+    /// file name stands as `%` and two hexadecimal digits.
+    fn name_of(interface: &String) -> String {
+        let mut name = String::with_capacity(interface.len());
+        for (position, byte) in interface.bytes().enumerate() {
+            let harmless = byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'_')
+                || (byte == b'.' && position > 0);
+            if harmless {
+                name.push(char::from(byte));
+            } else {
+                name.push_str(&format!("%{byte:02x}"));
+            }
+        }
+        name
+    }
+
+    fn key_of(name: &str) -> Option<String> {
+        let mut bytes = Vec::with_capacity(name.len());
+        let mut rest = name.bytes();
+        while let Some(byte) = rest.next() {
+            if byte == b'%' {
+                let digits = [rest.next()?, rest.next()?];
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+            } else {
+                bytes.push(byte);
+            }
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn store(&self, boot: Boot<'_>) -> Stored {
+        let lease = self.record.lease.as_ref();
+        Stored {
+            interface: self.interface.clone(),
+            hardware_address: self.record.hardware,
+            on_command: self.on_command,
+            released: self.record.released,
+            mtu_before: self.mtu_before,
+            installed: self.installed,
+            saved_at: boot.clock.wall.into(),
+            boot_id: boot.id.to_owned(),
+            lease: lease.map(|lease| stored_lease(lease, boot.clock)),
+        }
+    }
+
+    fn is_of(stored: &Stored, interface: &String) -> Result<(), String> {
+        match &stored.interface {
+            named if named == interface => Ok(()),
+            named => Err(format!("it is {}'s", named.escape_debug())),
+        }
+    }
+
+    fn restore(stored: Stored, boot: Boot<'_>) -> Result<Option<Self>, String> {
+        if stored.is_obsolete(boot) {
+            tracing::debug!("{}: its lease ended long ago; forgotten", stored.interface);
+            return Ok(None);
+        }
+        let same_boot = boot.is(&stored.boot_id);
+        let restore = |lease| restored_lease(lease, same_boot, boot.clock);
+        Ok(Some(Self {
+            record: Record {
+                hardware: stored.hardware_address,
+                lease: stored.lease.map(restore).transpose()?,
+                released: stored.released && same_boot,
+            },
+            interface: stored.interface,
+            on_command: stored.on_command,
+            mtu_before: stored.mtu_before,
+            installed: stored.installed.filter(|_| same_boot),
+        }))
+    }
 }
 
 impl Stored {
-    /// What it says in this boot.
-    pub(super) fn restore(self, boot_id: &str, clock: Clock) -> Result<Entry, String> {
-        let same_boot = self.is_of(boot_id);
-        let lease = self.lease.map(|lease| restored_lease(lease, same_boot, clock)).transpose()?;
-        Ok(Entry {
-            interface: self.interface,
-            record: Record {
-                hardware: self.hardware_address,
-                lease,
-                released: self.released && same_boot,
-            },
-            on_command: self.on_command,
-            mtu_before: self.mtu_before,
-            installed: self.installed.filter(|_| same_boot),
-        })
+    /// What is to be in the file now that the interface is called `name`.
+    pub(super) fn renamed(self, name: &str) -> Self {
+        Self { interface: name.to_owned(), ..self }
     }
 
     /// As [`Entry::is_obsolete`], of any boot.
-    pub(super) fn is_obsolete(&self, boot_id: &str, clock: Clock) -> bool {
-        let same_boot = self.is_of(boot_id);
+    fn is_obsolete(&self, boot: Boot<'_>) -> bool {
+        let same_boot = boot.is(&self.boot_id);
         if self.on_command || (same_boot && (self.released || self.mtu_before.is_some())) {
             return false;
         }
         match &self.lease {
             Some(lease) if same_boot => {
                 let expires_at = lease.boot_clock.expires_at;
-                expires_at.is_some_and(|at| at + KEPT_AFTER_END < clock.boot)
+                expires_at.is_some_and(|at| at + KEPT_AFTER_END < boot.clock.boot)
             }
-            Some(lease) => lease.expires_at.is_some_and(|at| is_long_past(at, clock)),
-            None => is_long_past(self.saved_at, clock),
+            Some(lease) => lease.expires_at.is_some_and(|at| is_long_past(at, boot.clock)),
+            None => is_long_past(self.saved_at, boot.clock),
         }
-    }
-
-    fn is_of(&self, boot_id: &str) -> bool {
-        !boot_id.is_empty() && self.boot_id == boot_id
     }
 }
 
@@ -313,6 +353,8 @@ fn bytes_of(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::store::Record as _;
+    use crate::testing::golden;
 
     fn clock() -> Clock {
         Clock {
@@ -321,7 +363,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::store) fn entry(interface: &str) -> Entry {
+    pub(in crate::leases::store) fn entry(interface: &str) -> Entry {
         let lease = Lease {
             address: Ipv4Addr::new(10, 0, 0, 5),
             prefix_length: 24,
@@ -359,8 +401,19 @@ pub(super) mod tests {
         }
     }
 
-    fn decode(bytes: &[u8], interface: &str, boot_id: &str, clock: Clock) -> Result<Entry, String> {
-        parse(bytes, interface)?.restore(boot_id, clock)
+    fn encode(entry: &Entry, boot_id: &str, clock: Clock) -> Vec<u8> {
+        store::seal(1, &entry.store(Boot { id: boot_id, clock }))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Stored, String> {
+        let stored = store::open(1, bytes)?;
+        Entry::is_of(&stored, &"eth0".to_owned())?;
+        Ok(stored)
+    }
+
+    fn decode(bytes: &[u8], boot_id: &str, clock: Clock) -> Result<Entry, String> {
+        let restored = Entry::restore(parse(bytes)?, Boot { id: boot_id, clock })?;
+        restored.ok_or_else(|| "obsolete".to_owned())
     }
 
     fn expiry(entry: &Entry) -> Instant {
@@ -373,7 +426,7 @@ pub(super) mod tests {
         // Somebody set the clock by ten years.
         let mut later = clock();
         later.wall += Duration::from_secs(10 * 365 * 86_400);
-        let read = decode(&written, "eth0", "boot-1", later).unwrap();
+        let read = decode(&written, "boot-1", later).unwrap();
         assert_eq!(read, entry("eth0"));
     }
 
@@ -382,7 +435,7 @@ pub(super) mod tests {
         let written = encode(&entry("eth0"), "boot-1", clock());
         let after =
             Clock { boot: Instant::from_secs(100), wall: clock().wall + Duration::from_secs(600) };
-        let read = decode(&written, "eth0", "boot-2", after).unwrap();
+        let read = decode(&written, "boot-2", after).unwrap();
         // 2,600 s were left, 600 have passed.
         assert_eq!(expiry(&read), Instant::from_secs(100 + 2_000));
     }
@@ -391,7 +444,7 @@ pub(super) mod tests {
     fn a_clock_that_ran_backwards_ends_the_lease() {
         let written = encode(&entry("eth0"), "boot-1", clock());
         let unset = Clock { boot: Instant::from_secs(3), wall: SystemTime::UNIX_EPOCH };
-        let read = decode(&written, "eth0", "boot-2", unset).unwrap();
+        let read = decode(&written, "boot-2", unset).unwrap();
         assert_eq!(expiry(&read), Instant::ZERO);
     }
 
@@ -400,9 +453,9 @@ pub(super) mod tests {
         let mut released = entry("eth0");
         released.record.released = true;
         let written = encode(&released, "boot-1", clock());
-        assert!(decode(&written, "eth0", "boot-1", clock()).unwrap().record.released);
-        assert!(!decode(&written, "eth0", "boot-2", clock()).unwrap().record.released);
-        assert!(!decode(&written, "eth0", "", clock()).unwrap().record.released);
+        assert!(decode(&written, "boot-1", clock()).unwrap().record.released);
+        assert!(!decode(&written, "boot-2", clock()).unwrap().record.released);
+        assert!(!decode(&written, "", clock()).unwrap().record.released);
     }
 
     #[test]
@@ -410,25 +463,32 @@ pub(super) mod tests {
         let now = clock().boot;
         let address = Ipv4Addr::new(10, 0, 0, 5);
         let written = encode(&entry("eth0"), "boot-1", clock());
-        let read = decode(&written, "eth0", "boot-1", clock()).unwrap();
+        let read = decode(&written, "boot-1", clock()).unwrap();
         assert_eq!(read.left_behind(2, now), Some((address, 1_026)));
         assert_eq!(read.left_behind(3, now), None);
         assert_eq!(read.left_behind(2, expiry(&read)), None);
         let mut released = read;
         released.record.released = true;
         assert_eq!(released.left_behind(2, now), None);
-        let read = decode(&written, "eth0", "boot-2", clock()).unwrap();
+        let read = decode(&written, "boot-2", clock()).unwrap();
         assert_eq!(read.left_behind(2, now), None);
     }
 
+    /// The same lease in the files of each layout, oldest first.
     #[test]
-    fn a_file_from_before_the_metric_was_kept_is_read() {
-        let new = encode(&entry("eth0"), "boot-1", clock());
-        let mut record: serde_json::Value = envelope::open(SCHEMA, &new).unwrap();
-        assert!(record.as_object_mut().unwrap().remove("installed").is_some());
-        let old = envelope::seal(SCHEMA, &record);
-        let read = decode(&old, "eth0", "boot-1", clock()).unwrap();
-        assert_eq!(read, Entry { installed: None, ..entry("eth0") });
+    fn files_of_every_layout_are_read() {
+        let files = golden("leases/ipv4");
+        let names: Vec<_> = files.iter().map(|(name, _)| &name[..]).collect();
+        assert_eq!(names, ["1-first.json", "2-installed.json"]);
+        for (name, bytes) in &files {
+            let installed = entry("eth0").installed.filter(|_| name != "1-first.json");
+            let read = decode(bytes, "boot-1", clock()).unwrap();
+            assert_eq!(read, Entry { installed, ..entry("eth0") }, "{name}");
+        }
+        // Who changes what is written adds a file.
+        let (_, newest) = files.last().unwrap();
+        let written = encode(&entry("eth0"), "boot-1", clock());
+        assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(newest));
     }
 
     #[test]
@@ -440,7 +500,7 @@ pub(super) mod tests {
         };
         let is_obsolete = |entry: &Entry, boot_id: &str, clock_now: Clock| {
             let written = encode(entry, "boot-1", clock());
-            parse(&written, "eth0").unwrap().is_obsolete(boot_id, clock_now)
+            parse(&written).unwrap().is_obsolete(Boot { id: boot_id, clock: clock_now })
         };
         let plain = Entry { on_command: false, mtu_before: None, ..entry("eth0") };
         for boot_id in ["boot-1", "boot-2"] {
@@ -476,13 +536,13 @@ pub(super) mod tests {
         for position in 0..written.len() {
             let mut damaged = written.clone();
             damaged[position] ^= 0x04;
-            if let Ok(read) = decode(&damaged, "eth0", "boot-1", clock()) {
+            if let Ok(read) = decode(&damaged, "boot-1", clock()) {
                 // Only white space around the parts may change unseen.
                 assert_eq!(read, entry("eth0"), "byte {position}");
             }
         }
         for length in 0..written.len() - 2 {
-            assert!(decode(&written[..length], "eth0", "boot-1", clock()).is_err(), "{length}");
+            assert!(decode(&written[..length], "boot-1", clock()).is_err(), "{length}");
         }
     }
 
@@ -518,5 +578,16 @@ pub(super) mod tests {
         assert!(!with(|record| record.released = true));
         assert!(!with(|record| record.lease.as_mut().unwrap().expires_at = None));
         assert!(with(|record| record.lease = None));
+    }
+
+    #[test]
+    fn names_go_both_ways_and_leave_no_folder() {
+        for interface in
+            ["eth0", "eth0.100", ".", "..", ".hidden", "a%b", "ü", "br-lan_1", "*", "'x'", "%41"]
+        {
+            let name = Entry::name_of(&interface.to_owned());
+            assert!(!name.starts_with('.') && !name.contains('/'), "{name}");
+            assert_eq!(Entry::key_of(&name).as_deref(), Some(interface));
+        }
     }
 }
