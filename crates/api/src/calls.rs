@@ -1,10 +1,11 @@
 //! The calls of an interface as one enum.
 
-/// Declares the calls of an interface: which type replies to each, and an enum over them.
+/// Declares the calls of an interface: whether each is a `read` or a `change`, which type replies to
+/// it, and an enum over them. Who may make a change is asked before it is begun.
 macro_rules! calls {
     (
         $interface:literal, $error:ident;
-        $( $method:ident => $reply:ty, )*
+        $( $kind:ident $method:ident => $reply:ty, )*
     ) => {
         /// The interface's name.
         pub const INTERFACE: &str = $interface;
@@ -19,6 +20,14 @@ macro_rules! calls {
         }
 
         impl Call {
+            /// Whether it changes something.
+            #[must_use]
+            pub fn changes(&self) -> bool {
+                match self {
+                    $( Self::$method(_) => <$method as crate::Method>::CHANGES, )*
+                }
+            }
+
             /// Reads the parameters of the method of that unqualified name.
             pub(crate) fn parse(
                 method: &str,
@@ -38,6 +47,7 @@ macro_rules! calls {
         $(
             impl crate::Method for $method {
                 const NAME: &'static str = concat!($interface, ".", stringify!($method));
+                const CHANGES: bool = crate::calls::changes!($kind);
                 type Reply = $reply;
                 type Error = $error;
             }
@@ -45,7 +55,17 @@ macro_rules! calls {
     };
 }
 
-pub(crate) use calls;
+/// What a method's kind says.
+macro_rules! changes {
+    (read) => {
+        false
+    };
+    (change) => {
+        true
+    };
+}
+
+pub(crate) use {calls, changes};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;

@@ -78,9 +78,9 @@ pub struct Reload {}
 
 calls! {
     "org.iphelper.Daemon", Error;
-    Status => StatusReply,
-    Counters => CountersReply,
-    Reload => Empty,
+    read Status => StatusReply,
+    read Counters => CountersReply,
+    change Reload => Empty,
 }
 
 /// The interface's errors.

@@ -373,12 +373,12 @@ pub struct MonitorReply {
 
 calls! {
     "org.iphelper.Lease", Error;
-    List => ListReply,
-    Acquire => AcquireReply,
-    Renew => RenewReply,
-    Release => ReleaseReply,
-    Inform => InformReply,
-    Monitor => MonitorReply,
+    read List => ListReply,
+    change Acquire => AcquireReply,
+    change Renew => RenewReply,
+    change Release => ReleaseReply,
+    change Inform => InformReply,
+    read Monitor => MonitorReply,
 }
 
 /// The interface's errors.

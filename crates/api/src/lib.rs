@@ -45,6 +45,9 @@ pub trait Method: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The qualified name, such as `org.iphelper.Lease.Renew`.
     const NAME: &'static str;
 
+    /// Whether it changes something, which takes uid 0 or membership of the daemon's group.
+    const CHANGES: bool;
+
     /// What each reply carries.
     type Reply: Serialize + DeserializeOwned + Send + 'static;
 

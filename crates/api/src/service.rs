@@ -46,8 +46,8 @@ pub struct GetInterfaceDescriptionReply {
 
 calls! {
     "org.varlink.service", Error;
-    GetInfo => GetInfoReply,
-    GetInterfaceDescription => GetInterfaceDescriptionReply,
+    read GetInfo => GetInfoReply,
+    read GetInterfaceDescription => GetInterfaceDescriptionReply,
 }
 
 /// Errors any call can meet, whatever its interface.

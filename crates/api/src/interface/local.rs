@@ -8,18 +8,13 @@ use crate::Method;
 
 /// A call that the kernel answers, and no cache: in this process as well as by the daemon.
 pub trait Local: Method<Error = Error> {
-    /// Whether it changes something.
-    const CHANGES: bool;
-
     /// Carries it out. Waits for the kernel.
     fn carry_out(&self, tables: &mut Tables) -> Result<Self::Reply, Error>;
 }
 
 macro_rules! local {
-    ($($method:ident $changes:literal: |$call:ident, $tables:ident| $body:expr;)+) => { $(
+    ($($method:ident: |$call:ident, $tables:ident| $body:expr;)+) => { $(
         impl Local for $method {
-            const CHANGES: bool = $changes;
-
             fn carry_out(&self, $tables: &mut Tables) -> Result<Self::Reply, Error> {
                 let $call = self;
                 $body
@@ -29,66 +24,66 @@ macro_rules! local {
 }
 
 local! {
-    GetInterface false: |call, tables| {
+    GetInterface: |call, tables| {
         let row = tables.interface(call.interface.as_str());
         row.map(|row| Row { row }).map_err(|error| named(&call.interface, error))
     };
-    GetIpInterface false: |call, tables| {
+    GetIpInterface: |call, tables| {
         let found = Found::find(tables, &call.interface)?;
         found.row(tables.ip_interface(found.ifindex, call.family))
     };
-    Set true: |call, tables| {
+    Set: |call, tables| {
         let found = Found::find(tables, &call.interface)?;
         found.done(tables.set_ip_interface(found.ifindex, call.family, &call.settings))?;
         found.row(tables.ip_interface(found.ifindex, call.family))
     };
-    AddAddress true: |call, tables| {
+    AddAddress: |call, tables| {
         let found = Found::find(tables, &call.address.interface)?;
         found.done(tables.add_address(&call.address.entry(found.ifindex)))
     };
-    SetAddress true: |call, tables| {
+    SetAddress: |call, tables| {
         let found = Found::find(tables, &call.address.interface)?;
         found.done(tables.set_address(&call.address.entry(found.ifindex)))
     };
-    DeleteAddress true: |call, tables| {
+    DeleteAddress: |call, tables| {
         let found = Found::find(tables, &call.address.interface)?;
         found.done(tables.delete_address(&call.address.entry(found.ifindex)))
     };
-    AddRoute true: |call, tables| {
+    AddRoute: |call, tables| {
         let entry = call.route.entry(Purpose::Make, |name| ifindex(tables, name))?;
         Ok(tables.add_route(&entry).map(|()| Empty {})?)
     };
-    SetRoute true: |call, tables| {
+    SetRoute: |call, tables| {
         let entry = call.route.entry(Purpose::Make, |name| ifindex(tables, name))?;
         Ok(tables.set_route(&entry).map(|()| Empty {})?)
     };
-    DeleteRoute true: |call, tables| {
+    DeleteRoute: |call, tables| {
         let entry = call.route.entry(Purpose::Remove, |name| ifindex(tables, name))?;
         Ok(tables.delete_route(&entry).map(|()| Empty {})?)
     };
-    AddNeighbor true: |call, tables| {
+    AddNeighbor: |call, tables| {
         let found = Found::find(tables, &call.neighbor.interface)?;
         found.done(tables.add_neighbor(&call.neighbor.entry(found.ifindex)?))
     };
-    SetNeighbor true: |call, tables| {
+    SetNeighbor: |call, tables| {
         let found = Found::find(tables, &call.neighbor.interface)?;
         found.done(tables.set_neighbor(&call.neighbor.entry(found.ifindex)?))
     };
-    DeleteNeighbor true: |call, tables| {
+    DeleteNeighbor: |call, tables| {
         let found = Found::find(tables, &call.neighbor.interface)?;
         found.done(tables.delete_neighbor(&call.neighbor.entry(found.ifindex)?))
     };
-    FlushNeighbors true: |call, tables| {
+    FlushNeighbors: |call, tables| {
         let ifindex = call.interface.as_deref().map(|name| ifindex(tables, name)).transpose()?;
         let flushed = tables.flush_neighbors(call.family.unwrap_or_default(), ifindex)?;
         Ok(FlushNeighborsReply { flushed: flushed as u64 })
     };
-    ResolveNeighbor true: |call, tables| {
+    ResolveNeighbor: |call, tables| {
         let found = Found::find(tables, &call.interface)?;
         let timeout = Duration::from(call.timeout.unwrap_or_default());
         found.row(tables.resolve_neighbor(found.ifindex, call.address, timeout))
     };
-    BestRoute false: |call, tables| {
+    BestRoute: |call, tables| {
         let ifindex = call.interface.as_deref().map(|name| ifindex(tables, name)).transpose()?;
         Ok(tables.best_route(call.destination, call.source, ifindex.map(Into::into))?)
     };

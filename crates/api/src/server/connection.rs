@@ -24,6 +24,18 @@ pub enum Call {
     Daemon(daemon::Call),
 }
 
+impl Call {
+    /// Whether it changes something.
+    pub fn changes(&self) -> bool {
+        match self {
+            Self::Interface(call) => call.changes(),
+            Self::Lease(call) => call.changes(),
+            Self::Ports(call) => call.changes(),
+            Self::Daemon(call) => call.changes(),
+        }
+    }
+}
+
 /// A call that waits to be answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

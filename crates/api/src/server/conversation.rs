@@ -8,7 +8,7 @@ use super::connection::{Call, Request};
 use super::handler::Handler;
 use super::line::{Line, Over};
 use super::statistics::Statistics;
-use crate::{Empty, daemon};
+use crate::{Empty, daemon, interface, lease, ports};
 
 /// Serves one client until it leaves, breaks the protocol, or `end`'s sender is dropped.
 pub(super) async fn converse<H: Handler>(
@@ -67,6 +67,12 @@ impl<H: Handler> Conversation<H> {
 
     async fn answer(&mut self, request: Request) -> Result<(), Over> {
         let Request { call, more, oneway } = request;
+        if call.changes() {
+            let allowed = self.handler.may_change(&self.peer);
+            if let Err(needed) = self.line.attended(oneway, allowed).await? {
+                return self.deny(&call, needed);
+            }
+        }
         match call {
             Call::Interface(call) => self.answer_tables(call, oneway).await,
             Call::Lease(call) => self.answer_leases(call, more, oneway).await,
@@ -75,16 +81,24 @@ impl<H: Handler> Conversation<H> {
         }
     }
 
+    /// Says what it takes to make a call that changes something. Nothing is done.
+    fn deny(&mut self, call: &Call, needed: String) -> Result<(), Over> {
+        let connection = &mut self.line.connection;
+        Ok(match call {
+            Call::Interface(_) => connection.fail(&interface::Error::AccessDenied { needed }),
+            Call::Lease(_) => connection.fail(&lease::Error::AccessDenied { needed }),
+            Call::Ports(_) => connection.fail(&ports::Error::AccessDenied { needed }),
+            Call::Daemon(_) => connection.fail(&daemon::Error::AccessDenied { needed }),
+        }?)
+    }
+
     async fn answer_daemon(&mut self, call: daemon::Call, oneway: bool) -> Result<(), Over> {
         let (handler, peer, line) = (&*self.handler, &self.peer, &mut self.line);
         match call {
             daemon::Call::Status(_) => line.answer(oneway, handler.status(peer)).await,
             daemon::Call::Counters(_) => line.answer(oneway, handler.counters(peer)).await,
             daemon::Call::Reload(_) => {
-                let denied = |needed| daemon::Error::AccessDenied { needed };
-                let allowed = async { handler.may_change(peer).await.map_err(denied) };
-                let answer = || async { handler.reload(peer).await.map(|()| Empty {}) };
-                line.answer_if(allowed, oneway, answer).await
+                line.answer(oneway, async { handler.reload(peer).await.map(|()| Empty {}) }).await
             }
         }
     }

@@ -114,7 +114,8 @@ pub trait Handler: Send + Sync + 'static {
     fn accept(&self, stream: &UnixStream, place: Arc<Share>) -> io::Result<Self::Peer>;
 
     /// Whether the caller may change anything; the error says what would do, such as
-    /// `membership of group iphelper`. Asked before every call that changes something.
+    /// `membership of group iphelper`. Asked before every call that
+    /// [changes](crate::Method::CHANGES) something.
     fn may_change(&self, peer: &Self::Peer) -> impl Future<Output = Result<(), String>> + Send;
 
     /// What answers the calls of `org.iphelper.PortReservation`.

@@ -22,9 +22,6 @@ impl<H: Handler> Conversation<H> {
         use lease::Call::*;
         let Self { line, peer, handler, statistics, end } = self;
         let (handler, peer) = (&**handler, &*peer);
-        let allowed = || async {
-            handler.may_change(peer).await.map_err(|needed| Error::AccessDenied { needed })
-        };
         match call {
             Monitor(call) => feed::run(Events { handler, peer, call }, line, statistics, end).await,
             List(call) => {
@@ -33,14 +30,10 @@ impl<H: Handler> Conversation<H> {
                 let reply = |lease| lease::ListReply { lease: Arc::unwrap_or_clone(lease) };
                 line.list(more, oneway, handler.list(peer, call), reply, nothing).await
             }
-            Acquire(call) => {
-                line.answer_if(allowed(), oneway, || handler.acquire(peer, call)).await
-            }
-            Renew(call) => line.answer_if(allowed(), oneway, || handler.renew(peer, call)).await,
-            Release(call) => {
-                line.answer_if(allowed(), oneway, || handler.release(peer, call)).await
-            }
-            Inform(call) => line.answer_if(allowed(), oneway, || handler.inform(peer, call)).await,
+            Acquire(call) => line.answer(oneway, handler.acquire(peer, call)).await,
+            Renew(call) => line.answer(oneway, handler.renew(peer, call)).await,
+            Release(call) => line.answer(oneway, handler.release(peer, call)).await,
+            Inform(call) => line.answer(oneway, handler.inform(peer, call)).await,
         }
     }
 }

@@ -172,26 +172,6 @@ impl Line {
         Ok(())
     }
 
-    /// Answers a call that not everybody may make: where this caller may not, with what says so,
-    /// and nothing is done.
-    pub(super) async fn answer_if<T, E, F>(
-        &mut self,
-        allowed: impl Future<Output = Result<(), E>>,
-        oneway: bool,
-        answer: impl FnOnce() -> F,
-    ) -> Result<(), Over>
-    where
-        T: Serialize,
-        E: Serialize + std::error::Error,
-        F: Future<Output = Result<T, E>>,
-    {
-        let answer = async {
-            allowed.await?;
-            answer().await
-        };
-        self.answer(oneway, answer).await
-    }
-
     /// Waits for an answer as long as there is a client to take it; for that of a `oneway` call,
     /// until it is there.
     pub(super) async fn attended<T>(

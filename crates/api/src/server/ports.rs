@@ -27,9 +27,6 @@ impl<H: Handler> Conversation<H> {
         let Self { line, peer, handler, statistics, end } = self;
         let (handler, peer) = (&**handler, &*peer);
         let ports = handler.ports();
-        let allowed = || async {
-            handler.may_change(peer).await.map_err(|needed| Error::AccessDenied { needed })
-        };
         let passed = line.connection.take_descriptors();
         match call {
             Monitor(_) => feed::run(Events { ports, peer }, line, statistics, end).await,
@@ -52,17 +49,14 @@ impl<H: Handler> Conversation<H> {
                 line.answer(oneway, async { ports.lookup(peer, call).await.map(told) }).await
             }
             Create(call) => {
-                let answer = || async { ports.create(peer, call).await.map(told) };
-                line.answer_if(allowed(), oneway, answer).await
+                line.answer(oneway, async { ports.create(peer, call).await.map(told) }).await
             }
-            Delete(call) => line.answer_if(allowed(), oneway, || ports.delete(peer, call)).await,
+            Delete(call) => line.answer(oneway, ports.delete(peer, call)).await,
             Grant(call) => {
-                let answer = || async { ports.grant(peer, call).await.map(told) };
-                line.answer_if(allowed(), oneway, answer).await
+                line.answer(oneway, async { ports.grant(peer, call).await.map(told) }).await
             }
             Revoke(call) => {
-                let answer = || async { ports.revoke(peer, call).await.map(told) };
-                line.answer_if(allowed(), oneway, answer).await
+                line.answer(oneway, async { ports.revoke(peer, call).await.map(told) }).await
             }
             Associate(call) => {
                 let answer = async {

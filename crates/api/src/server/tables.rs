@@ -54,15 +54,7 @@ impl<H: Handler> Conversation<H> {
     }
 
     async fn carry_out<C: Local>(&mut self, call: C, oneway: bool) -> Result<(), Over> {
-        let (handler, peer) = (&*self.handler, &self.peer);
-        let allowed = async {
-            match C::CHANGES {
-                true => handler.may_change(peer).await,
-                false => Ok(()),
-            }
-            .map_err(|needed| Error::AccessDenied { needed })
-        };
-        self.line.answer_if(allowed, oneway, || handler.carry_out(peer, call)).await
+        self.line.answer(oneway, self.handler.carry_out(&self.peer, call)).await
     }
 
     /// Sends a table in parts. Each is made and encoded when there is room for it.
