@@ -137,8 +137,7 @@ fn finder(daemon: u32) -> u32 {
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let is_finder = |folder: &Path| {
             let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
-            let line = fs::read(folder.join("cmdline")).unwrap_or_default();
-            line.ends_with(b"--find-processes\0")
+            status.starts_with("Name:\tiph-processes\n")
                 && status.contains(&format!("PPid:\t{daemon}\n"))
                 // Not before it has given up what it does not need.
                 && status.contains("Seccomp:\t2")

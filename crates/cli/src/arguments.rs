@@ -287,9 +287,6 @@ pub(crate) struct Run {
     /// The service that looks into processes [default: a process of the daemon's own]
     #[arg(long, value_name = "SOCKET", value_hint = ValueHint::AnyPath)]
     pub(crate) processes: Option<PathBuf>,
-
-    #[arg(long, hide = true)]
-    pub(crate) find_processes: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, Subcommand)]

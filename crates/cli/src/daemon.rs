@@ -35,8 +35,7 @@ pub(crate) fn foreground(run: arguments::Run, socket: Option<PathBuf>) -> ExitCo
         ("--processes", run.processes.map(OsString::from)),
     ];
     let said = options.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
-    let finding = run.find_processes.then(|| ::daemon::FIND_PROCESSES.into());
-    ::daemon::main(&["daemon", "run"], said.flatten().chain(finding))
+    ::daemon::main(said.flatten())
 }
 
 /// How the daemon is doing, and with it how reservations are enforced.

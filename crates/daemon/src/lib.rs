@@ -48,5 +48,5 @@ mod watchdog;
 mod work;
 
 pub use clock::Clock;
-pub use options::{DEFAULT_STATE_DIR, FIND_PROCESSES, Options, UsageError};
+pub use options::{DEFAULT_STATE_DIR, Options, UsageError};
 pub use run::{RunError, main, run};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    iphelper_daemon::main(&[], std::env::args_os().skip(1))
+    iphelper_daemon::main(std::env::args_os().skip(1))
 }

@@ -59,8 +59,8 @@ pub(crate) enum Asked {
     Version,
 }
 
-/// Serves on standard input; for the service, and for the daemon's own child. Not for people.
-pub const FIND_PROCESSES: &str = "--find-processes";
+/// Serves on standard input. For the service, not for people.
+const FIND_PROCESSES: &str = "--find-processes";
 
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
@@ -84,14 +84,11 @@ SIGTERM ends it and keeps them; SIGHUP reads the configuration again.
 ";
 
 impl Options {
-    /// Understands the arguments that follow the program's name and, where the program has others
-    /// that make it the daemon, follow those: `again`.
+    /// Understands the arguments that follow the program's name.
     pub(crate) fn parse(
-        again: &[&str],
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Asked, UsageError> {
-        let finder = again.iter().chain(&[FIND_PROCESSES]).map(OsString::from).collect();
-        let mut options = Self { processes: Some(Finder::Child(finder)), ..Self::default() };
+        let mut options = Self { processes: Some(Finder::Child), ..Self::default() };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let (name, attached) = split(&argument);
@@ -134,7 +131,7 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Asked, UsageError> {
-        Options::parse(&["daemon", "run"], arguments.iter().map(OsString::from))
+        Options::parse(arguments.iter().map(OsString::from))
     }
 
     #[test]
@@ -151,8 +148,7 @@ mod tests {
         assert_eq!(parse(&spaced), Ok(Asked::Run(expected.clone())));
         let joined = ["--config=a", "--state-dir=b", "--socket=c", "--log=debug", "--processes=d"];
         assert_eq!(parse(&joined), Ok(Asked::Run(expected)));
-        let child = ["daemon", "run", FIND_PROCESSES].map(OsString::from).to_vec();
-        let processes = Some(Finder::Child(child));
+        let processes = Some(Finder::Child);
         assert_eq!(parse(&[]), Ok(Asked::Run(Options { processes, ..Options::default() })));
         assert_eq!(parse(&[FIND_PROCESSES]), Ok(Asked::FindProcesses));
     }

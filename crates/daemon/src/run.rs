@@ -22,7 +22,6 @@ use crate::leases::{self, Folder, Identity, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
 use crate::ports::{self, Prepared};
 use crate::problems::Problems;
-use crate::processes::Processes;
 use crate::service::{Endpoint, Service};
 use crate::store::{Lock, StoreError};
 use crate::subsystem::{Inbox, Requests, Subsystem, Tenant};
@@ -90,12 +89,11 @@ fn kernel(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::Kernel { what, error }
 }
 
-/// `iphelperd`, given the arguments after its name. In a program that is other things besides,
-/// `again` are those before them, with which it is the daemon.
-pub fn main(again: &[&str], arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let options = match Options::parse(again, arguments) {
+/// `iphelperd`, given the arguments after its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(arguments) {
         Ok(Asked::Run(options)) => options,
-        Ok(Asked::FindProcesses) => return processes::find(),
+        Ok(Asked::FindProcesses) => return ExitCode::from(processes::find()),
         Ok(Asked::Help) => return say(HELP.trim_end()),
         Ok(Asked::Version) => return say(concat!("iphelperd ", env!("CARGO_PKG_VERSION"))),
         Err(error) => {
@@ -116,7 +114,8 @@ pub fn main(again: &[&str], arguments: impl IntoIterator<Item = OsString>) -> Ex
 /// to end.
 ///
 /// Gives up capabilities and file access of the calling thread for good, and changes the process's
-/// handling of signals and panics: call it from a process that does nothing else.
+/// handling of signals and panics: call it from a process that does nothing else, and has one thread
+/// where [`Options::processes`] asks for a child.
 pub fn run(options: &Options) -> Result<(), RunError> {
     sys::memory::use_few_arenas();
     let result = run_to_the_end(options);
@@ -125,6 +124,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
 }
 
 fn run_to_the_end(options: &Options) -> Result<(), RunError> {
+    // First: it is to have a copy of as little as possible.
+    let finder = options.processes.clone().map(processes::Prepared::new);
     let configuration = Configuration::load(options.config.as_deref(), options.log)?;
     log::start(configuration.log_level());
     // Before anything is done in the network, and to the end.
@@ -171,8 +172,8 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
     // The first packets are out; now for the rest, while servers think. Nothing that anybody sends
     // is read before the privileges are gone, but on threads that see nothing of it.
     let watched = Watched::default();
-    let processes = options.processes.clone().map(|finder| Processes::start(finder, &watched));
-    let processes = processes.and_then(|started| {
+    let processes = finder.and_then(|finder| {
+        let started = finder.start(&watched);
         started.inspect_err(|error| tracing::warn!("processes are not looked up: {error}")).ok()
     });
     let reserved =

@@ -15,6 +15,7 @@
 //! | [`netlink`] | netlink sockets, strict checking, loss detection |
 //! | [`clock`], [`timer`], [`random`] | suspend-aware time and the kernel's randomness |
 //! | [`namespace`], [`mount`], [`process`] | namespaces, private mounts, children that live in them |
+//! | [`mod@fork`] | a copy of this process that does one thing |
 //! | [`mountinfo`], [`cgroup`] | what is mounted where, and who is in which control group |
 //! | [`ebpf`] | programs of control groups, their maps and pins |
 //! | [`seccomp`], [`signals`] | children whose binds wait, and signals as a descriptor |
@@ -31,6 +32,7 @@ mod closer;
 pub mod credentials;
 pub mod ebpf;
 pub mod fds;
+pub mod fork;
 pub mod frame;
 pub mod hostname;
 pub mod inet;

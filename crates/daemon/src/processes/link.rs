@@ -1,19 +1,17 @@
 //! The daemon's end of the connection, and what happens when the other end is gone.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sys::process::CommandExt as _;
+use sys::fork::Forked;
 
 use super::message::{Channel, Record, Request};
-use super::{Finder, SEARCH_WITHIN};
+use super::{Finder, SEARCH_WITHIN, serve};
 use crate::sandbox;
 use crate::shortage::{self, Patience};
 
@@ -41,17 +39,35 @@ struct Told {
     tell: Option<Box<dyn Fn(Option<String>) + Send>>,
 }
 
-impl Link {
-    /// Starts a child with the capabilities of the calling thread, which then gives them up; or
-    /// connects to a service. Whether that works is to be known before somebody asks.
-    pub(super) fn open(finder: Finder, troubles: Troubles) -> Self {
-        let (started, service) = match finder {
-            Finder::Service(path) => (None, Some(path)),
-            Finder::Child(arguments) => {
-                // Without the capabilities it cannot be started later.
-                let start = || start(&arguments);
-                (Some(Patience::default().attempt(start, shortage::is_one)), None)
+/// The other end.
+#[derive(Debug)]
+pub(super) enum Other {
+    /// A child, or why there is none.
+    Child(io::Result<(Channel, Forked)>),
+    /// A service behind this socket.
+    Service(PathBuf),
+}
+
+impl Other {
+    /// Starts a child with the capabilities of the calling thread: it cannot be started later, when
+    /// these are given up. A service is not connected to yet.
+    pub(super) fn prepare(finder: Finder) -> Self {
+        match finder {
+            Finder::Service(path) => Self::Service(path),
+            Finder::Child => {
+                Self::Child(Patience::default().attempt(start_child, shortage::is_one))
             }
+        }
+    }
+}
+
+impl Link {
+    /// Gives up the capabilities of the calling thread, and connects to a service: whether that
+    /// works is to be known before somebody asks.
+    pub(super) fn open(other: Other, troubles: Troubles) -> Self {
+        let (started, service) = match other {
+            Other::Service(path) => (None, Some(path)),
+            Other::Child(started) => (Some(started), None),
         };
         // Now this thread needs nothing, and what it is told cannot make it use anything.
         sandbox::drop_capabilities(&[]);
@@ -153,20 +169,15 @@ impl Link {
     }
 }
 
-/// Starts this program anew. Not by its path, which may be another program's by now.
-fn start(arguments: &[OsString]) -> io::Result<(Channel, Child)> {
+fn start_child() -> io::Result<(Channel, Forked)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_write_timeout(Some(ANSWER_WITHIN))?;
-    let mut command = Command::new("/proc/self/exe");
-    command.args(arguments).env_clear();
-    // Nobody reads what it might say; a terminal's Ctrl-C is for the daemon.
-    command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.die_with_parent().own_process_group().inherit_nothing().spawn()?;
+    let child = sys::fork::fork(c"iph-processes", theirs.into(), serve::main)?;
     Ok((Channel::new(ours), child))
 }
 
 /// Waits for the end of the child, which comes before the daemon's only if something is wrong.
-fn watch(mut child: Child, troubles: Troubles) {
+fn watch(child: Forked, troubles: Troubles) {
     let wait = move || match child.wait() {
         Ok(status) if status.success() => {}
         Ok(status) => troubles.raise(format!(

@@ -6,7 +6,8 @@
 //!
 //! - as a service, one that the service manager starts when the daemon connects to its socket
 //!   (`iphelper-processes.socket`);
-//! - otherwise a child, started before the capabilities are given up. It ends with the daemon.
+//! - otherwise a child, forked while the daemon has all its capabilities, one thread, and nothing
+//!   open. It ends with the daemon.
 //!
 //! Neither of them can be asked for anything but what is in `message`. Whoever wants to know
 //! something waits on a channel: one thread has the connection, and nothing is waited for on that of
@@ -18,7 +19,6 @@ mod search;
 mod serve;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::supervise::Watched;
-use link::{Link, Troubles};
+use link::{Link, Other, Troubles};
 use message::{Record, Request, SOCKETS};
 use search::Proc;
 
@@ -55,11 +55,15 @@ pub struct Processes {
 /// Where to find whoever looks into processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finder {
-    /// This program, run as a child with these arguments.
-    Child(Vec<OsString>),
+    /// A child of this process.
+    Child,
     /// A service behind this socket.
     Service(PathBuf),
 }
+
+/// What is begun before the daemon has threads or anything open.
+#[derive(Debug)]
+pub struct Prepared(Other);
 
 /// A process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,12 +94,20 @@ impl Process {
     }
 }
 
-impl Processes {
-    /// Starts what is needed, with the capabilities of the calling thread.
-    pub fn start(finder: Finder, watched: &Watched) -> io::Result<Self> {
-        Self::over(move |troubles| Link::open(finder, troubles), watched)
+impl Prepared {
+    /// Starts a child, where it takes one, with the capabilities of the calling thread, which has to
+    /// be the only one of its process and to live as long as the child is wanted.
+    pub fn new(finder: Finder) -> Self {
+        Self(Other::prepare(finder))
     }
 
+    /// Starts the thread that has the connection.
+    pub fn start(self, watched: &Watched) -> io::Result<Processes> {
+        Processes::over(move |troubles| Link::open(self.0, troubles), watched)
+    }
+}
+
+impl Processes {
     /// `link` is called on the thread that will have the connection.
     fn over(
         link: impl FnOnce(Troubles) -> Link + Send + 'static,
@@ -416,7 +428,7 @@ mod tests {
         let folder = crate::testing::Folder::new("service");
         let socket = folder.path().join("socket");
         let processes =
-            Processes::start(Finder::Service(socket.clone()), &Watched::alone()).unwrap();
+            Prepared::new(Finder::Service(socket.clone())).start(&Watched::alone()).unwrap();
         let (tell, told) = mpsc::channel();
         processes.on_trouble(move |trouble| tell.send(trouble).unwrap());
         assert_eq!(processes.process(1).blocking_recv().unwrap(), None);

@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use sys::Closer;
@@ -25,12 +24,9 @@ const CLOSERS: usize = 8;
 /// The longest value of a map that is told.
 const VALUE: usize = 64;
 
-/// The program, started with the daemon at the other end of its standard input.
-pub(crate) fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+/// The process, with the daemon at the other end of its standard input. Returns its exit status.
+pub(crate) fn main() -> u8 {
+    run().is_err().into()
 }
 
 fn run() -> io::Result<()> {
