@@ -19,6 +19,7 @@ from pathlib import Path
 import clients
 import network
 
+LINK_SERVER = "dhcp_on_every_link"
 HERE = Path(__file__).resolve().parent
 INSIDE = "IPHELPER_BENCH_INSIDE"
 NEIGHBOURS = Path("/proc/sys/net/ipv4/neigh/default")
@@ -49,6 +50,15 @@ SCALE = [
     ("wake-ups while idle", "idle.switches", "", {}),
     ("processes", "memory.processes", "", {}),
 ]
+# Title, how it comes from a sample and the number of interfaces, unit, budget by that number.
+LINKS = [
+    ("interfaces bound", lambda sample, count: sample["bound"], "", {}),
+    ("all bound", lambda sample, count: sample["all_s"], "s", {}),
+    ("CPU an interface", lambda sample, count: sample["memory"]["on_cpu_ms"] / count, "ms", {1000: 0.25}),
+    ("RSS", lambda sample, count: sample["memory"]["rss_kib"], "KiB", {1000: 20480, 4000: 20480}),
+]
+# What an interface of the most may cost, and a cold start, over one of the fewest, and a minimal client's.
+LEVEL = FLOOR = 1.3
 # How many times as fast as the best peer ours has to bind that many interfaces.
 FASTER = {100: 1, 1000: 2}
 
@@ -59,6 +69,8 @@ def arguments():
     parser.add_argument("--scale", type=int, nargs="*", default=[100, 1000], metavar="N",
                         help="numbers of interfaces (100 1000); none to leave this out")
     parser.add_argument("--scale-rounds", type=int, default=3, help="for many interfaces (3)")
+    parser.add_argument("--links", type=int, nargs="*", default=[1000, 4000], metavar="N",
+                        help="numbers of interfaces on links of their own (1000 4000)")
     parser.add_argument("--no-single", action="store_true", help="many interfaces only")
     parser.add_argument("--client", action="append", choices=clients.ALL, help="only these")
     parser.add_argument("--timeout", type=float, default=120, help="for binding all interfaces, s (120)")
@@ -86,9 +98,10 @@ def outside(options):
         clients.Iphelper.binaries = options.binaries.resolve()
     if "mozim" in chosen(options) and not options.no_mozim:
         build_mozim()
+    build_minimal()
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork",
                "--kill-child", "--mount-proc", sys.executable, __file__, *sys.argv[1:]]
-    most = max([0, *options.scale])
+    most = max([0, *options.scale, *options.links])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with MoreNeighbours(most), installed() as environment:
@@ -109,12 +122,14 @@ def installed():
     """Copies of what was built here, as an installation makes them; gives the environment that
     names them. What a linker wrote lies in the page cache page by page and is mapped slower than
     the peers' programs, which came from packages."""
-    ours, mozim = clients.Iphelper, clients.Mozim
+    ours, mozim, minimal = clients.Iphelper, clients.Mozim, clients.Minimal
+    server = ours.binaries / "examples" / LINK_SERVER
     with tempfile.TemporaryDirectory(prefix="iphelper-bench-") as directory:
-        for program in (ours.binaries / "iphelperd", ours.binaries / "iph", mozim.binary):
+        for program in (ours.binaries / "iphelperd", ours.binaries / "iph", mozim.binary, minimal.binary, server):
             if program.exists():
                 shutil.copy(program, directory)
-        yield {"IPHELPER_BINARIES": directory, "MOZIM_BENCH": str(Path(directory, mozim.binary.name))}
+        yield {"IPHELPER_BINARIES": directory, "MOZIM_BENCH": str(Path(directory, mozim.binary.name)),
+               "IPHELPER_BENCH_MINIMAL": str(Path(directory, minimal.binary.name))}
 
 
 class MoreNeighbours:
@@ -149,6 +164,14 @@ def build_mozim():
         say("bench: mozim could not be built; it is left out")
 
 
+def build_minimal():
+    minimal = clients.Minimal
+    minimal.binary.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cc", "-O2", "-o", str(minimal.binary), str(minimal.source)]
+    if not shutil.which("cc") or subprocess.run(command, check=False).returncode:
+        say("bench: no C compiler; the minimal client is left out")
+
+
 def quiet():
     """Waits, 3 s at most, for half a second in which the machine was mostly idle."""
     def load():
@@ -167,7 +190,7 @@ class Run:
     def __init__(self, options):
         self.options = options
         self.names = [name for name in chosen(options) if not clients.ALL[name].missing()]
-        self.samples = {name: {} for name in clients.ALL}
+        self.samples = {name: {} for name in clients.EVERY}
         self.noisy = 0
 
     def probe(self, net, scenario, name, *more):
@@ -194,10 +217,15 @@ class Run:
                     result = self.one(net, scenario, name)
                     if number and result is not None:
                         self.keep(name, scenario, result)
+            if "iphelper" in self.names and not clients.Minimal.missing():
+                for name in turned(["iphelper", "minimal"], number):
+                    result = self.one(net, "cold", name)
+                    if number:
+                        self.keep(name, "cold", result)
         net.close()
 
     def one(self, net, scenario, name):
-        probes = clients.ALL[name].probes
+        probes = clients.EVERY[name].probes
         ours = name == "iphelper"
         if scenario in ("detection", "strict") and not probes or scenario == "strict" and not ours:
             return None
@@ -224,6 +252,39 @@ class Run:
                 self.keep(name, f"scale {count}", result)
                 say(f"bench: {count} interfaces, round {number}: {name}: {result.get('bound')} bound, "
                     f"all after {result.get('all_s')} s")
+
+
+    def links(self):
+        """Ours on links of their own, the numbers of interfaces by turns. What it stores lies on a disk,
+        where there is one below the programs."""
+        program = clients.Iphelper.binaries / LINK_SERVER
+        if "iphelper" not in self.names or not self.options.links:
+            return
+        if not program.exists():
+            say(f"bench: not built: {program.name}; links of their own are left out")
+            return
+        for number in range(1, self.options.scale_rounds + 1):
+            for count in turned(self.options.links, number):
+                net = network.Network(count, bridged=False)
+                server = network.LinkServer(str(program))
+                with tempfile.TemporaryDirectory(prefix="state-", dir=clients.Iphelper.binaries) as state:
+                    os.environ["IPHELPER_STATE"] = state
+                    result = self.probe(net, "scale", "iphelper", "--count", count, "--timeout",
+                                        self.options.timeout, "--idle", 1)
+                    del os.environ["IPHELPER_STATE"]
+                server.close()
+                net.close()
+                self.keep("iphelper", f"links {count}", result)
+                say(f"bench: {count} links, round {number}: {result.get('bound')} bound, "
+                    f"all after {result.get('all_s')} s")
+
+    def figures(self, count, of):
+        """One of LINKS' figures, of each sample that has it."""
+        found = []
+        for sample in self.samples["iphelper"].get(f"links {count}", []):
+            with contextlib.suppress(KeyError, TypeError):
+                found.append(of(sample, count))
+        return [figure for figure in found if figure is not None]
 
 
 def turned(names, by):
@@ -299,11 +360,48 @@ def report(run):
             rows.append(row(run, title, path, of, budget, unit))
         table(f"one interface, {run.options.rounds} rounds", header, rows)
         print("* ours uses the address at once and probes meanwhile; the peers, where they can, probe first")
+        floor(run)
+    links(run)
     for count in run.options.scale:
         rows = [row(run, title, path, lambda _: f"scale {count}", budgets.get(count), unit,
                     FASTER.get(count) if path == "all_s" else None)
                 for title, path, unit, budgets in SCALE]
         table(f"{count} interfaces, {run.options.scale_rounds} rounds", header, rows)
+
+
+def kept(ratio, most):
+    return f"{ratio:.2f}", f"{most}" + (" kept" if ratio <= most else " MISSED")
+
+
+def floor(run):
+    ours, minimal = (values(run.samples[name].get("cold", []), "address_ms") for name in ("iphelper", "minimal"))
+    if ours and minimal:
+        ratio = kept(statistics.median(ours) / statistics.median(minimal), FLOOR)
+        table("beside a floor", ["iphelper", "minimal C client", "ours/minimal", "budget"],
+              [["cold start to address, ms", cell(ours, len(ours)), cell(minimal, len(minimal)), *ratio]])
+
+
+def links(run):
+    counts = [count for count in run.options.links if run.samples["iphelper"].get(f"links {count}")]
+    if not counts:
+        return
+    rows = []
+    for title, of, unit, budgets in LINKS:
+        found = {count: run.figures(count, of) for count in counts}
+        cells, medians = [], {}
+        for count in counts:
+            text = cell(found[count], run.options.scale_rounds)
+            if found[count]:
+                medians[count] = statistics.median(found[count])
+                if count in budgets:
+                    text += " kept" if medians[count] <= budgets[count] else f" MISSED {budgets[count]}"
+            cells.append(text)
+        ratio = ["", ""]
+        if unit == "ms" and len(medians) > 1:
+            ratio = kept(medians[max(medians)] / medians[min(medians)], LEVEL)
+        rows.append([f"{title}, {unit}" if unit else title, *cells, *ratio])
+    header = [*(f"{count} interfaces" for count in counts), "most/fewest", "budget"]
+    table(f"links of their own, {run.options.scale_rounds} rounds", header, rows)
 
 
 def inside(options):
@@ -317,6 +415,7 @@ def inside(options):
             say(f"bench: {name}: not installed: {' '.join(missing)}")
     if not options.no_single:
         run.single()
+    run.links()
     for count in options.scale:
         run.scale(count)
     report(run)

@@ -104,7 +104,7 @@ rapid_commit = {str(self.rapid).lower()}
 
     def daemon(self):
         return [str(self.binaries / "iphelperd"), "--config", self.CONFIG,
-                "--state-dir", "/var/lib/iphelper", "--socket", self.SOCKET]
+                "--state-dir", os.environ.get("IPHELPER_STATE", "/var/lib/iphelper"), "--socket", self.SOCKET]
 
     def iph(self, *arguments):
         return [str(self.binaries / "iph"), "--socket", self.SOCKET, *arguments]
@@ -124,6 +124,21 @@ rapid_commit = {str(self.rapid).lower()}
     def running(self, interface):
         self.prepare(interfaces=False)
         return self.daemon(), None, self.iph("lease", "acquire", interface)
+
+
+class Minimal(Client):
+    """No peer but a floor: minimal.c, compiled on first use."""
+
+    probes = False
+    source = HERE / "minimal.c"
+    binary = Path(os.environ.get("IPHELPER_BENCH_MINIMAL", TARGET / "bench-minimal"))
+
+    @classmethod
+    def missing(cls):
+        return [] if cls.binary.exists() else [str(cls.binary)]
+
+    def start(self, interface):
+        return [str(self.binary), interface]
 
 
 class Dhcpcd(Client):
@@ -332,3 +347,5 @@ ALL = {
     "NetworkManager": NetworkManager,
     "mozim": Mozim,
 }
+# Those, and what is measured beside ours alone.
+EVERY = {**ALL, "minimal": Minimal}

@@ -30,15 +30,17 @@ def wait_until(condition, seconds, what):
 
 
 class Network:
-    """`count` interfaces c1 to cN in the client namespace, bridged to `SERVER`/16 here."""
+    """`count` interfaces c1 to cN in the client namespace, bridged to `SERVER`/16 here, or each on a
+    link of its own."""
 
-    def __init__(self, count):
-        self.count = count
+    def __init__(self, count, bridged=True):
+        self.count, self.bridged = count, bridged
         run("ip", "link", "set", "lo", "up")
-        run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0",
-            "forward_delay", "0", "mcast_snooping", "0")
-        run("ip", "address", "add", f"{SERVER}/16", "dev", "br0")
-        run("ip", "link", "set", "br0", "up")
+        if bridged:
+            run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0",
+                "forward_delay", "0", "mcast_snooping", "0")
+            run("ip", "address", "add", f"{SERVER}/16", "dev", "br0")
+            run("ip", "link", "set", "br0", "up")
         self.holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         own = os.stat("/proc/self/ns/net").st_ino
         wait_until(lambda: self._holder_namespace() not in (None, own), 5, "client namespace")
@@ -50,7 +52,7 @@ class Network:
         pid = self.holder.pid
         run("ip", "-batch", "-", text="".join(
             f"link add s{i} type veth peer name c{i} address 02:77:00:00:{i >> 8:02x}:{i & 255:02x} netns {pid}\n"
-            f"link set s{i} master br0 up\n" for i in numbers))
+            f"link set s{i}{' master br0' if bridged else ''} up\n" for i in numbers))
         run(*self.inside("ip", "-batch", "-"),
             text="link set lo up\n" + "".join(f"link set c{i} up\n" for i in numbers))
         wait_until(self._all_forward, 30, "carrier on every interface")
@@ -74,7 +76,8 @@ class Network:
             except OSError:
                 continue
         self.holder.wait()
-        run("ip", "link", "delete", "br0")
+        if self.bridged:
+            run("ip", "link", "delete", "br0")
         # The kernel takes the namespace apart in its own time; its cables end here.
         wait_until(lambda: not any(re.fullmatch(r"s\d+", name) for _, name in socket.if_nameindex()),
                    120, "the end of the cables")
@@ -90,8 +93,25 @@ class Network:
         run(*self.inside("sh", "-c", script))
 
     def _all_forward(self):
+        if not self.bridged:
+            out = subprocess.run(["ip", "-o", "link", "show", "up"], capture_output=True, text=True).stdout
+            return out.count("LOWER_UP") == self.count + 1
         out = subprocess.run(["bridge", "link", "show"], capture_output=True, text=True).stdout
         return out.count("state forwarding") == self.count
+
+
+class LinkServer:
+    """The lab's DHCP server at the far end of every link, which answers at once."""
+
+    def __init__(self, program):
+        self.process = subprocess.Popen([program], stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the lab's server ended at once")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 class Dnsmasq:

@@ -411,14 +411,14 @@ def settle(most=60):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("scenario", choices=["cold", "commands", "stored", "acquire", "scale"])
-    parser.add_argument("client", choices=clients.ALL)
+    parser.add_argument("client", choices=clients.EVERY)
     parser.add_argument("--detection", default="off")
     parser.add_argument("--rapid", action="store_true")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=120)
     parser.add_argument("--idle", type=float, default=10)
     options = parser.parse_args()
-    client = clients.ALL[options.client](options.detection, options.rapid)
+    client = clients.EVERY[options.client](options.detection, options.rapid)
     try:
         if options.scenario in ("cold", "commands"):
             result = cold(client, "c1", options.scenario == "commands")

@@ -50,7 +50,10 @@ fn bench(arguments: &[String]) -> bool {
         return false;
     }
     let build = ["build", "--release", "-p", "iphelper-cli", "-p", "iphelper-daemon", "--bins"];
-    Cargo::new(build).succeeds() && run::succeeds(Command::new("python3").arg(script).args(rest))
+    let server = ["build", "--release", "-p", "iphelper-lab", "--examples"];
+    Cargo::new(build).succeeds()
+        && (name != "dhcp" || Cargo::new(server).succeeds())
+        && run::succeeds(Command::new("python3").arg(script).args(rest))
 }
 
 fn fuzz(arguments: &[String]) -> bool {
