@@ -3,6 +3,7 @@
 mod cli;
 mod configuration;
 mod door;
+mod fuse;
 mod log;
 mod one_daemon;
 mod permissions;

@@ -8,6 +8,7 @@ mod fallback;
 mod grants;
 mod guard;
 mod kill;
+mod locked;
 mod permissions;
 mod persist;
 mod places;

@@ -4,19 +4,22 @@
 //! it was built, and everything that passes the wire on record. When a test fails, it prints the
 //! daemon's log and the frames. [`varlink`] speaks the daemon's protocol by itself, so that the
 //! tests do not trust the client library. [`servers`] puts servers on the wire. [`ports`] is a host
-//! whose ports are reserved, and the strangers that want them. [`damage`] befalls files.
+//! whose ports are reserved, and the strangers that want them. [`damage`] befalls files; [`Fuse`] is a
+//! user whose files never answer.
 //!
 //! A test waits for conditions, [`PATIENCE`] long at most, and never for time to pass.
 
 use std::time::Duration;
 
 pub mod damage;
+mod fuse;
 mod host;
 mod iph;
 pub mod ports;
 pub mod servers;
 pub mod varlink;
 
+pub use fuse::Fuse;
 pub use host::{Host, ROUTE_PROTOCOL_DHCP};
 pub use iph::{Answer, iph, run};
 
