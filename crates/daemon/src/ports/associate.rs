@@ -31,7 +31,7 @@ impl Ports {
                 reservation.protocol
             )));
         }
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
+        let guard = self.guard.as_ref();
         let Some(guard) = guard else {
             let reason = "without a guard in the kernel no socket can be let in".to_owned();
             return Err(Error::GuardTooWeak { level: self.level(), reason });
@@ -69,7 +69,7 @@ impl Ports {
 
     /// The runtime reservation in force that ends with a socket.
     pub(super) fn owned_by(&self, socket: &Descriptor) -> Option<Id> {
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref())?;
+        let guard = self.guard.as_ref()?;
         let owned = guard.state(socket.as_fd()).ok()?.owned?;
         guard.row(owned).ok()?.map(|_| owned)
     }
@@ -77,7 +77,7 @@ impl Ports {
     /// Makes the socket of a command the owner of a reservation.
     pub(super) fn own(&self, command: CommandId, id: Id) -> EffectResult {
         let socket = self.pending.get(&command).and_then(|pending| pending.socket.as_ref());
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
+        let guard = self.guard.as_ref();
         let (Some(socket), Some(guard)) = (socket, guard) else {
             return Err(EffectError::TooWeak(
                 "nobody would notice when the socket closes".to_owned(),
@@ -102,7 +102,7 @@ impl Ports {
 
     /// The same for all that the guard could not tell of: it asks the kernel for each.
     pub(super) fn look_for_closed(&mut self) {
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.clone());
+        let guard = self.guard.clone();
         let Some(guard) = guard else { return };
         let runtime = self.manager.reservations().filter(|one| one.kind == Kind::Runtime);
         let is_over = |id: &Id| guard.row(*id).is_ok_and(|row| row.is_none());
@@ -113,7 +113,7 @@ impl Ports {
     }
 
     pub(super) fn level(&self) -> GuardLevel {
-        self.enforcing.as_ref().map_or(GuardLevel::None, |enforcing| enforcing.level.clone())
+        self.enforcement.as_ref().map_or(GuardLevel::None, |found| found.level.clone())
     }
 }
 

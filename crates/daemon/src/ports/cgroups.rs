@@ -19,12 +19,12 @@ pub(super) struct Cgroups {
     root: OwnedFd,
     units: Units,
     /// `None` until a reservation names a control group.
-    watch: Option<Arc<Comings>>,
+    watch: Option<Arc<CgroupWatch>>,
 }
 
 /// Readable when a control group came or went where one of ours is or may come to be.
 #[derive(Debug)]
-pub(super) struct Comings(Inotify);
+pub(super) struct CgroupWatch(Inotify);
 
 impl Cgroups {
     /// Looks below a folder of cgroup2.
@@ -57,8 +57,8 @@ impl Cgroups {
         ids
     }
 
-    /// What notices them, once there is something to notice.
-    pub(super) fn comings(&self) -> Option<Arc<Comings>> {
+    /// Becomes readable when they come and go, once there is one to watch for.
+    pub(super) fn watch(&self) -> Option<Arc<CgroupWatch>> {
         self.watch.clone()
     }
 
@@ -75,7 +75,7 @@ impl Cgroups {
     fn watch_for(&mut self, names: &BTreeSet<String>) -> io::Result<()> {
         let watch = match &self.watch {
             Some(watch) => watch.clone(),
-            None => self.watch.insert(Arc::new(Comings(Inotify::new()?))).clone(),
+            None => self.watch.insert(Arc::new(CgroupWatch(Inotify::new()?))).clone(),
         };
         let mut folders: BTreeSet<String> = BTreeSet::from([String::new()]);
         for name in names {
@@ -97,14 +97,14 @@ impl Cgroups {
     }
 }
 
-impl Comings {
-    /// Takes note of all there was.
+impl CgroupWatch {
+    /// Takes all notices that there are.
     pub(super) fn drain(&self) {
         self.0.drain();
     }
 }
 
-impl AsFd for Comings {
+impl AsFd for CgroupWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -123,10 +123,10 @@ mod tests {
     use super::*;
     use crate::testing::Folder;
 
-    fn is_readable(comings: &Comings) -> bool {
+    fn is_readable(watch: &CgroupWatch) -> bool {
         use rustix::event::{PollFd, PollFlags, poll};
         let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut ready = [PollFd::new(comings, PollFlags::IN)];
+        let mut ready = [PollFd::new(watch, PollFlags::IN)];
         poll(&mut ready, Some(&timeout)).unwrap() == 1
     }
 
@@ -143,24 +143,24 @@ mod tests {
             cgroups.find(&names)
         };
         assert!(ids(&mut cgroups).is_empty());
-        let comings = cgroups.comings().unwrap();
-        assert!(!is_readable(&comings));
+        let watch = cgroups.watch().unwrap();
+        assert!(!is_readable(&watch));
         for (made, found) in
             [("a/b", 0), ("a/b/c", 1), ("system.slice/system-x.slice/x@1.service", 2)]
         {
             fs::create_dir(path.join(made)).unwrap();
-            assert!(is_readable(&comings), "{made}");
-            comings.drain();
+            assert!(is_readable(&watch), "{made}");
+            watch.drain();
             assert_eq!(ids(&mut cgroups).len(), found, "{made}");
-            assert!(!is_readable(&comings));
+            assert!(!is_readable(&watch));
         }
         let before = fs::metadata(path.join("a/b/c")).unwrap().ino();
         assert!(ids(&mut cgroups).contains(&before));
         fs::remove_dir(path.join("a/b/c")).unwrap();
-        assert!(is_readable(&comings));
+        assert!(is_readable(&watch));
         // Nothing else is anybody's business.
-        comings.drain();
+        watch.drain();
         fs::create_dir(path.join("system.slice/system-x.slice/x@1.service/inner")).unwrap();
-        assert!(!is_readable(&comings));
+        assert!(!is_readable(&watch));
     }
 }

@@ -128,16 +128,16 @@ impl Ports {
             return true;
         }
         let makes = call.makes();
-        if makes && self.enforcing.is_none() && !self.is_opening {
+        if makes && self.enforcement.is_none() && !self.is_opening {
             self.is_opening = true;
             self.ask(Job::Open);
         }
-        makes && self.enforcing.is_none()
+        makes && self.enforcement.is_none()
     }
 
     /// Whether the thread could not be started.
     fn is_unable(&self) -> bool {
-        self.worker.is_none() && self.hands.is_none()
+        self.worker.is_none() && self.enforcer.is_none()
     }
 
     fn on_call(
@@ -262,7 +262,7 @@ impl Ports {
             low_ports: call.low_ports.unwrap_or(false),
             admitted: admitted(call.users, call.cgroups)?,
         };
-        if let Some(only) = self.enforcing.as_ref().and_then(|enforcing| enforcing.refusal)
+        if let Some(only) = self.enforcement.as_ref().and_then(|found| found.refusal)
             && *terms.refusal.get_or_insert(only) != only
         {
             let reason = "strangers cannot be refused in that way".to_owned();
@@ -297,7 +297,7 @@ impl Ports {
             purpose: purpose(call.purpose.clone())?,
             created_at: SystemTime::now(),
             expires_at: None,
-            refusal: self.enforcing.as_ref().and_then(|enforcing| enforcing.refusal),
+            refusal: self.enforcement.as_ref().and_then(|found| found.refusal),
             dry_run: false,
             low_ports: false,
             admitted: Admitted::default(),
@@ -357,11 +357,7 @@ impl Ports {
             is_reserved: call.reserved.unwrap_or(false),
             reservations: self.manager.reservations().map(of).collect(),
             // A descriptor of its own: the guard may be taken off meanwhile.
-            sockets: self
-                .enforcing
-                .as_ref()
-                .and_then(|enforcing| enforcing.guard.as_ref())
-                .and_then(|guard| guard.sockets().ok().map(Arc::new)),
+            sockets: self.guard.as_ref().and_then(|guard| guard.sockets().ok().map(Arc::new)),
         };
         Ok(Answered::Holders(self.holders.clone(), Box::new(wanted)))
     }
@@ -380,7 +376,7 @@ impl Ports {
     /// A reservation as everybody may see it: tokens of persistent ones are looked up without any
     /// privilege, and used with it.
     pub(super) fn shown_to_all(&self, one: &Reservation) -> asked::Reservation {
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
+        let guard = self.guard.as_ref();
         let denials = guard.and_then(|guard| guard.denials(one.id).ok()).unwrap_or(0);
         let owner = self.owners.of(one.owner.uid);
         let mut shown = view::reservation(one, denials, owner, self.clock);

@@ -7,9 +7,10 @@ use ::ports::{Effect, Event, Input, Kind, Output, Reservation};
 use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
 use engine::{EffectId, Engine as _, Refused};
 
+use super::enforcer::Opened;
 use super::guard::Events;
-use super::sysctl::Watch;
-use super::worker::{Job, Told};
+use super::sysctl::ListWatch;
+use super::worker::{Job, Report};
 use super::{Ports, view};
 use crate::clock::Clock;
 use crate::readable::Readable;
@@ -64,12 +65,14 @@ impl Ports {
         }
     }
 
-    /// The thread has something to tell.
-    pub(super) fn on_told(&mut self, told: Told) {
-        match told {
-            Told::Enforcing(enforcing) => {
-                tracing::info!("reservations are enforced: {}", enforcing.level.as_str());
-                self.enforcing = Some(*enforcing);
+    /// Takes a report of the thread.
+    pub(super) fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Opened(opened) => {
+                let Opened { enforcement, guard } = *opened;
+                tracing::info!("reservations are enforced: {}", enforcement.level.as_str());
+                self.enforcement = Some(enforcement);
+                self.guard = guard;
                 self.watch_guard();
                 // It may have been removed before it was watched.
                 self.on_losses();
@@ -77,30 +80,32 @@ impl Ports {
                 self.configure();
                 self.serve_early();
             }
-            Told::NotEnforcing(refused) => {
+            Report::NotOpened(refused) => {
                 self.is_opening = false;
                 self.refuse_early(refused);
             }
-            Told::Effect(id, result, holder) => {
+            Report::Effect(id, result, holder) => {
                 if holder.is_some() {
                     self.in_the_way = holder;
                 }
                 self.tell(Input::Effect { id, result });
             }
-            Told::Merged(Ok(false)) => self.problems.clear("ports", "merge"),
-            Told::Merged(Ok(true)) => {
+            Report::Merged(Ok(false)) => self.problems.clear("ports", "merge"),
+            Report::Merged(Ok(true)) => {
                 self.counters.count("ports.merged");
                 self.problems.clear("ports", "merge");
             }
-            Told::Merged(Err(refused)) => self.problems.raise("ports", "merge", refused.text),
-            Told::Described(denials) => denials.into_iter().for_each(|denial| self.report(denial)),
-            Told::Watching(comings) => {
+            Report::Merged(Err(refused)) => self.problems.raise("ports", "merge", refused.text),
+            Report::Described(denials) => {
+                denials.into_iter().for_each(|denial| self.report(denial))
+            }
+            Report::CgroupWatch(comings) => {
                 let watched = Readable::new(comings);
                 self.note_watched("watch-cgroups", watched.as_ref().err());
                 self.comings = watched.ok();
             }
-            Told::Name(uid, name) => self.owners.name(uid, name),
-            Told::Detached(_) => {}
+            Report::Name(uid, name) => self.owners.name(uid, name),
+            Report::Detached(_) => {}
         }
     }
 
@@ -108,8 +113,7 @@ impl Ports {
     /// cannot be had now is looked for again, with the next reservation or in a moment.
     pub(super) fn watch_guard(&mut self) {
         self.watch_again_at = None;
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.clone());
-        let Some(guard) = guard else { return };
+        let Some(guard) = self.guard.clone() else { return };
         let mut failed = None;
         if self.sights.is_none() {
             match guard.events().and_then(|events| events.map(Readable::new).transpose()) {
@@ -118,7 +122,7 @@ impl Ports {
             }
         }
         if self.losses.is_none() {
-            match guard.losses().and_then(Readable::new) {
+            match guard.watch_pins().and_then(Readable::new) {
                 Ok(losses) => self.losses = Some(losses),
                 Err(error) => failed = Some(error),
             }
@@ -177,12 +181,12 @@ impl Ports {
         if let Some(losses) = &self.losses {
             losses.source().drain();
         }
-        let guard = self.enforcing.as_ref().and_then(|enforcing| enforcing.guard.as_ref());
-        let Some(guard) = guard.filter(|guard| !guard.is_whole()) else { return };
-        tracing::warn!("somebody removed the guard from {}", guard.folder().display());
+        let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_whole()) else { return };
+        tracing::warn!("somebody removed the guard from {}", guard.site().folder.display());
         self.counters.count("ports.guard-lost");
         // Nobody else may have its lock when the next one is made.
-        self.enforcing = None;
+        self.enforcement = None;
+        self.guard = None;
         self.losses = None;
         self.sights = None;
         self.tell(Input::Lost);
@@ -213,7 +217,7 @@ impl Ports {
         if self.writes.is_some() {
             return;
         }
-        match Watch::open().and_then(Readable::new) {
+        match ListWatch::open().and_then(Readable::new) {
             Ok(watch) => self.writes = Some(watch),
             Err(error) => tracing::debug!("writes of ip_local_reserved_ports go unseen: {error}"),
         }
@@ -328,12 +332,12 @@ impl Ports {
 
     /// Says for as long as it lasts that reservations are not enforced as they should be.
     fn judge(&mut self) {
-        let Some(enforcing) = &self.enforcing else { return };
-        let is_weak = matches!(enforcing.level, GuardLevel::Placeholders | GuardLevel::None);
+        let Some(enforcement) = &self.enforcement else { return };
+        let is_weak = matches!(enforcement.level, GuardLevel::Placeholders | GuardLevel::None);
         match is_weak && self.manager.reservations().next().is_some() {
             true => {
-                let level = enforcing.level.as_str();
-                let text = format!("enforced by {level}: {}", enforcing.limits.join("; "));
+                let level = enforcement.level.as_str();
+                let text = format!("enforced by {level}: {}", enforcement.limits.join("; "));
                 self.problems.raise("ports", "guard", text);
             }
             false => self.problems.clear("ports", "guard"),
@@ -346,14 +350,14 @@ impl Ports {
         let ports = self.manager.reservations().map(|one| u32::from(one.block.count())).sum();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let needed = !self.manager.is_empty();
-        let guard = match &self.enforcing {
-            Some(enforcing) => Guard {
-                level: enforcing.level.clone(),
+        let guard = match &self.enforcement {
+            Some(enforcement) => Guard {
+                level: enforcement.level.clone(),
                 needed,
-                cgroup: enforcing.cgroup.clone(),
-                covers_all: enforcing.covers_all,
-                pinned: enforcing.pinned.clone(),
-                limits: enforcing.limits.clone(),
+                cgroup: enforcement.cgroup.clone(),
+                covers_all: enforcement.covers_all,
+                pinned: enforcement.pinned.clone(),
+                limits: enforcement.limits.clone(),
             },
             None => Guard {
                 level: GuardLevel::None,

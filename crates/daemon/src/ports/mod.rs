@@ -2,12 +2,13 @@
 //!
 //! # Tasks and owners
 //!
-//! - [`Starting::run`](Subsystem::run) waits for the thread that finds where a guard can be, which may take long and
-//!   concerns no lease, and reads the records.
+//! - [`Starting::run`](Subsystem::run) waits for the thread that finds where a guard can be, which
+//!   may take long and concerns no lease, and reads the records.
 //! - `Ports::run` is that task of the event loop. It owns the ledger ([`ports::Manager`]), gives
 //!   sockets their grants, and tells subscribers. An association needs nothing else.
 //! - The thread of `worker` changes the host, in order: the guard's maps, the kernel's list of
-//!   reserved ports, the records on disk. It is started for the first reservation, and so is all
+//!   reserved ports, the records on disk. Which steps that takes is decided by `enforcer`, and each
+//!   step is made by `host`. The thread is started for the first reservation, and so is all
 //!   that is loaded into the kernel: a daemon without reservations has nothing of this.
 //! - API handlers hold a [`Handle`]. Their calls are served in turn, user by user, a few at a time;
 //!   lists of sockets are work of its own kind: see the module `work`.
@@ -22,14 +23,15 @@ mod associate;
 mod cgroups;
 mod command;
 mod effects;
-mod enforcement;
+mod enforcer;
 pub mod guard;
 mod handle;
 mod holders;
+mod host;
 mod killer;
 mod lists;
+mod occupy;
 mod owners;
-mod placeholder;
 mod purge;
 pub mod scan;
 mod start;
@@ -62,16 +64,17 @@ use crate::readable::Readable;
 use crate::subsystem::{Alarm, Events, Inbox, Message, Ready};
 use crate::supervise::{Watched, Worker};
 use crate::turns::{Slots, Turns};
-use cgroups::Comings;
+use cgroups::CgroupWatch;
 use command::Pending;
-use enforcement::{Enforcing, Hands};
-use guard::Losses;
+use enforcer::{Enforcement, Enforcer};
+use guard::{Guard, PinWatch};
 use handle::{Request, Waiting};
 use holders::Holders;
+use host::Host;
 use lists::Lists;
 use owners::Owners;
-use sysctl::{Rechecks, Watch};
-use worker::{Job, Told};
+use sysctl::{ListWatch, Rechecks};
+use worker::{Job, Report};
 
 /// Commands under way at a time.
 const COMMANDS: Slots = Slots { each: 2, all: 4, root: 16 };
@@ -87,10 +90,11 @@ pub(crate) struct Ports {
     /// Cookie of the daemon's network namespace.
     network: u64,
     /// What the thread is made of, until it is started.
-    hands: Option<Hands>,
+    enforcer: Option<Enforcer<Host>>,
     worker: Option<Worker<Job>>,
-    /// `None` until it is known.
-    enforcing: Option<Enforcing>,
+    /// How reservations are enforced; `None` until it is known.
+    enforcement: Option<Enforcement>,
+    guard: Option<Arc<Guard>>,
     /// It is being found out.
     is_opening: bool,
     holders: Holders,
@@ -121,19 +125,19 @@ pub(crate) struct Ports {
     /// What the configuration said at start.
     choice: config::GuardChoice,
     inbox: Inbox<Request>,
-    told: mpsc::UnboundedReceiver<Told>,
-    tell: mpsc::UnboundedSender<Told>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    reporter: mpsc::UnboundedSender<Report>,
     /// What the guard sees.
     sights: Option<Readable<guard::Events>>,
     /// Whether somebody removes the guard.
-    losses: Option<Readable<Losses>>,
+    losses: Option<Readable<PinWatch>>,
     /// When to try again what could not be watched.
     watch_again_at: Option<tokio::time::Instant>,
     /// Writes to the kernel's list of reserved ports, where the guard does not see them.
-    writes: Option<Readable<Watch>>,
+    writes: Option<Readable<ListWatch>>,
     rechecks: Rechecks,
     /// Control groups that came or went where a reservation names one.
-    comings: Option<Readable<Arc<Comings>>>,
+    comings: Option<Readable<Arc<CgroupWatch>>>,
     alarm: Readable<Alarm>,
     /// Until everything on record is in force.
     ready: Option<Ready>,
@@ -142,7 +146,7 @@ pub(crate) struct Ports {
 
 /// What the task waited for.
 enum Woken {
-    Told(Told),
+    Report(Report),
     Message(Message<Request>),
     Turn,
     Sights,
@@ -164,7 +168,7 @@ impl Ports {
             let recheck_at = self.rechecks.next_at().map(tokio::time::Instant::from_std);
             let woken = tokio::select! {
                 biased;
-                Some(told) = self.told.recv() => Woken::Told(told),
+                Some(report) = self.reports.recv() => Woken::Report(report),
                 () = self.alarm.readable() => Woken::Alarm,
                 () = readable(self.sights.as_ref()) => Woken::Sights,
                 () = readable(self.losses.as_ref()) => Woken::Losses,
@@ -178,7 +182,7 @@ impl Ports {
                 () = tokio::task::yield_now(), if self.turns.has_next() => Woken::Turn,
             };
             match woken {
-                Woken::Told(told) => self.on_told(told),
+                Woken::Report(report) => self.on_report(report),
                 Woken::Message(message) => self.on_message(message),
                 Woken::Turn => self.serve_turn(),
                 Woken::WatchAgain => self.watch_guard(),
@@ -218,12 +222,10 @@ impl Ports {
         self.sights = None;
         self.losses = None;
         // The thread takes the guard apart, and nobody else may hold on to it.
-        if let Some(enforcing) = &mut self.enforcing {
-            enforcing.guard = None;
-        }
+        self.guard = None;
         self.ask(Job::Detach);
-        while let Some(told) = self.told.recv().await {
-            if let Told::Detached(result) = told {
+        while let Some(report) = self.reports.recv().await {
+            if let Report::Detached(result) = report {
                 if let Err(reason) = result {
                     tracing::warn!("{reason}");
                 }
@@ -248,13 +250,17 @@ impl Ports {
 
     /// Hands work to the thread, starting it if need be.
     fn ask(&mut self, job: Job) {
-        if let Some(hands) = self.hands.take() {
-            let tell = self.tell.clone();
-            let started =
-                worker::start(hands, self.holders.clone(), self.watched.clone(), move |told| {
+        if let Some(enforcer) = self.enforcer.take() {
+            let reports = self.reporter.clone();
+            let started = worker::start(
+                enforcer,
+                self.holders.clone(),
+                self.watched.clone(),
+                move |report| {
                     // The receiver lives as long as the thread does.
-                    let _ = tell.send(told);
-                });
+                    let _ = reports.send(report);
+                },
+            );
             match started {
                 Ok(worker) => self.worker = Some(worker),
                 Err(error) => self.problems.raise("ports", "thread", error.to_string()),

@@ -9,10 +9,11 @@ use ::ports::{Input, Manager};
 use engine::Rng;
 use tokio::sync::{mpsc, oneshot};
 
-use super::enforcement::Hands;
+use super::enforcer::Enforcer;
 use super::guard::{self, Guard, Places, Search};
 use super::handle::{Handle, Request};
 use super::holders::Holders;
+use super::host::Host;
 use super::lists::Lists;
 use super::owners::Owners;
 use super::store::Records;
@@ -193,15 +194,17 @@ impl Restored {
                 crate::clock::now(),
             );
         }
-        let (tell, told) = mpsc::unbounded_channel();
+        let host = Host::new(places, network, records)?;
+        let (reporter, reports) = mpsc::unbounded_channel();
         Ok(Ports {
             manager,
             access: parts.access,
             watched,
             network,
-            hands: Some(Hands::new(config.guard, places, network, records, found.unread)?),
+            enforcer: Some(Enforcer::new(host, config.guard, found.unread)),
             worker: None,
-            enforcing: None,
+            enforcement: None,
+            guard: None,
             is_opening: false,
             holders: Holders::new(processes, cgroups.map(Units::new)),
             pending: HashMap::new(),
@@ -221,8 +224,8 @@ impl Restored {
             configured,
             choice: config.guard,
             inbox,
-            told,
-            tell,
+            reports,
+            reporter,
             sights: None,
             losses: None,
             watch_again_at: None,

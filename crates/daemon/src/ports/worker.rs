@@ -10,9 +10,11 @@ use std::sync::mpsc;
 use engine::{EffectId, Refused};
 use ports::{Effect, EffectResult, Reservation};
 
-use super::cgroups::Comings;
-use super::enforcement::{Enforcing, Hands};
+use super::cgroups::CgroupWatch;
+use super::enforcer::{Carried, Enforcer, Kernel as _, Opened};
+use super::guard::Installed;
 use super::holders::{Holders, NAMED_WITHIN, Names};
+use super::host::Host;
 use super::units::unit_of;
 use crate::supervise::{Watched, Worker};
 
@@ -35,17 +37,17 @@ pub(super) enum Job {
     Detach,
 }
 
-/// What the thread tells.
+/// What the thread reports.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum Report {
     /// How reservations are enforced from now on.
-    Enforcing(Box<Enforcing>),
-    /// How they can be enforced could not be found out, for lack of something.
-    NotEnforcing(Refused),
+    Opened(Box<Opened<Installed>>),
+    /// How they can be enforced could not be found out, for lack of descriptors or memory.
+    NotOpened(Refused),
     /// How an effect ended; with the socket that was in its way.
     Effect(EffectId, EffectResult, Option<Box<api::ports::Holder>>),
-    /// Notices control groups that come and go.
-    Watching(Arc<Comings>),
+    /// Becomes readable when control groups come and go.
+    CgroupWatch(Arc<CgroupWatch>),
     /// Whether the kernel's list could be put right.
     Merged(Result<bool, Refused>),
     Described(Vec<api::ports::Denial>),
@@ -53,81 +55,67 @@ pub(super) enum Told {
     Detached(Result<(), Refused>),
 }
 
-/// Starts the thread. `tell` is called there.
+/// Starts the thread. `report` is called there.
 pub(super) fn start(
-    hands: Hands,
+    enforcer: Enforcer<Host>,
     holders: Holders,
     watched: Watched,
-    tell: impl Fn(Told) + Clone + Send + 'static,
+    report: impl Fn(Report) + Clone + Send + 'static,
 ) -> io::Result<Worker<Job>> {
-    Worker::start("ports", watched, move |queue| work(hands, &holders, queue, tell))
+    Worker::start("ports", watched, move |queue| work(enforcer, &holders, queue, report))
 }
 
 fn work(
-    mut hands: Hands,
+    mut enforcer: Enforcer<Host>,
     holders: &Holders,
     queue: &mpsc::Receiver<Job>,
-    tell: impl Fn(Told) + Clone + Send + 'static,
+    report: impl Fn(Report) + Clone + Send + 'static,
 ) {
     let mut is_watching = false;
     while let Ok(job) = queue.recv() {
         match job {
-            // An effect may have been first.
-            Job::Open if hands.is_open() => {}
-            Job::Open => {
-                if let Err(refused) = open(&mut hands, &tell) {
-                    tell(Told::NotEnforcing(refused));
-                }
-            }
+            Job::Open => match enforcer.open() {
+                Ok(Some(opened)) => report(Report::Opened(Box::new(opened))),
+                // An effect came first.
+                Ok(None) => {}
+                Err(refused) => report(Report::NotOpened(refused)),
+            },
             Job::Effect(id, effect) => {
-                if matches!(effect, Effect::Enforce(_)) {
-                    hands.let_go_of_what_is_lost();
+                let Carried { opened, result, mut holder } = enforcer.carry_out(&effect);
+                if let Some(opened) = opened {
+                    report(Report::Opened(Box::new(opened)));
                 }
-                let is_ready = match !hands.is_open() && hands.is_needed_for(&effect) {
-                    true => open(&mut hands, &tell),
-                    false => Ok(()),
-                };
-                let mut holder = None;
-                let result = match is_ready {
-                    Ok(()) => hands.carry_out(&effect, &mut holder),
-                    Err(refused) => Err(refused.into()),
-                };
                 if let Some(found) = &mut holder {
                     holders.name(found);
                 }
-                tell(Told::Effect(id, result, holder));
+                report(Report::Effect(id, result, holder));
             }
-            Job::Merge => tell(Told::Merged(hands.merge())),
-            Job::Readmit(reservations) => hands.readmit(&reservations),
+            Job::Merge => report(Report::Merged(enforcer.merge())),
+            Job::Readmit(reservations) => enforcer.readmit(&reservations),
             Job::Describe(denials) => {
                 let mut names = holders.names(NAMED_WITHIN);
-                tell(Told::Described(describe(denials, &mut hands, &mut names)));
+                report(Report::Described(describe(denials, &mut enforcer, &mut names)));
             }
             Job::Name(uid) => {
-                let tell = tell.clone();
-                holders.users().ask(uid, move |name| tell(Told::Name(uid, name)));
+                let report = report.clone();
+                holders.users().ask(uid, move |name| report(Report::Name(uid, name)));
             }
-            Job::Detach => tell(Told::Detached(hands.detach())),
+            Job::Detach => report(Report::Detached(enforcer.detach())),
         }
-        if !is_watching && let Some(comings) = hands.comings() {
+        if !is_watching && let Some(watch) = enforcer.kernel().cgroup_watch() {
             is_watching = true;
-            tell(Told::Watching(comings));
+            report(Report::CgroupWatch(watch));
         }
     }
 }
 
-fn open(hands: &mut Hands, tell: &impl Fn(Told)) -> Result<(), Refused> {
-    tell(Told::Enforcing(Box::new(hands.open()?)));
-    Ok(())
-}
-
 fn describe(
     denials: Vec<(api::ports::Denial, u64)>,
-    hands: &mut Hands,
+    enforcer: &mut Enforcer<Host>,
     names: &mut Names<'_>,
 ) -> Vec<api::ports::Denial> {
     let cgroups: Vec<u64> = denials.iter().map(|(_, cgroup)| *cgroup).collect();
-    let paths = hands.paths(&cgroups);
+    let paths = enforcer.kernel().cgroup_paths(&cgroups);
     let complete = |((mut denial, _), path): ((api::ports::Denial, u64), Option<String>)| {
         denial.who.user = names.of(denial.who.uid);
         denial.who.unit = path.as_deref().and_then(unit_of).map(str::to_owned);

@@ -211,7 +211,7 @@ fn who_was_let_in_before_the_reservation_is_stopped_after_it() {
         inside.variants(|guard, features| {
             // Without the programs before a bind every bind is one they have let in.
             for name in ["bind4", "bind6"] {
-                let path = guard.folder().join("v1").join(name);
+                let path = guard.site().folder.join("v1").join(name);
                 sys::ebpf::Link::open(&path).unwrap().detach().unwrap();
             }
             assert_eq!(stranger(Sort::Tcp4, 5000), Ok(5000));

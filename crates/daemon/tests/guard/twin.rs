@@ -54,7 +54,7 @@ impl Twin {
 
     /// Puts these programs in place of those that a guard has pinned.
     pub(crate) fn install(&self, guard: &Guard, cookie: u64) {
-        let current = guard.folder().join("v1");
+        let current = guard.site().folder.join("v1");
         // Attached from the first grant on.
         let number = id(1 << 40);
         guard.insert(number, &row(Protocol::Tcp, 65_535, 1)).unwrap();

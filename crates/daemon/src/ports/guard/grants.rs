@@ -12,17 +12,20 @@ use sys::ebpf::Map;
 /// is what is there. To look for a reservation's entries in the kernel takes a walk through those of
 /// all others.
 #[derive(Debug)]
-pub(super) struct Grants<M = Map> {
+pub(super) struct Grants<M> {
     map: M,
     known: Mutex<Known>,
 }
 
 type Known = HashMap<Id, BTreeSet<u64>>;
 
-/// What is asked of the map.
-pub(super) trait Entries {
+/// A map of the kernel whose keys are made by [`grant_key`].
+pub trait Entries: std::fmt::Debug {
+    /// The keys of all entries.
     fn keys(&self) -> io::Result<Vec<Vec<u8>>>;
+    /// Adds an entry.
     fn add(&self, key: &[u8; 16]) -> io::Result<()>;
+    /// Deletes an entry, and returns whether there was one.
     fn delete(&self, key: &[u8]) -> io::Result<bool>;
 }
 

@@ -24,7 +24,7 @@ impl Unavailable {
     }
 
     /// BPF was asked for something.
-    pub(super) fn because(what: &str, error: &io::Error) -> Self {
+    pub(in crate::ports) fn because(what: &str, error: &io::Error) -> Self {
         let help = match error.raw_os_error() {
             Some(EPERM) => "; CAP_BPF and CAP_NET_ADMIN of the first user namespace are needed",
             Some(ENOSYS) => "; this kernel is built without BPF",

@@ -14,26 +14,37 @@
 //! - One write takes less than a page. What is longer goes in pieces, and while they are written the
 //!   list is incomplete. That concerns removals alone, of lists of more than 4,000 bytes.
 
+mod files;
 mod port_set;
 mod record;
 mod watch;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 
+pub use files::{FILE, Files};
 pub use port_set::{NoPorts, PortSet};
-pub use watch::{Rechecks, Watch};
+pub use record::Found;
+pub use watch::{ListWatch, Rechecks};
 
-use record::{Found, Record};
+/// Where the list is, and what is kept of it for the next daemon.
+pub trait Storage: std::fmt::Debug {
+    /// The list.
+    fn read(&self) -> io::Result<PortSet>;
+    /// Adds ports to the list, and touches no others.
+    fn add(&self, ports: &PortSet) -> io::Result<()>;
+    /// Makes the list these ports.
+    fn replace(&self, ports: &PortSet) -> io::Result<()>;
 
-/// Where the kernel has it, for the network namespace of the thread that opens it.
-pub const FILE: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-/// Longer than any list can be: every second port is 196,608 bytes.
-const LONGEST: usize = 256 * 1024;
-/// What is written at once: the kernel takes somewhat less than 4,096 bytes.
-const PIECE: usize = 4_000;
+    /// What an earlier daemon wrote; `None` if nothing in the list can be ours.
+    ///
+    /// Fails for lack of descriptors or memory alone; a record that cannot be used is none.
+    fn recall(&self) -> io::Result<Option<Found>>;
+    /// Replaces the record.
+    fn remember(&self, found: &Found) -> io::Result<()>;
+    /// Removes the record, if there is one.
+    fn forget(&self) -> io::Result<()>;
+}
 
 /// The list, and what is known of its authors.
 ///
@@ -41,9 +52,8 @@ const PIECE: usize = 4_000;
 /// was read from here and added to, so that ours stay ours; one that lacks some was written afresh,
 /// and all of it is theirs, also where it names ports of ours.
 #[derive(Debug)]
-pub struct ReservedPorts {
-    file: PathBuf,
-    record: Record,
+pub struct ReservedPorts<S = Files> {
+    storage: S,
     /// What we believe others want there.
     foreign: PortSet,
     /// What we want there, as last written.
@@ -54,17 +64,19 @@ pub struct ReservedPorts {
 
 impl ReservedPorts {
     /// Knows what an earlier daemon put there, if `record` is of this boot and of the network
-    /// namespace with this cookie. Changes nothing.
+    /// namespace with this cookie, which is that of the calling thread. Changes nothing.
     ///
     /// Fails for lack of descriptors or memory alone; a record that cannot be used is none.
     pub fn open(record: PathBuf, boot_id: &str, network: u64) -> io::Result<Self> {
-        Self::at(FILE.into(), record, boot_id, network)
+        Self::over(Files::new(record, boot_id, network))
     }
+}
 
-    fn at(file: PathBuf, record: PathBuf, boot_id: &str, network: u64) -> io::Result<Self> {
-        let record = Record::new(record, boot_id, network);
-        let Found { foreign, ours, pending } = record.read()?.unwrap_or_default();
-        Ok(Self { file, record, foreign, ours, pending })
+impl<S: Storage> ReservedPorts<S> {
+    /// Knows what an earlier daemon put there. Changes nothing.
+    pub(super) fn over(storage: S) -> io::Result<Self> {
+        let Found { foreign, ours, pending } = storage.recall()?.unwrap_or_default();
+        Ok(Self { storage, foreign, ours, pending })
     }
 
     /// Makes exactly these ours, beside what others want.
@@ -72,7 +84,7 @@ impl ReservedPorts {
     /// An error before the kernel's list was touched leaves everything as it was; ports may be
     /// there too many after one later, but never too few.
     pub fn set(&mut self, wanted: &PortSet) -> io::Result<()> {
-        let current = read(&self.file)?;
+        let current = self.storage.read()?;
         self.observe(&current);
         let surplus = self.contribution().difference(wanted);
         if self.pending.is_none() && *wanted == self.ours && wanted.is_subset(&current) {
@@ -91,9 +103,9 @@ impl ReservedPorts {
         }
         let missing = wanted.difference(&current);
         if !surplus.is_empty() {
-            replace(&self.file, &current.difference(&surplus).union(wanted))?;
+            self.storage.replace(&current.difference(&surplus).union(wanted))?;
         } else if !missing.is_empty() {
-            add(&self.file, &missing)?;
+            self.storage.add(&missing)?;
         }
         self.ours = wanted.clone();
         self.pending = None;
@@ -104,7 +116,7 @@ impl ReservedPorts {
     /// Puts ours back if somebody else's write has removed them, and remembers what others want.
     /// Returns whether it had to.
     pub fn merge(&mut self) -> io::Result<bool> {
-        let current = read(&self.file)?;
+        let current = self.storage.read()?;
         let before = self.foreign.clone();
         self.observe(&current);
         let missing = self.ours.difference(&current);
@@ -112,7 +124,7 @@ impl ReservedPorts {
             self.remember().unwrap_or_else(|error| warn(&error));
         }
         if !missing.is_empty() {
-            add(&self.file, &missing)?;
+            self.storage.add(&missing)?;
         }
         Ok(!missing.is_empty())
     }
@@ -152,9 +164,11 @@ impl ReservedPorts {
 
     fn remember(&self) -> io::Result<()> {
         if self.ours.is_empty() && self.pending.as_ref().is_none_or(PortSet::is_empty) {
-            return self.record.remove();
+            return self.storage.forget();
         }
-        self.record.write(&self.foreign, &self.ours, self.pending.as_ref())
+        let (foreign, ours, pending) =
+            (self.foreign.clone(), self.ours.clone(), self.pending.clone());
+        self.storage.remember(&Found { foreign, ours, pending })
     }
 }
 
@@ -162,57 +176,6 @@ impl ReservedPorts {
 /// the list.
 fn warn(error: &io::Error) {
     tracing::warn!("{error}");
-}
-
-/// Reads the list, in one read.
-fn read(path: &Path) -> io::Result<PortSet> {
-    let mut bytes = vec![0; LONGEST];
-    let length = File::open(path)?.read(&mut bytes)?;
-    let text = bytes.get(..length).filter(|text| text.len() < LONGEST);
-    let text = text.and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("too long");
-    text.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-/// Adds ports to the list, and touches no others.
-fn add(path: &Path, ports: &PortSet) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    pieces(ports).iter().try_for_each(|piece| write(&file, piece, 1))
-}
-
-/// Makes the list these ports.
-fn replace(path: &Path, ports: &PortSet) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    let pieces = pieces(ports);
-    // The empty list is a line without ports: a write of nothing does nothing.
-    write(&file, pieces.first().map_or("\n", String::as_str), 0)?;
-    pieces.iter().skip(1).try_for_each(|piece| write(&file, piece, 1))
-}
-
-/// Writes one piece. The kernel takes all of it, or what it did not take is missing.
-fn write(file: &File, piece: &str, offset: u64) -> io::Result<()> {
-    match file.write_at(piece.as_bytes(), offset)? {
-        taken if taken == piece.len() => Ok(()),
-        taken => Err(io::Error::new(
-            io::ErrorKind::WriteZero,
-            format!("the kernel took {taken} of {} bytes", piece.len()),
-        )),
-    }
-}
-
-/// The set as texts that the kernel takes whole.
-fn pieces(ports: &PortSet) -> Vec<String> {
-    let mut pieces: Vec<String> = Vec::new();
-    for range in ports.ranges() {
-        let part = PortSet::from_iter([range]).to_string();
-        match pieces.last_mut() {
-            Some(piece) if piece.len() + 1 + part.len() <= PIECE => {
-                piece.push(',');
-                piece.push_str(&part);
-            }
-            _ => pieces.push(part),
-        }
-    }
-    pieces
 }
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use super::PortSet;
 use crate::shortage;
 use crate::store::{file, told};
 
-/// The file that tells the next daemon what this one wrote.
+/// The file from which the next daemon knows what this one wrote.
 ///
-/// It is replaced whole but not flushed to the disk: what it tells of does not survive the machine
-/// either.
+/// It is replaced whole but not flushed to the disk: the list does not survive the machine either.
 #[derive(Debug)]
 pub(super) struct Record {
     path: PathBuf,
@@ -19,12 +18,15 @@ pub(super) struct Record {
     network: u64,
 }
 
-/// What the file says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) foreign: PortSet,
-    pub(super) ours: PortSet,
-    pub(super) pending: Option<PortSet>,
+/// What is known of the list's authors.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Ports that others want there.
+    pub foreign: PortSet,
+    /// Ports that we want there.
+    pub ours: PortSet,
+    /// Ports that we were about to want when this was written.
+    pub pending: Option<PortSet>,
 }
 
 /// The file: sets as the kernel writes them.
@@ -74,18 +76,13 @@ impl Record {
         }))
     }
 
-    pub(super) fn write(
-        &self,
-        foreign: &PortSet,
-        ours: &PortSet,
-        pending: Option<&PortSet>,
-    ) -> io::Result<()> {
+    pub(super) fn write(&self, found: &Found) -> io::Result<()> {
         let written = Written {
             boot_id: self.boot_id.clone(),
             network: self.network,
-            foreign: foreign.to_string(),
-            ours: ours.to_string(),
-            pending: pending.map(PortSet::to_string),
+            foreign: found.foreign.to_string(),
+            ours: found.ours.to_string(),
+            pending: found.pending.as_ref().map(PortSet::to_string),
         };
         let bytes = serde_json::to_vec(&written)?;
         file::replace(&self.path, &bytes, false).map_err(|error| self.named(&error))
@@ -117,8 +114,8 @@ mod tests {
         assert_eq!(record("a", 1).read().unwrap(), None);
         record("a", 1).remove().unwrap();
         let [foreign, ours, pending] = ["1-3", "7", "7-8"].map(|text| text.parse().unwrap());
-        record("a", 1).write(&foreign, &ours, Some(&pending)).unwrap();
         let found = Found { foreign, ours, pending: Some(pending) };
+        record("a", 1).write(&found).unwrap();
         assert_eq!(record("a", 1).read().unwrap(), Some(found));
         assert_eq!(record("b", 1).read().unwrap(), None);
         assert_eq!(record("a", 2).read().unwrap(), None);

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::testing::Folder;
@@ -31,7 +31,7 @@ fn somebody_writes(text: &str) {
 }
 
 fn listed() -> String {
-    read(Path::new(FILE)).unwrap().to_string()
+    files::read(Path::new(FILE)).unwrap().to_string()
 }
 
 fn open(record: &Path) -> ReservedPorts {
@@ -79,11 +79,11 @@ fn lists_of_any_length_are_written_and_read_whole() {
         somebody_writes(&foreign.to_string());
         let mut list = open(&record);
         list.set(&longest).unwrap();
-        assert_eq!(read(Path::new(FILE)).unwrap(), longest.union(&foreign));
+        assert_eq!(files::read(Path::new(FILE)).unwrap(), longest.union(&foreign));
         // Replaced in pieces.
         let fewer = longest.difference(&set("30000-30010"));
         list.set(&fewer).unwrap();
-        assert_eq!(read(Path::new(FILE)).unwrap(), fewer.union(&foreign));
+        assert_eq!(files::read(Path::new(FILE)).unwrap(), fewer.union(&foreign));
         let mut list = open(&record);
         assert!(!list.merge().unwrap());
         list.set(&PortSet::new()).unwrap();
@@ -163,7 +163,7 @@ fn what_others_write_is_merged_and_remembered() {
 #[test]
 fn a_write_is_noticed() {
     in_namespace("a_write_is_noticed", |_| {
-        let watch = Watch::open().unwrap();
+        let watch = ListWatch::open().unwrap();
         assert!(!watch.drain());
         somebody_writes("9000");
         assert!(watch.drain());

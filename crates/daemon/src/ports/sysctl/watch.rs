@@ -10,11 +10,11 @@ use crate::inotify::{Inotify, WatchFlags};
 /// It sees those through the same mount of `/proc`, which is all there are on most hosts. A
 /// container with a `/proc` of its own in the host's network namespace writes unseen.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ListWatch {
     inotify: Inotify,
 }
 
-impl Watch {
+impl ListWatch {
     /// Watches the calling thread's network namespace.
     pub fn open() -> io::Result<Self> {
         Self::at(Path::new(super::FILE))
@@ -26,13 +26,13 @@ impl Watch {
         Ok(Self { inotify })
     }
 
-    /// Takes note of all there was, and returns whether there was a write. Our own are among them.
+    /// Takes all notices that there are, and returns whether there was a write. Our own are among them.
     pub fn drain(&self) -> bool {
         self.inotify.drain()
     }
 }
 
-impl AsFd for Watch {
+impl AsFd for ListWatch {
     /// Readable when there was a write.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()

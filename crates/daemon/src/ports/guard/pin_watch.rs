@@ -6,9 +6,9 @@ use crate::inotify::{Inotify, WatchFlags};
 
 /// Readable when somebody may have removed what is pinned, which takes the programs off.
 #[derive(Debug)]
-pub struct Losses(Inotify);
+pub struct PinWatch(Inotify);
 
-impl Losses {
+impl PinWatch {
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
         let inotify = Inotify::new()?;
         let flags = WatchFlags::DELETE
@@ -20,13 +20,13 @@ impl Losses {
         Ok(Self(inotify))
     }
 
-    /// Takes note of all there was.
+    /// Takes all notices that there are.
     pub fn drain(&self) {
         self.0.drain();
     }
 }
 
-impl AsFd for Losses {
+impl AsFd for PinWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
