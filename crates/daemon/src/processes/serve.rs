@@ -35,10 +35,23 @@ fn run() -> io::Result<()> {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     capability::drop_to(&KEPT)?;
+    // A child that nobody asks has touched next to nothing of its copy.
+    wait_for_request(&stream)?;
     // Where the kernel can; it changes nothing of what is asked. Not Landlock, whose domains nobody
     // looks out of into other processes.
     let _ = syscalls::look_only();
     serve(stream)
+}
+
+/// Waits until there is something to read, or the other end is closed.
+fn wait_for_request(stream: &UnixStream) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        match poll(&mut [PollFd::new(stream, PollFlags::IN)], None) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result.map(drop)?),
+        }
+    }
 }
 
 /// Whether the other end is root, this user, or whoever the socket's file belongs to, through which
