@@ -47,7 +47,7 @@ fn json_is_the_apis_own() {
     let pid = host.daemon().process().id();
     assert_eq!(status["pid"], pid);
     let table = host.iph(&["lease", "list"]).success().out;
-    for part in ["eth0", client["address"].as_str().unwrap(), "bound"] {
+    for part in ["eth0", client["bindings"][0]["address"].as_str().unwrap(), "bound"] {
         assert!(table.contains(part), "{table}");
     }
 }
@@ -58,7 +58,7 @@ fn ipconfig_speaks_windows() {
     let _server = or_skip!(scripted(&lan));
     let mut host = or_skip!(Host::on(&lan));
     let client = host.start_bound("");
-    let address = client["address"].as_str().unwrap();
+    let address = client["bindings"][0]["address"].as_str().unwrap();
     let short = host.iph(&["ipconfig"]).success().out;
     for part in
         ["IPv4 Address", address, "Subnet Mask", "255.255.255.0", "Default Gateway", "10.98.0.1"]

@@ -42,19 +42,18 @@ fn everything_is_in_place(kind: PeerKind) {
     assert!(resolver.lines().any(|line| line == "nameserver 10.98.0.1"), "{resolver}");
     assert!(resolver.contains("lab.example"), "{resolver}");
 
-    assert_eq!(client["server"], SERVER.to_string());
-    assert_eq!(client["prefix_length"], 24);
+    assert_eq!(client["server"]["address"], SERVER.to_string());
+    assert_eq!(client["bindings"][0]["prefix_length"], 24);
     assert_eq!(client["dns"][0], SERVER.to_string());
     assert_eq!(client["domain_name"], "lab.example");
     assert_eq!(client["mtu"], 1400);
     assert_eq!(client["metric"], 50);
     assert_eq!(client["routes"][0]["destination"], "0.0.0.0/0");
     assert_eq!(client["routes"][0]["gateway"], SERVER.to_string());
-    for time in ["obtained_at", "renew_at", "rebind_at", "expires_at"] {
-        assert!(
-            client[time].as_str().is_some_and(|text| text.ends_with('Z')),
-            "{time}: {client:#?}"
-        );
+    let binding = &client["bindings"][0];
+    let times = ["obtained_at", "renew_at", "rebind_at"].map(|name| &client[name]);
+    for time in times.into_iter().chain([&binding["preferred_until"], &binding["expires_at"]]) {
+        assert!(time.as_str().is_some_and(|text| text.ends_with('Z')), "{client:#?}");
     }
 
     let counters = host.capture.counters();
@@ -77,13 +76,13 @@ fn on_command_where_nothing_is_configured() {
     let first = host.iph(&["lease", "acquire", "eth0", "--json"]).success().json();
     assert_eq!(first["already"], false);
     let row = host.leased_address().expect("an address as soon as the command returns");
-    assert_eq!(first["lease"]["address"], row.address.to_string());
+    assert_eq!(first["lease"]["bindings"][0]["address"], row.address.to_string());
     assert_eq!(host.default_routes().len(), 1);
     assert!(host.resolver_file().contains("nameserver"));
 
     let again = host.iph(&["lease", "acquire", "eth0", "--json"]).success().json();
     assert_eq!(again["already"], true);
-    assert_eq!(again["lease"]["address"], first["lease"]["address"]);
+    assert_eq!(again["lease"]["bindings"][0]["address"], first["lease"]["bindings"][0]["address"]);
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 1);
 }
 
@@ -108,9 +107,10 @@ fn for_ever() {
     let client = host.start_bound("");
     let row = host.leased_address().expect("an address");
     assert_eq!((row.valid_seconds, row.preferred_seconds), (None, None));
-    for time in ["renew_at", "rebind_at", "expires_at"] {
-        assert!(client[time].is_null(), "{client:#?}");
-    }
+    let binding = client["bindings"][0].as_object().unwrap();
+    assert!(client["renew_at"].is_null() && client["rebind_at"].is_null(), "{client:#?}");
+    assert!(!binding.contains_key("expires_at"), "{client:#?}");
+    assert!(!binding.contains_key("preferred_until"), "{client:#?}");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn the_first_good_offer_or_a_choice_of_them() {
     host.start_bound("offer_collection = 0.5");
     assert_eq!(host.capture.counters().dhcp(MessageType::Offer), 2);
     // The server that was not chosen learns so from the REQUEST (RFC 2131 section 3.1.3).
-    let chosen = host.client("eth0").unwrap()["server"].clone();
+    let chosen = host.client("eth0").unwrap()["server"]["address"].clone();
     let seen = other.server.wait_for("the REQUEST", PATIENCE, |server| {
         let request = server.seen().find(|seen| seen.kind() == Some(MessageType::Request))?;
         request.message.options.get(OptionCode::SERVER_IDENTIFIER).map(<[u8]>::to_vec)

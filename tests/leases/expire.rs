@@ -24,7 +24,7 @@ fn when_the_server_is_gone(kind: PeerKind) {
     });
     gone.unwrap();
     // The kernel counts whole seconds, and is early rather than late.
-    let early = seconds_of(client["expires_at"].as_str().unwrap()) - now();
+    let early = seconds_of(client["bindings"][0]["expires_at"].as_str().unwrap()) - now();
     assert!((-0.5..3.0).contains(&early), "{early} s before the end");
     host.wait_bare();
     host.wait_client("looking for servers again", |client| client["state"] == "selecting");

@@ -27,7 +27,7 @@ fn back_on_the_same_network() {
     lan.set_carrier(&host.port, true).unwrap();
     let after = host
         .wait_client("the mend", |client| client["link_up"] == true && client["state"] == "bound");
-    assert_eq!(after["address"], before["address"]);
+    assert_eq!(after["bindings"][0]["address"], before["bindings"][0]["address"]);
     let now = host.leased_address().unwrap();
     assert_eq!(now.created_at, row.created_at, "the address never left");
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
@@ -53,9 +53,12 @@ fn recognised_by_its_router() {
     host.wait_client("the cut", |client| client["link_up"] == false);
     lan.set_carrier(&host.port, true).unwrap();
     let event = events.event("same-network", |event| event["kind"] == "same-network");
-    assert_eq!(event["lease"]["address"], before["address"]);
+    assert_eq!(event["lease"]["bindings"][0]["address"], before["bindings"][0]["address"]);
     let client = host.wait_state("bound");
-    assert_eq!(client["expires_at"], before["expires_at"], "nobody extended it");
+    assert_eq!(
+        client["bindings"][0]["expires_at"], before["bindings"][0]["expires_at"],
+        "nobody extended it"
+    );
     assert!(host.leased_address().is_some());
 }
 
@@ -71,9 +74,9 @@ fn back_on_another_network() {
     let _other = or_skip!(scripted_with(&lan, ServerConfig::new(ELSEWHERE)));
     lan.set_carrier(&host.port, true).unwrap();
     let after = host.settled(host.wait_client("a lease there", |client| {
-        client["server"] == ELSEWHERE.to_string() && client["state"] == "bound"
+        client["server"]["address"] == ELSEWHERE.to_string() && client["state"] == "bound"
     }));
-    assert_ne!(after["address"], before["address"]);
+    assert_ne!(after["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert_eq!(host.namespace.addresses("eth0").unwrap().len(), 1);
     assert_eq!(host.default_routes().iter().map(|r| r.0).collect::<Vec<_>>(), [ELSEWHERE]);
 }
@@ -105,12 +108,12 @@ fn renamed() {
     let after = host.wait_client_of("lan0", "the lease under the new name", |client| {
         client["state"] == "bound"
     });
-    assert_eq!(after["address"], before["address"]);
+    assert_eq!(after["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert_eq!(after["ifindex"], before["ifindex"]);
     assert_eq!(host.leased_address_of("lan0").unwrap().created_at, row.created_at);
     assert!(host.client("eth0").is_none());
     let renewed = host.iph(&["lease", "renew", "lan0", "--json"]).success().json();
-    assert_eq!(renewed["lease"]["address"], before["address"]);
+    assert_eq!(renewed["lease"]["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
 }
 
@@ -133,7 +136,7 @@ fn renamed_before_a_restart() {
     host.capture.clear();
     host.start("");
     let after = host.wait_client_of("lan0", "the lease", |client| client["state"] == "bound");
-    assert_eq!(after["address"], address.to_string());
+    assert_eq!(after["bindings"][0]["address"], address.to_string());
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
     assert_eq!(host.problems(), []);
 }

@@ -130,10 +130,10 @@ fn useless_answers_are_dropped() {
     });
     let mut host = or_skip!(Host::on(&lan));
     let client = host.start_bound("rapid_commit = true");
-    assert!(in_pool(&client["address"]), "{client:#?}");
+    assert!(in_pool(&client["bindings"][0]["address"]), "{client:#?}");
     // The same again through the UDP socket of a lease in use.
     let renewed = host.iph(&["lease", "renew", "eth0", "--json"]).success().json();
-    assert_eq!(renewed["lease"]["address"], client["address"]);
+    assert_eq!(renewed["lease"]["bindings"][0]["address"], client["bindings"][0]["address"]);
     assert!(!baited(&host), "a REQUEST for an address of a damaged message");
     assert!(host.daemon_lives());
     let discarded = host.counter("discarded");
@@ -157,7 +157,7 @@ fn odd_answers_are_used_as_far_as_they_are_good() {
         let acquired = host.call("Lease.Acquire", json!({"interface": "eth0", "timeout": 3}));
         assert!(host.daemon_lives(), "{name} ended the daemon");
         match acquired {
-            Ok(reply) if in_pool(&reply["lease"]["address"]) => {}
+            Ok(reply) if in_pool(&reply["lease"]["bindings"][0]["address"]) => {}
             other => wrong.push(format!("{name}: {other:?}")),
         }
         let resolver = host.resolver_file();
@@ -257,7 +257,7 @@ fn bad_arp_is_no_conflict() {
     let server = or_skip!(scripted(&lan));
     let mut host = or_skip!(Host::on(&lan));
     let client = host.start_bound("");
-    let address: Ipv4Addr = client["address"].as_str().unwrap().parse().unwrap();
+    let address: Ipv4Addr = client["bindings"][0]["address"].as_str().unwrap().parse().unwrap();
     let own = host.namespace.link("eth0").unwrap().hardware_address;
     let own = wire::HardwareAddress::new(own.as_bytes()).unwrap();
     let ethernet = wire::HardwareType::ETHERNET;
@@ -282,7 +282,7 @@ fn bad_arp_is_no_conflict() {
         socket.send(&[0xff; 6], &packet).unwrap();
     }
     let renewed = host.iph(&["lease", "renew", "eth0", "--json"]).success().json();
-    assert_eq!(renewed["lease"]["address"], client["address"]);
+    assert_eq!(renewed["lease"]["bindings"][0]["address"], client["bindings"][0]["address"]);
     assert_eq!(host.capture.counters().dhcp(MessageType::Decline), 0);
     assert!(!host.log().contains("conflict with"), "{}", host.log());
 }
@@ -294,7 +294,7 @@ fn forcerenew_is_ignored() {
     let server = or_skip!(scripted(&lan));
     let mut host = or_skip!(Host::on(&lan));
     let client = host.start_bound("");
-    let address = client["address"].as_str().unwrap().parse().unwrap();
+    let address = client["bindings"][0]["address"].as_str().unwrap().parse().unwrap();
     assert!(server.server.with(|server| server.force_renew(address)));
     host.capture
         .wait_for("FORCERENEW", PATIENCE, |frame| frame.is(MessageType::ForceRenew))

@@ -32,10 +32,14 @@ fn fifty_at_once() {
         last.iter().all(|client| client["state"] == "bound")
     });
     bound.unwrap_or_else(|error| panic!("{error}: {last:#?}"));
-    let addresses: BTreeSet<_> = last.iter().map(|client| client["address"].to_string()).collect();
+    let addresses: BTreeSet<_> =
+        last.iter().map(|client| client["bindings"][0]["address"].to_string()).collect();
     assert_eq!(addresses.len(), COUNT, "no two alike");
     for client in &last {
-        assert_eq!(host.settled(client.clone())["address"], client["address"]);
+        assert_eq!(
+            host.settled(client.clone())["bindings"][0]["address"],
+            client["bindings"][0]["address"]
+        );
     }
     let metrics: BTreeSet<_> = host.default_routes().iter().map(|route| route.1).collect();
     assert_eq!(metrics.len(), COUNT, "a default route each, no two of a metric");

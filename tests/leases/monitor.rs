@@ -18,7 +18,7 @@ fn a_leases_life() {
     let kind = |kind: &'static str| move |event: &Value| event["kind"] == kind;
     let acquired = all.event("acquired", kind("acquired"));
     assert_eq!(acquired["interface"], "eth0");
-    assert_eq!(acquired["lease"]["address"], client["address"]);
+    assert_eq!(acquired["lease"]["bindings"][0]["address"], client["bindings"][0]["address"]);
     host.call("Lease.Renew", json!({"interface": "eth0"})).unwrap();
     all.event("renewed", kind("renewed"));
 

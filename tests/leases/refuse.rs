@@ -26,12 +26,12 @@ fn after_the_network_was_renumbered(kind: PeerKind) {
     let refused = events.event("refused", |event| event["kind"] == "refused");
     assert!(refused["text"].as_str().unwrap().contains("10.99.0.1"), "{refused:#?}");
     let client = host.settled(host.wait_client("an address of the new network", |client| {
-        client["state"] == "bound" && client["server"] == ELSEWHERE.to_string()
+        client["state"] == "bound" && client["server"]["address"] == ELSEWHERE.to_string()
     }));
-    assert_ne!(client["address"], before["address"]);
+    assert_ne!(client["bindings"][0]["address"], before["bindings"][0]["address"]);
     let addresses: Vec<_> = host.namespace.addresses("eth0").unwrap();
     assert_eq!(addresses.len(), 1, "{addresses:?}");
-    assert_eq!(addresses[0].address.to_string(), client["address"]);
+    assert_eq!(addresses[0].address.to_string(), client["bindings"][0]["address"]);
     assert_eq!(host.default_routes().iter().map(|route| route.0).collect::<Vec<_>>(), [ELSEWHERE]);
     let resolver = host.resolver_file();
     assert!(resolver.contains("10.99.0.1") && !resolver.contains("10.98.0.1"), "{resolver}");
@@ -42,7 +42,10 @@ fn after_the_network_was_renumbered(kind: PeerKind) {
         .unwrap();
     let asked = request.dhcp().unwrap().options.get(OptionCode::REQUESTED_ADDRESS);
     let asked = asked.map(|bytes| <[u8; 4]>::try_from(bytes).unwrap());
-    assert_eq!(before["address"], Ipv4Addr::from(asked.expect("option 50")).to_string());
+    assert_eq!(
+        before["bindings"][0]["address"],
+        Ipv4Addr::from(asked.expect("option 50")).to_string()
+    );
 }
 
 /// A server that refuses everything is asked less and less often.
@@ -89,6 +92,6 @@ fn by_a_stranger_means_nothing() {
     host.capture.wait_for("the NAKs", PATIENCE, |frame| frame.is(MessageType::Nak)).unwrap();
     // Only a renewal proves that none of them was taken in.
     let answer = host.iph(&["lease", "renew", "eth0", "--json"]).success().json();
-    assert_eq!(answer["lease"]["address"], before["address"]);
+    assert_eq!(answer["lease"]["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 1);
 }

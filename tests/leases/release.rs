@@ -20,7 +20,7 @@ fn on_command(kind: PeerKind) {
     let mut server = or_skip!(foreign(&lan, kind, &PeerConfig::new(SERVER)));
     let mut host = or_skip!(Host::on(&lan));
     let client = host.start_bound("");
-    let address: Ipv4Addr = client["address"].as_str().unwrap().parse().unwrap();
+    let address: Ipv4Addr = client["bindings"][0]["address"].as_str().unwrap().parse().unwrap();
     eventually("the lease in the server's books", || !given_back(kind, &mut server, address));
 
     let answer = host.iph(&["lease", "release", "eth0", "--json"]).success().json();
@@ -28,8 +28,8 @@ fn on_command(kind: PeerKind) {
     assert_eq!(host.leased_address(), None);
     assert_eq!(host.dhcp_routes(), []);
     assert!(!host.resolver_file().contains("nameserver"), "{}", host.resolver_file());
-    assert_eq!(answer["address"], address.to_string());
-    assert_eq!(answer["server"], SERVER.to_string());
+    assert_eq!(answer["bindings"][0]["address"], address.to_string());
+    assert_eq!(answer["server"]["address"], SERVER.to_string());
 
     let release = host
         .capture
@@ -91,7 +91,7 @@ fn stays_so_until_told_also_over_a_restart() {
     host.capture.clear();
     host.kill();
     host.start("[[interface]]\nname = \"eth0\"");
-    assert_eq!(host.wait_state("released")["address"], json!(null));
+    assert_eq!(host.wait_state("released")["bindings"], json!([]));
     // Carrier is no command either.
     lan.set_carrier(&host.port, false).unwrap();
     host.wait_client("the cut", |client| client["link_up"] == false);
@@ -177,8 +177,8 @@ fn to_a_server_that_does_not_answer_arp() {
 
     assert_eq!(host.leased_address(), None);
     assert_eq!(host.dhcp_routes(), []);
-    assert_eq!(answer["server"], SERVER.to_string());
-    assert_eq!(answer["server_told"], false);
+    assert_eq!(answer["server"]["address"], SERVER.to_string());
+    assert_eq!(answer["message_sent"], false);
     assert!(answer["reason"].as_str().unwrap().contains("nothing on the link answers"), "{answer}");
     assert_eq!(host.capture.counters().dhcp(MessageType::Release), 0);
     assert!(host.log().contains("was not told"), "{}", host.log());

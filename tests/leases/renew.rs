@@ -27,8 +27,8 @@ fn on_command(kind: PeerKind) {
 
     let answer = host.iph(&["lease", "renew", "eth0", "--json"]).success().json();
     assert_eq!(answer["via"], "unicast");
-    assert_eq!(answer["lease"]["server"], SERVER.to_string());
-    assert_eq!(answer["lease"]["address"], before["address"]);
+    assert_eq!(answer["lease"]["server"]["address"], SERVER.to_string());
+    assert_eq!(answer["lease"]["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert_eq!(answer["lease"]["state"], "bound");
     assert_ne!(answer["lease"]["obtained_at"], before["obtained_at"]);
 
@@ -43,7 +43,7 @@ fn on_command(kind: PeerKind) {
         .unwrap();
     let Packet::Dhcp { source, destination, message } = &request.packet else { panic!() };
     assert_eq!(*destination.ip(), SERVER);
-    assert_eq!(source.ip().to_string(), before["address"]);
+    assert_eq!(source.ip().to_string(), before["bindings"][0]["address"]);
     assert_eq!(message.ciaddr, *source.ip());
     // RFC 2131 section 4.3.2: neither in RENEWING.
     assert!(!message.options.contains(OptionCode::REQUESTED_ADDRESS));
@@ -86,9 +86,9 @@ fn by_another_server(kind: PeerKind) {
     drop(first);
 
     let client = host.wait_client("the second server", |client| {
-        client["server"] == SECOND.to_string() && client["state"] == "bound"
+        client["server"]["address"] == SECOND.to_string() && client["state"] == "bound"
     });
-    assert_eq!(client["address"], before["address"]);
+    assert_eq!(client["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert!(host.leased_address().is_some());
     let broadcast = host
         .capture
@@ -142,7 +142,7 @@ fn in_vain_the_lease_stays() {
     assert!(error.parameters["tries"].as_i64() >= Some(1), "{error:?}");
     assert!(error.parameters["waited"].as_f64() >= Some(2.4), "{error:?}");
     let client = host.client("eth0").unwrap();
-    assert_eq!(client["address"], before["address"]);
+    assert_eq!(client["bindings"][0]["address"], before["bindings"][0]["address"]);
     assert!(host.leased_address().is_some());
 }
 
@@ -156,7 +156,7 @@ fn refused_by_the_server() {
     server.server.with(|server| server.behaviour_mut().refuse = Some(words.into()));
     let error = host.call("Lease.Renew", json!({"interface": "eth0"})).expect_err("refused");
     assert_eq!(error.name, "Refused");
-    assert_eq!(error.parameters["server"], SERVER.to_string());
+    assert_eq!(error.parameters["server"]["address"], SERVER.to_string());
     let message = error.parameters["message"].as_str().unwrap();
     assert!(message.contains("not for you"), "{error:?}");
     assert!(!message.contains('\u{1b}') && !host.log().contains('\u{1b}'), "hostile bytes escaped");

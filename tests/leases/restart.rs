@@ -35,7 +35,7 @@ fn asks_for_its_address_again(kind: PeerKind, end: fn(&mut Host)) {
     host.capture.clear();
 
     let after = host.start_bound("");
-    assert_eq!(after["address"], before["address"]);
+    assert_eq!(after["bindings"][0]["address"], before["bindings"][0]["address"]);
     let request = host
         .capture
         .wait_for("REQUEST", PATIENCE, |frame| frame.outgoing && frame.is(MessageType::Request))
@@ -43,7 +43,7 @@ fn asks_for_its_address_again(kind: PeerKind, end: fn(&mut Host)) {
     let message = request.dhcp().unwrap();
     let asked = message.options.get(OptionCode::REQUESTED_ADDRESS).expect("option 50");
     let asked = Ipv4Addr::from(<[u8; 4]>::try_from(asked).unwrap());
-    assert_eq!(before["address"], asked.to_string());
+    assert_eq!(before["bindings"][0]["address"], asked.to_string());
     assert!(message.ciaddr.is_unspecified(), "RFC 2131 section 4.3.2: INIT-REBOOT");
     host.capture.wait_for("ACK", PATIENCE, |frame| frame.is(MessageType::Ack)).unwrap();
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 0);
@@ -69,8 +69,11 @@ fn with_nobody_to_ask_the_lease_goes_on() {
     let client = host.wait_client("an end of asking for it", |client| {
         !["init-reboot", "rebooting"].contains(&client["state"].as_str().unwrap())
     });
-    assert_eq!(client["address"], before["address"]);
-    assert_eq!(client["expires_at"], before["expires_at"], "nobody extended it");
+    assert_eq!(client["bindings"][0]["address"], before["bindings"][0]["address"]);
+    assert_eq!(
+        client["bindings"][0]["expires_at"], before["bindings"][0]["expires_at"],
+        "nobody extended it"
+    );
     assert!(host.leased_address().is_some());
     assert!(host.resolver_file().contains("nameserver"));
     assert_eq!(host.default_routes().len(), 1);

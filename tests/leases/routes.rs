@@ -82,7 +82,7 @@ fn what_is_refused_from_now_on_goes_at_once() {
     let server = or_skip!(scripted_with(&lan, config));
     let mut host = or_skip!(Host::on(&lan));
     let client = host.start_bound("");
-    let before = host.settled(client)["address"].clone();
+    let before = host.settled(client)["bindings"][0]["address"].clone();
     assert_eq!(host.dhcp_routes().len(), 2, "{:?}", host.dhcp_routes());
     let shut = |host: &Host| {
         host.dhcp_routes().is_empty()
@@ -93,13 +93,13 @@ fn what_is_refused_from_now_on_goes_at_once() {
     drop(server);
     host.reload(SECTION);
     lab::wait_until("what is refused to go", PATIENCE, || shut(&host)).unwrap();
-    assert_eq!(host.wait_client("the lease", |_| true)["address"], before);
+    assert_eq!(host.wait_client("the lease", |_| true)["bindings"][0]["address"], before);
 
     host.kill();
     host.start(SECTION);
     // Nobody answers: the address is used all the same, and any server is looked for.
     let client = host.wait_client("the lease from before, unconfirmed", |client| {
-        client["state"] == "selecting" && client["address"] == before
+        client["state"] == "selecting" && client["bindings"][0]["address"] == before
     });
     assert_eq!(client["routes"], serde_json::json!([]));
     assert!(shut(&host), "{:?}", host.dhcp_routes());
@@ -154,10 +154,10 @@ fn an_mtu_is_put_back_after_two_leases() {
     host.wait_state("stopped");
     lan.set_carrier(&host.port, true).unwrap();
     let after = host.wait_client("the other address", |client| {
-        client["address"] == other.to_string() && client["state"] == "bound"
+        client["bindings"][0]["address"] == other.to_string() && client["state"] == "bound"
     });
     host.settled(after);
-    assert_ne!(before["address"], other.to_string());
+    assert_ne!(before["bindings"][0]["address"], other.to_string());
     assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1400);
     host.iph(&["lease", "release", "eth0"]).success();
     assert_eq!(host.namespace.link("eth0").unwrap().mtu, 1500);

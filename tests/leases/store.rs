@@ -90,7 +90,7 @@ fn unwritable() {
     fs::create_dir_all(record(&host).join("in-the-way")).unwrap();
     host.start("[[interface]]\nname = \"eth0\"");
     // The lease is usable; that it will not survive is said.
-    host.wait_client("a lease", |client| client["address"].is_string());
+    host.wait_client("a lease", |client| client["bindings"][0]["address"].is_string());
     lab::wait_until("the problem", iphelper_tests::PATIENCE, || {
         host.problems().iter().any(|(subject, _)| subject == "store")
     })
@@ -140,7 +140,10 @@ fn one_daemon_a_directory() {
     assert!(!status.success(), "{status}");
     eventually("the reason", || second.log().contains("another daemon"));
     // The first is served as before.
-    assert_eq!(host.client("eth0").unwrap()["address"], before["address"]);
+    assert_eq!(
+        host.client("eth0").unwrap()["bindings"][0]["address"],
+        before["bindings"][0]["address"]
+    );
 }
 
 struct Mounted(PathBuf);

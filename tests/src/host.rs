@@ -285,7 +285,7 @@ impl Host {
         let lease = reply.unwrap_or_else(|error| panic!("{error:?}"))["lease"].clone();
         let interface = lease["interface"].as_str().expect("a name");
         let row = self.leased_address_of(interface).expect("the address as soon as that is said");
-        assert_eq!(lease["address"], row.address.to_string());
+        assert_eq!(lease["bindings"][0]["address"], row.address.to_string());
         lease
     }
 

@@ -89,7 +89,7 @@ impl Explained for lease::Error {
             Self::FamilyNotSupported { family: lease::Family::Ipv6 } => {
                 "IPv6 leases are not supported yet".to_owned()
             }
-            Self::Cancelled { interface } if !interface.is_empty() => {
+            Self::Cancelled { interface: Some(interface) } => {
                 format!("cancelled on {interface} by a later command or the daemon's end")
             }
             _ => self.to_string(),

@@ -1,7 +1,7 @@
 //! `iph` without a command: what is held, and what is wrong.
 
 use api::daemon::{Problem, StatusReply};
-use api::lease::{Lease, List};
+use api::lease::{LeaseInfo, List};
 use api::ports::{self, Reservation};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::{lease, port};
 #[derive(Serialize)]
 struct Overview<'a> {
     status: &'a StatusReply,
-    leases: &'a [Lease],
+    leases: &'a [LeaseInfo],
     #[serde(skip_serializing_if = "Option::is_none")]
     ports: Option<&'a ports::StatusReply>,
     reservations: &'a [Reservation],

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use api::client::{CallError, Client, Error, Replies};
-use api::lease::{Lease, Monitor, State};
+use api::lease::{Binding, LeaseInfo, Monitor, State};
 
 use crate::text::escaped;
 
@@ -135,9 +135,9 @@ impl Teller {
 }
 
 /// What a client in this state waits for.
-fn describe(lease: &Lease) -> String {
-    match (&lease.state, lease.server, lease.address) {
-        (State::Renewing, Some(server), _) => format!("asking {server}"),
+fn describe(lease: &LeaseInfo) -> String {
+    match (&lease.state, &lease.server, lease.bindings.first().and_then(Binding::first)) {
+        (State::Renewing, Some(server), _) => format!("asking {}", escaped(&server.to_string())),
         (State::Init | State::Selecting | State::Rebinding, ..) => "asking any server".to_owned(),
         (State::Requesting, ..) => "an offer came, requesting it".to_owned(),
         (State::InitReboot | State::Rebooting, _, Some(address)) => {

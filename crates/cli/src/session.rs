@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::client::{CallError, Client, Replies};
-use api::lease::Lease;
+use api::lease::LeaseInfo;
 use api::ports::{self, Holder, Reservation};
 use api::{Method, Timeout, daemon, lease};
 use serde::Serialize;
@@ -62,7 +62,10 @@ impl Session {
     }
 
     /// Every client there is, or those asked for. Nothing asked for and nothing there is no error.
-    pub(crate) fn leases(&self, call: &lease::List) -> Result<Vec<Lease>, CallError<lease::Error>> {
+    pub(crate) fn leases(
+        &self,
+        call: &lease::List,
+    ) -> Result<Vec<LeaseInfo>, CallError<lease::Error>> {
         match self.connection()?.call_more(call) {
             Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
             Err(CallError::Method(lease::Error::NotManaged { .. }))

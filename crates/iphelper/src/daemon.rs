@@ -7,7 +7,7 @@ use api::client::Client;
 use api::lease;
 
 use crate::stream::stream;
-use crate::{DEFAULT_SOCKET, Details, Error, Event};
+use crate::{DEFAULT_SOCKET, Error, Event, LeaseInfo};
 
 /// How long the daemon may take over what it only has to look up.
 const LOOKUP: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ impl Daemon {
     }
 
     /// Every client there is, with the lease it holds, if any.
-    pub fn leases(&self) -> Result<Vec<Details>, Error> {
+    pub fn leases(&self) -> Result<Vec<LeaseInfo>, Error> {
         listed(self.client(None)?.call_more(&lease::List::default()).map_err(Error::from))
     }
 
@@ -76,7 +76,7 @@ impl Default for Daemon {
 }
 
 /// Every client there is, with the lease it holds, if any; from [`Daemon::new`].
-pub fn leases() -> Result<Vec<Details>, Error> {
+pub fn leases() -> Result<Vec<LeaseInfo>, Error> {
     Daemon::new().leases()
 }
 
@@ -86,7 +86,7 @@ pub fn watch() -> Result<Events, Error> {
 }
 
 stream! {
-    lease::Monitor, |reply| reply.event.into() => Event;
+    lease::Monitor, |reply| reply.event => Event;
 
     /// Events as they happen.
     ///
@@ -100,9 +100,11 @@ stream! {
 }
 
 /// A list is empty where the daemon says that it manages nothing.
-pub(crate) fn listed(replies: Result<Vec<lease::ListReply>, Error>) -> Result<Vec<Details>, Error> {
+pub(crate) fn listed(
+    replies: Result<Vec<lease::ListReply>, Error>,
+) -> Result<Vec<LeaseInfo>, Error> {
     match replies {
-        Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease.into()).collect()),
+        Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
         Err(Error::NotManaged { .. }) => Ok(Vec::new()),
         Err(error) => Err(error),
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use api::client::{self, CallError};
 use api::{lease, ports};
 
-use crate::Family;
 use crate::ports::{GuardLevel, Holder, Reservation};
+use crate::{Family, Server};
 
 /// A call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub enum Error {
         /// Name of the interface.
         interface: String,
         /// The server that refused.
-        server: IpAddr,
+        server: Server,
         /// Its own words. It may be anybody's: escape them before they reach a terminal.
         message: Option<String>,
     },

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use api::lease;
 
-use crate::{Acquired, Daemon, Details, Error, Family, Released, Renewed};
+use crate::{
+    AcquireReply, Daemon, Error, Family, InformReply, LeaseInfo, ReleaseReply, RenewReply,
+};
 
 /// Added to what a command may take: connecting, and the answer's way back.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -69,39 +71,39 @@ impl Lease {
     }
 
     /// Shows the client of this interface and the lease it holds, if any.
-    pub fn show(&self) -> Result<Details, Error> {
-        Ok(self.daemon.client(None)?.call(&self.list_call())?.lease.into())
+    pub fn show(&self) -> Result<LeaseInfo, Error> {
+        Ok(self.daemon.client(None)?.call(&self.list_call())?.lease)
     }
 
     /// Obtains a lease; the daemon manages the interface from now on.
     ///
     /// Answers when the lease is applied and on disk; with one in use, at once with that one.
-    pub fn acquire(&self) -> Result<Acquired, Error> {
-        Ok(self.client()?.call(&self.acquire_call()?)?.into())
+    pub fn acquire(&self) -> Result<AcquireReply, Error> {
+        Ok(self.client()?.call(&self.acquire_call()?)?)
     }
 
     /// Extends the lease now.
     ///
     /// The issuing server is asked alone until T2, any server after it. Without a lease, as after
     /// [`release`](Self::release), any server is asked for one.
-    pub fn renew(&self) -> Result<Renewed, Error> {
-        Ok(self.client()?.call(&self.renew_call()?)?.into())
+    pub fn renew(&self) -> Result<RenewReply, Error> {
+        Ok(self.client()?.call(&self.renew_call()?)?)
     }
 
     /// Gives the lease back to the issuing server, and removes address, routes and name servers.
     ///
     /// The interface then stays without a lease until [`acquire`](Self::acquire) or
     /// [`renew`](Self::renew), or the next boot.
-    pub fn release(&self) -> Result<Released, Error> {
-        Ok(self.client()?.call(&self.release_call()?)?.into())
+    pub fn release(&self) -> Result<ReleaseReply, Error> {
+        Ok(self.client()?.call(&self.release_call()?)?)
     }
 
     /// Asks the servers for parameters only, for an interface whose address was configured by hand
     /// (DHCPINFORM).
     ///
     /// `address` is that address; the interface's first when `None`.
-    pub fn inform(&self, address: Option<IpAddr>) -> Result<Details, Error> {
-        Ok(self.client()?.call(&self.inform_call(address)?)?.lease.into())
+    pub fn inform(&self, address: Option<IpAddr>) -> Result<InformReply, Error> {
+        Ok(self.client()?.call(&self.inform_call(address)?)?)
     }
 
     /// How long a command may take until the daemon cannot be believed to answer.
@@ -129,8 +131,8 @@ impl Lease {
     }
 
     pub(crate) fn inform_call(&self, address: Option<IpAddr>) -> Result<lease::Inform, Error> {
-        let interface = self.interface.clone();
-        Ok(lease::Inform { interface, address, timeout: self.checked_timeout()? })
+        let (interface, family) = (self.interface.clone(), Some(self.family));
+        Ok(lease::Inform { interface, family, address, timeout: self.checked_timeout()? })
     }
 
     fn client(&self) -> Result<api::client::Client, Error> {

@@ -11,13 +11,15 @@
 //! let lease = iphelper::Lease::of("eth0")?;
 //!
 //! let acquired = lease.acquire()?;
-//! println!("{:?} from {:?}", acquired.lease.address, acquired.lease.server);
+//! for binding in &acquired.lease.bindings {
+//!     println!("{binding} until {:?}", binding.expires_at);
+//! }
 //!
 //! let renewed = lease.renew()?;
-//! println!("until {:?}, asked by {:?}", renewed.lease.expires_at, renewed.via);
+//! println!("next at {:?}, asked by {}", renewed.lease.renew_at, renewed.via);
 //!
 //! let released = lease.release()?;
-//! println!("{} given back to {}", released.address, released.server);
+//! println!("{:?} given back to {}", released.bindings, released.server);
 //! # Ok(())
 //! # }
 //! ```
@@ -44,7 +46,7 @@
 //! use iphelper::{Error, Lease};
 //!
 //! match Lease::of("eth0").and_then(|lease| lease.renew()) {
-//!     Ok(renewed) => println!("extended until {:?}", renewed.lease.expires_at),
+//!     Ok(renewed) => println!("extended by {:?}", renewed.lease.server),
 //!     Err(Error::NoAnswer { waited, tries, .. }) => {
 //!         println!("nobody answered {tries} tries in {waited:?}; the lease stays in use");
 //!     }
@@ -78,7 +80,6 @@
 #[cfg(feature = "async")]
 mod asynchronous;
 mod daemon;
-mod details;
 mod error;
 mod from_api;
 mod lease;
@@ -91,11 +92,13 @@ pub use asynchronous::{leases_async, watch_async};
 #[cfg(feature = "async")]
 pub use daemon::AsyncEvents;
 pub use daemon::{Daemon, Events, leases, watch};
-pub use details::{Acquired, Details, Event, Released, Renewed};
 pub use error::Error;
 pub use lease::Lease;
 pub use ports::{PortReservation, Protocol, RuntimeReservation};
 
 pub use api::DEFAULT_SOCKET;
-pub use api::Prefix;
-pub use api::lease::{EventKind, Family, Route, State, Via};
+pub use api::lease::{
+    AcquireReply, Binding, DhcpOption, Event, EventKind, Family, InformReply, LeaseInfo,
+    ReleaseReply, RenewReply, Route, Server, State, Via,
+};
+pub use api::{Prefix, Time};

@@ -9,9 +9,9 @@ extern crate api as iphelper_api;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iphelper::{Daemon, Error, EventKind, Lease, Via};
+use iphelper::{Daemon, Error, EventKind, Lease, Server as LeaseServer, Via};
 use support::{Canned, Server, bound, event, until};
 
 fn lease(server: &Server, interface: &str) -> Lease {
@@ -24,16 +24,19 @@ fn each_call_tells_its_outcome() {
     let eth0 = lease(&server, "eth0");
 
     let shown = eth0.show().unwrap();
-    assert_eq!(shown.address, Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 102))));
-    assert_eq!(shown.expires_at, Some(UNIX_EPOCH + Duration::from_secs(1_800_003_600)));
+    let [binding] = &shown.bindings[..] else { panic!("{shown:?}") };
+    assert_eq!(binding.address, Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 102))));
+    let expires_at = UNIX_EPOCH + Duration::from_secs(1_800_003_600);
+    assert_eq!(binding.expires_at.map(SystemTime::from), Some(expires_at));
     assert_eq!(shown.routes[0].destination.to_string(), "0.0.0.0/0");
 
     let acquired = eth0.acquire().unwrap();
     assert!(acquired.already);
     assert_eq!(acquired.lease, shown);
     assert_eq!(eth0.renew().unwrap().via, Via::Unicast);
-    assert_eq!(eth0.release().unwrap().server, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
-    assert_eq!(eth0.inform(None).unwrap(), shown);
+    assert_eq!(eth0.release().unwrap().server, LeaseServer::at(Ipv4Addr::new(192, 0, 2, 1)));
+    let informed = eth0.inform(None).unwrap();
+    assert_eq!((informed.address, informed.lease.bindings.len()), (binding.address, 0));
     assert_eq!(eth0.daemon().leases().unwrap().len(), 3);
 }
 
@@ -93,7 +96,7 @@ fn events_are_watched_until_the_daemon_ends() {
     let server = Server::start();
     let mut events = Daemon::at(server.path()).watch(Some("eth*")).unwrap();
     let first = events.next().unwrap().unwrap();
-    assert_eq!((first.kind, first.interface.as_str()), (EventKind::State, "eth0"));
+    assert_eq!((first.kind, first.interface.as_deref()), (EventKind::State, Some("eth0")));
     assert!(events.next_within(support::DEADLINE).unwrap().is_ok());
     assert!(events.next_within(Duration::from_millis(20)).is_none());
     server.canned.publish(event(EventKind::Expired, bound("eth1", 3)));
@@ -111,8 +114,10 @@ async fn every_call_can_be_awaited() {
     let shown = eth0.show_async().await.unwrap();
     assert_eq!(eth0.acquire_async().await.unwrap().lease, shown);
     assert_eq!(eth0.renew_async().await.unwrap().lease, shown);
-    assert_eq!(Some(eth0.release_async().await.unwrap().address), shown.address);
-    assert_eq!(eth0.inform_async(None).await.unwrap(), shown);
+    let released = eth0.release_async().await.unwrap();
+    assert_eq!(released.bindings[0].address, shown.bindings[0].address);
+    let informed = eth0.inform_async(None).await.unwrap();
+    assert_eq!(informed.address, shown.bindings[0].address);
     let daemon = Daemon::at(server.path());
     assert_eq!(daemon.leases_async().await.unwrap().len(), 3);
     let mut events = daemon.watch_async(None).await.unwrap();

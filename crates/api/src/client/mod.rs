@@ -10,7 +10,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncClient, AsyncReplies};
@@ -165,30 +167,32 @@ where
 
 fn decode_error<M: Method>(name: &str, parameters: &str) -> CallError<M::Error> {
     let unknown = || Error::Unknown { name: name.to_owned(), parameters: parameters.to_owned() };
-    // An error's Rust form is the object of name and parameters; rebuilt, because one without
-    // parameters has none in ours, and may have an empty object from others.
-    let whole = match serde_json::from_str::<serde_json::Map<_, _>>(parameters) {
-        Ok(parameters) if parameters.is_empty() => serde_json::json!({ "error": name }),
-        Ok(parameters) => serde_json::json!({ "error": name, "parameters": parameters }),
-        Err(_) => return unknown().into(),
-    };
-    if let Ok(error) = serde_json::from_value(whole.clone()) {
+    let Ok(members) = serde_json::from_str(parameters) else { return unknown().into() };
+    if let Some(error) = named(name, &members) {
         return CallError::Method(error);
     }
     // It may answer a call of any interface.
-    if let Ok(error @ daemon::Error::LimitExceeded { .. }) = serde_json::from_value(whole.clone()) {
+    if let Some(error @ daemon::Error::LimitExceeded { .. }) = named(name, &members) {
         return Error::Crowded(error).into();
     }
-    match serde_json::from_value(whole) {
-        Ok(error) => Error::Service(error).into(),
-        Err(_) => unknown().into(),
+    match named(name, &members) {
+        Some(error) => Error::Service(error).into(),
+        None => unknown().into(),
     }
+}
+
+/// An error's Rust form is the object of name and parameters. Of an error without members it is the
+/// name alone, whether an empty object came with it or not.
+fn named<E: DeserializeOwned>(name: &str, parameters: &Map<String, Value>) -> Option<E> {
+    let whole = serde_json::json!({ "error": name, "parameters": parameters });
+    let bare = || parameters.is_empty().then(|| serde_json::json!({ "error": name }));
+    serde_json::from_value(whole).ok().or_else(|| serde_json::from_value(bare()?).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports;
+    use crate::{lease, ports};
 
     #[test]
     fn an_error_without_parameters_may_have_an_empty_object() {
@@ -197,6 +201,17 @@ mod tests {
             let message = format!("{{\"error\":\"{name}\"{parameters}}}");
             match decode_reply::<ports::Status>(message.as_bytes()) {
                 Err(CallError::Method(ports::Error::Cancelled)) => {}
+                other => panic!("{message}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_may_lack_every_member() {
+        for parameters in ["", ",\"parameters\":{}", ",\"parameters\":null"] {
+            let message = format!("{{\"error\":\"org.iphelper.Lease.Cancelled\"{parameters}}}");
+            match decode_reply::<lease::List>(message.as_bytes()) {
+                Err(CallError::Method(lease::Error::Cancelled { interface: None })) => {}
                 other => panic!("{message}: {other:?}"),
             }
         }

@@ -126,7 +126,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         peer: &Self::Peer,
         call: lease::List,
-    ) -> impl Future<Output = Result<Objects<Arc<lease::Lease>>, lease::Error>> + Send;
+    ) -> impl Future<Output = Result<Objects<Arc<lease::LeaseInfo>>, lease::Error>> + Send;
 
     /// Obtains a lease.
     fn acquire(

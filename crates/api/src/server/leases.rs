@@ -10,7 +10,7 @@ use super::feed::{self, Feed, Subscribed};
 use super::handler::{Handler, Subscription};
 use super::line::Over;
 use crate::lease::{self, Error, Event};
-use crate::{Time, matches, protocol};
+use crate::{matches, protocol};
 
 impl<H: Handler> Conversation<H> {
     pub(super) async fn answer_leases(
@@ -66,27 +66,18 @@ impl<H: Handler> Feed for Events<'_, H> {
             event: &'a Event,
         }
         let pattern = self.call.interface.as_deref().unwrap_or("*");
-        let concerns_all = event.kind == lease::EventKind::Resync;
-        match concerns_all || matches(pattern, &event.interface) {
+        match event.interface.as_deref().is_none_or(|name| matches(pattern, name)) {
             true => connection.reply_and_continue(&Reply { event: &event }),
             false => Ok(()),
         }
     }
 
     fn missed(&mut self, _: u64) -> Option<Arc<Event>> {
-        Some(Arc::new(Event {
-            kind: lease::EventKind::Resync,
-            time: Time::now(),
-            interface: String::new(),
-            ifindex: 0,
-            family: lease::Family::Ipv4,
-            text: "This subscriber was too slow and missed events; what there is follows."
-                .to_owned(),
-            lease: None,
-        }))
+        let text = "This subscriber was too slow and missed events; what there is follows.";
+        Some(Arc::new(Event::new(lease::EventKind::Resync, text)))
     }
 
     fn cancelled(&self) -> Error {
-        Error::Cancelled { interface: self.call.interface.clone().unwrap_or_default() }
+        Error::Cancelled { interface: self.call.interface.clone() }
     }
 }

@@ -25,12 +25,6 @@ class Family(enum.Enum):
     ipv6 = "ipv6"
 
 
-class Via(enum.Enum):
-    unicast = "unicast"
-    broadcast = "broadcast"
-    same_network = "same_network"
-
-
 @dataclasses.dataclass
 class Route:
     destination: str
@@ -38,25 +32,47 @@ class Route:
 
 
 @dataclasses.dataclass
-class Lease:
+class Binding:
+    prefix_length: int
+    address: str | None = None
+    prefix: str | None = None
+    broadcast: str | None = None
+    preferred_until: str | None = None
+    expires_at: str | None = None
+
+
+@dataclasses.dataclass
+class Server:
+    address: str | None = None
+    duid: str | None = None
+
+
+@dataclasses.dataclass
+class DhcpOption:
+    code: int
+    data: str
+    name: str | None = None
+    text: str | None = None
+
+
+@dataclasses.dataclass
+class LeaseInfo:
     interface: str
     ifindex: int
     family: Family
     state: str
     link_up: bool
+    bindings: list[Binding]
     routes: list[Route]
     dns: list[str]
     domain_search: list[str]
     ntp: list[str]
+    options: list[DhcpOption]
     hardware_address: str | None = None
-    address: str | None = None
-    prefix_length: int | None = None
-    broadcast: str | None = None
-    server: str | None = None
+    server: Server | None = None
     obtained_at: str | None = None
     renew_at: str | None = None
     rebind_at: str | None = None
-    expires_at: str | None = None
     domain_name: str | None = None
     mtu: int | None = None
     host_name: str | None = None
@@ -70,16 +86,29 @@ class Lease:
 class Event:
     kind: str
     time: str
-    interface: str
-    ifindex: int
-    family: Family
     text: str
-    lease: Lease | None = None
+    bindings: list[Binding]
+    interface: str | None = None
+    ifindex: int | None = None
+    family: Family | None = None
+    lease: LeaseInfo | None = None
+    state: str | None = None
+    previous_state: str | None = None
+    server: Server | None = None
+    via: str | None = None
+    message_sent: bool | None = None
+    reason: str | None = None
+    address: str | None = None
+    hardware_address: str | None = None
+    defended: bool | None = None
+    waited: float | None = None
+    tries: int | None = None
+    router: str | None = None
 
 
 class Renewed(typing.TypedDict):
-    lease: Lease
-    via: Via
+    lease: LeaseInfo
+    via: str
 
 
 class NoAnswer(TypedVarlinkErrorReply, interface="org.iphelper.Lease"):
@@ -95,7 +124,7 @@ class LeaseInterface(VarlinkInterface, name="org.iphelper.Lease"):
     @varlinkmethod(return_parameter="lease")
     def List(
         self, *, interface: str | None = None, family: Family | None = None
-    ) -> Iterator[Lease]: ...
+    ) -> Iterator[LeaseInfo]: ...
 
     @varlinkmethod
     def Renew(
@@ -121,7 +150,8 @@ async def main(path: str) -> None:
 
     lease = protocol.make_proxy(LeaseInterface)
     renewed = await lease.Renew(interface="eth0", family=Family.ipv4, timeout=2.5)
-    assert renewed["via"] is Via.unicast, renewed
+    assert renewed["via"] == "unicast", renewed
+    assert renewed["lease"].bindings[0].address == "192.0.2.102", renewed
     assert renewed["lease"].routes[0].destination == "0.0.0.0/0", renewed
     try:
         await lease.Renew(interface="eth1")

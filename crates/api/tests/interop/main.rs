@@ -23,11 +23,24 @@ struct Leased {
     family: String,
     state: String,
     link_up: bool,
-    address: Option<String>,
+    bindings: Vec<Bound>,
     routes: Vec<Routed>,
     dns: Vec<String>,
     domain_search: Vec<String>,
     ntp: Vec<String>,
+    options: Vec<Optional>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, zlink::introspect::CustomType)]
+struct Bound {
+    address: Option<String>,
+    prefix_length: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, zlink::introspect::CustomType)]
+struct Optional {
+    code: i64,
+    data: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, zlink::introspect::CustomType)]
@@ -44,10 +57,11 @@ fn leased(interface: &str, ifindex: i64) -> Leased {
         family: "ipv4".into(),
         state: "bound".into(),
         link_up: true,
-        address: Some("192.0.2.7".into()),
+        bindings: vec![Bound { address: Some("192.0.2.7".into()), prefix_length: 24 }],
         routes: vec![Routed { destination: "0.0.0.0/0".into(), gateway: Some("192.0.2.1".into()) }],
         dns: vec!["192.0.2.53".into()],
         domain_search: vec![],
         ntp: vec![],
+        options: vec![],
     }
 }

@@ -38,7 +38,7 @@ fn its_client_asks_our_server() {
     };
     let renewed = call("Renew", json!({ "interface": "eth0" })).call().unwrap();
     assert_eq!(renewed["via"], "unicast");
-    assert_eq!(renewed["lease"]["expires_at"], "2027-01-15T09:00:00.000Z");
+    assert_eq!(renewed["lease"]["bindings"][0]["expires_at"], "2027-01-15T09:00:00.000Z");
     let refused = call("Renew", json!({ "interface": "wlan0" })).call().unwrap_err();
     match refused.kind() {
         ErrorKind::VarlinkErrorReply(reply) => {

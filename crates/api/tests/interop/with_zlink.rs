@@ -30,7 +30,7 @@ struct Monitored {
 #[derive(Debug, Deserialize)]
 struct Happened {
     kind: String,
-    interface: String,
+    interface: Option<String>,
     lease: Option<Leased>,
 }
 
@@ -82,7 +82,7 @@ async fn its_client_asks_our_server() {
 
     let renewed = connection.renew("eth0").await.unwrap().unwrap();
     assert_eq!((renewed.via.as_str(), renewed.lease.ifindex), ("unicast", 2));
-    assert_eq!(renewed.lease.address.as_deref(), Some("192.0.2.102"));
+    assert_eq!(renewed.lease.bindings[0].address.as_deref(), Some("192.0.2.102"));
     let failed = connection.renew("eth1").await.unwrap().unwrap_err();
     assert_eq!(failed, Failure::NoAnswer { interface: "eth1".into(), waited: 4.5, tries: 3 });
 
@@ -101,7 +101,7 @@ async fn its_client_asks_our_server() {
     let events = connection.monitor(Some("eth1")).await.unwrap();
     pin_mut!(events);
     let first = events.next().await.unwrap().unwrap().unwrap().event;
-    assert_eq!((first.kind.as_str(), first.interface.as_str()), ("state", "eth1"));
+    assert_eq!((first.kind.as_str(), first.interface.as_deref()), ("state", Some("eth1")));
     server.canned.publish(event(lease::EventKind::NoAnswer, bound("eth1", 3)));
     let next = events.next().await.unwrap().unwrap().unwrap().event;
     assert_eq!(next.kind, "no-answer");
@@ -117,7 +117,7 @@ struct Theirs;
     product = "Theirs",
     version = "1",
     url = "https://example.org/",
-    types = [Leased, crate::Routed]
+    types = [Leased, crate::Bound, crate::Optional, crate::Routed]
 )]
 impl Theirs {
     #[zlink(more)]

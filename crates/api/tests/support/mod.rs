@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use iphelper_api::client::{Client, Replies};
 use iphelper_api::interface::{Snapshot, TableRow as _};
+use iphelper_api::lease::{Binding, DhcpOption, LeaseInfo};
 use iphelper_api::server::{
     Handler, Limits, Listed, Objects, Share, Statistics, Subscription, TableSubscription, serve,
 };
@@ -30,7 +31,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What the canned daemon knows.
 pub(crate) struct Canned {
-    pub(crate) leases: Mutex<Vec<lease::Lease>>,
+    pub(crate) leases: Mutex<Vec<LeaseInfo>>,
     /// Senders are dropped to end every subscription.
     pub(crate) events: Mutex<Option<broadcast::Sender<Arc<lease::Event>>>>,
     pub(crate) may_change: bool,
@@ -76,7 +77,7 @@ impl Canned {
         self.events.lock().unwrap().take();
     }
 
-    fn find(&self, interface: &str) -> Result<lease::Lease, lease::Error> {
+    fn find(&self, interface: &str) -> Result<LeaseInfo, lease::Error> {
         let leases = self.leases.lock().unwrap();
         let found = leases.iter().find(|lease| lease.interface == interface);
         found.cloned().ok_or_else(|| lease::Error::NoSuchInterface { interface: interface.into() })
@@ -84,48 +85,45 @@ impl Canned {
 }
 
 /// A lease with every field present.
-pub(crate) fn bound(interface: &str, ifindex: u32) -> lease::Lease {
+pub(crate) fn bound(interface: &str, ifindex: u32) -> LeaseInfo {
     let time = |seconds| Time::from(std::time::UNIX_EPOCH + Duration::from_secs(seconds));
     let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
-    lease::Lease {
-        link_up: true,
-        hardware_address: Some("02:00:00:00:00:01".into()),
-        address: Some(address((ifindex % 100) as u8 + 100)),
-        prefix_length: Some(24),
-        broadcast: Some(address(255)),
-        server: Some(address(1)),
-        obtained_at: Some(time(1_800_000_000)),
-        renew_at: Some(time(1_800_001_800)),
-        rebind_at: Some(time(1_800_003_150)),
-        expires_at: Some(time(1_800_003_600)),
-        routes: vec![
-            lease::Route { destination: "0.0.0.0/0".parse().unwrap(), gateway: Some(address(1)) },
-            lease::Route { destination: "198.51.100.0/24".parse().unwrap(), gateway: None },
-        ],
-        dns: vec![address(53)],
-        domain_name: Some("example.org".into()),
-        domain_search: vec!["example.org".into(), "example.net".into()],
-        ntp: vec![address(123)],
-        mtu: Some(1400),
-        host_name: Some("host".into()),
-        captive_portal: Some("https://portal.example.org/".into()),
-        link_local: Some(Ipv4Addr::new(169, 254, 1, 2).into()),
-        metric: Some(1026),
-        client_identifier: Some("ff:00:00:00:01".into()),
-        ..lease::Lease::new(interface, ifindex, lease::Family::Ipv4, lease::State::Bound)
-    }
+    let mut binding = Binding::of_address(address((ifindex % 100) as u8 + 100), 24);
+    binding.broadcast = Some(address(255));
+    binding.preferred_until = Some(time(1_800_003_600));
+    binding.expires_at = binding.preferred_until;
+    let mut option = DhcpOption::new(66, "70:78:65");
+    option.name = Some("tftp-server-name".into());
+    option.text = Some("pxe".into());
+    let mut lease = LeaseInfo::new(interface, ifindex, lease::Family::Ipv4, lease::State::Bound);
+    lease.link_up = true;
+    lease.hardware_address = Some("02:00:00:00:00:01".into());
+    lease.bindings = vec![binding];
+    lease.server = Some(lease::Server::at(address(1)));
+    lease.obtained_at = Some(time(1_800_000_000));
+    lease.renew_at = Some(time(1_800_001_800));
+    lease.rebind_at = Some(time(1_800_003_150));
+    lease.routes = vec![
+        lease::Route::new("0.0.0.0/0".parse().unwrap(), Some(address(1))),
+        lease::Route::new("198.51.100.0/24".parse().unwrap(), None),
+    ];
+    lease.dns = vec![address(53)];
+    lease.domain_name = Some("example.org".into());
+    lease.domain_search = vec!["example.org".into(), "example.net".into()];
+    lease.ntp = vec![address(123)];
+    lease.mtu = Some(1400);
+    lease.host_name = Some("host".into());
+    lease.captive_portal = Some("https://portal.example.org/".into());
+    lease.options = vec![option];
+    lease.link_local = Some(Ipv4Addr::new(169, 254, 1, 2).into());
+    lease.metric = Some(1026);
+    lease.client_identifier = Some("ff:00:00:00:01".into());
+    lease
 }
 
-pub(crate) fn event(kind: lease::EventKind, lease: lease::Lease) -> lease::Event {
-    lease::Event {
-        kind,
-        time: Time::now(),
-        interface: lease.interface.clone(),
-        ifindex: lease.ifindex,
-        family: lease.family,
-        text: format!("Something happened on {}.", lease.interface),
-        lease: Some(lease),
-    }
+pub(crate) fn event(kind: lease::EventKind, lease: LeaseInfo) -> lease::Event {
+    let text = format!("Something happened on {}.", lease.interface);
+    lease::Event::new(kind, text).after(lease)
 }
 
 impl Handler for Canned {
@@ -151,10 +149,10 @@ impl Handler for Canned {
         &self,
         _peer: &u32,
         call: lease::List,
-    ) -> Result<Objects<Arc<lease::Lease>>, lease::Error> {
+    ) -> Result<Objects<Arc<LeaseInfo>>, lease::Error> {
         let pattern = call.interface.as_deref().unwrap_or("*");
         let leases = self.leases.lock().unwrap();
-        let wanted = |lease: &&lease::Lease| iphelper_api::matches(pattern, &lease.interface);
+        let wanted = |lease: &&LeaseInfo| iphelper_api::matches(pattern, &lease.interface);
         let wanted: Vec<_> = leases.iter().filter(wanted).cloned().map(Arc::new).collect();
         Ok(Objects::shared(wanted))
     }
@@ -175,10 +173,10 @@ impl Handler for Canned {
             "brief" => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 self.finished.fetch_add(1, Ordering::SeqCst);
-                Ok(lease::AcquireReply { lease: bound("brief", 9), already: false })
+                Ok(lease::AcquireReply::new(bound("brief", 9), false))
             }
             "panic" => panic!("a fault in the handler"),
-            name => Ok(lease::AcquireReply { lease: self.find(name)?, already: true }),
+            name => Ok(lease::AcquireReply::new(self.find(name)?, true)),
         }
     }
 
@@ -193,10 +191,10 @@ impl Handler for Canned {
             }
             interface @ "wlan0" => Err(lease::Error::Refused {
                 interface: interface.into(),
-                server: Ipv4Addr::new(192, 0, 2, 1).into(),
+                server: lease::Server::at(Ipv4Addr::new(192, 0, 2, 1)),
                 message: Some("wrong network".into()),
             }),
-            name => Ok(lease::RenewReply { lease: self.find(name)?, via: lease::Via::Unicast }),
+            name => Ok(lease::RenewReply::new(self.find(name)?, lease::Via::Unicast)),
         }
     }
 
@@ -207,12 +205,10 @@ impl Handler for Canned {
     ) -> Result<lease::ReleaseReply, lease::Error> {
         let lease = self.find(&call.interface)?;
         let not_leased = || lease::Error::NotLeased { interface: call.interface.clone() };
-        Ok(lease::ReleaseReply {
-            address: lease.address.ok_or_else(not_leased)?,
-            server: lease.server.ok_or_else(not_leased)?,
-            server_told: Some(true),
-            reason: None,
-        })
+        let binding = lease.bindings.first().ok_or_else(not_leased)?;
+        let bindings = binding.address.map(|one| Binding::of_address(one, binding.prefix_length));
+        let server = lease.server.ok_or_else(not_leased)?;
+        Ok(lease::ReleaseReply::sent(bindings.into_iter().collect(), server))
     }
 
     async fn inform(
@@ -220,7 +216,9 @@ impl Handler for Canned {
         _peer: &u32,
         call: lease::Inform,
     ) -> Result<lease::InformReply, lease::Error> {
-        Ok(lease::InformReply { lease: self.find(&call.interface)? })
+        let mut lease = self.find(&call.interface)?;
+        let asked = lease.bindings.drain(..).find_map(|binding| binding.address);
+        Ok(lease::InformReply::new(lease, call.address.or(asked)))
     }
 
     async fn subscribe(
@@ -229,8 +227,8 @@ impl Handler for Canned {
         _call: &lease::Monitor,
     ) -> Result<Subscription<lease::Event>, lease::Error> {
         let leases = self.leases.lock().unwrap();
-        let state = |lease: &lease::Lease| event(lease::EventKind::State, lease.clone());
-        let cancelled = || lease::Error::Cancelled { interface: String::new() };
+        let state = |lease: &LeaseInfo| event(lease::EventKind::State, lease.clone());
+        let cancelled = || lease::Error::Cancelled { interface: None };
         let events = self.events.lock().unwrap().as_ref().ok_or_else(cancelled)?.subscribe();
         let snapshot: Vec<_> = leases.iter().map(|lease| Arc::new(state(lease))).collect();
         Ok(Subscription::new(snapshot, events))

@@ -8,7 +8,7 @@ use api::interface::tables::{
     AdminStatus, DadState, Error, Family, Interface, InterfaceType, OperStatus, Route, Tables,
     UnicastAddress,
 };
-use api::lease::Lease;
+use api::lease::LeaseInfo;
 use serde::Serialize;
 
 /// The table that packets are routed by unless a rule says otherwise (`RT_TABLE_MAIN`).
@@ -39,7 +39,7 @@ pub(super) struct Adapter {
     /// The lease's; without one, those the host asks, where the adapter has a gateway.
     pub(super) name_servers: Vec<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Option<LeaseInfo>,
 }
 
 /// What Windows calls an adapter of this sort.
@@ -75,7 +75,7 @@ pub(super) enum Status {
 
 impl Host {
     /// Reads the kernel's tables and joins them with the leases.
-    pub(super) fn read(leases: Vec<Lease>) -> Result<Self, Error> {
+    pub(super) fn read(leases: Vec<LeaseInfo>) -> Result<Self, Error> {
         let mut kernel = Tables::open()?;
         let (interfaces, addresses) = kernel.interfaces_and_addresses(Family::Unspecified)?;
         let routes = kernel.routes(Family::Unspecified)?;
@@ -86,10 +86,10 @@ impl Host {
         interfaces: &[Interface],
         addresses: &[UnicastAddress],
         routes: &[Route],
-        leases: Vec<Lease>,
+        leases: Vec<LeaseInfo>,
         resolver: Resolver,
     ) -> Self {
-        let mut leases: BTreeMap<u32, Lease> =
+        let mut leases: BTreeMap<u32, LeaseInfo> =
             leases.into_iter().map(|lease| (lease.ifindex, lease)).collect();
         let mut search_domains = Vec::new();
         for lease in leases.values() {

@@ -1,7 +1,7 @@
 //! `/release` and `/renew`.
 
 use api::client::CallError;
-use api::lease::{Error, Lease, List, Release, Renew};
+use api::lease::{Error, LeaseInfo, List, Release, Renew};
 
 use super::adapters::Host;
 use super::layout;
@@ -60,7 +60,7 @@ pub(super) fn run(
 fn apply(
     session: &mut Session,
     change: Change,
-    lease: &Lease,
+    lease: &LeaseInfo,
 ) -> Result<Result<(), Failure>, Failure> {
     let interface = lease.interface.clone();
     if !lease.link_up {
@@ -68,14 +68,14 @@ fn apply(
         return Ok(Err(crate::hints::method(&Error::LinkDown { interface }).said_already()));
     }
     let timeout = session.timeout();
-    let mut untold = None;
+    let mut not_informed = None;
     let outcome = {
         let _progress = Progress::start(session.socket(), &interface);
         match change {
             Change::Release => {
                 let call = Release { interface: interface.clone(), family: None, timeout };
                 session.wait(&call).map(|reply| {
-                    untold = crate::lease::untold(&reply);
+                    not_informed = crate::lease::not_informed_of(&reply);
                     serde_json::to_value(reply)
                 })
             }
@@ -91,8 +91,8 @@ fn apply(
                 session.printer.json(&reply.map_err(std::io::Error::from)?)?;
             }
             // Windows has no words for it; the address is gone all the same.
-            if let Some(untold) = untold {
-                say(session, &untold)?;
+            if let Some(sentence) = not_informed {
+                say(session, &sentence)?;
             }
             Ok(Ok(()))
         }

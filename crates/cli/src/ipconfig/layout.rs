@@ -84,17 +84,17 @@ impl Page {
         let physical = adapter.hardware_address.to_uppercase().replace(':', "-");
         self.line("Physical Address", physical);
         self.line("DHCP Enabled", yes_or_no(adapter.lease.is_some()));
-        let lease = adapter.lease.as_ref().filter(|lease| lease.address.is_some());
+        let lease = adapter.lease.as_ref().filter(|lease| lease.is_leased());
         if adapter.connected {
             self.addresses(adapter, true);
             if let Some(obtained) = lease.and_then(|lease| lease.obtained_at) {
                 self.line("Lease Obtained", clock.format(obtained, LONG_TIME));
             }
-            if let Some(expires) = lease.and_then(|lease| lease.expires_at) {
+            if let Some(expires) = lease.and_then(|lease| lease.bindings.first()?.expires_at) {
                 self.line("Lease Expires", clock.format(expires, LONG_TIME));
             }
             self.lines("Default Gateway", gateways(adapter));
-            if let Some(server) = lease.and_then(|lease| lease.server) {
+            if let Some(server) = lease.and_then(|lease| lease.server.as_ref()) {
                 self.line("DHCP Server", server);
             }
         }

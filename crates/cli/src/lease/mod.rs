@@ -8,11 +8,11 @@ use api::Method;
 use api::client::CallError;
 use api::interface::tables;
 use api::lease::{
-    Acquire, AcquireReply, Error, Family, Inform, Lease, List, Release, ReleaseReply, Renew,
-    RenewReply, Via,
+    Acquire, AcquireReply, Binding, Error, Family, Inform, LeaseInfo, List, Release, ReleaseReply,
+    Renew, RenewReply, Via,
 };
 
-pub(crate) use summary::{held_address, table};
+pub(crate) use summary::{held, table};
 
 use crate::arguments::{self, Target};
 use crate::exit::Failure;
@@ -49,9 +49,9 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
             session.tell(&reply, |_| released(&reply, &call.interface))
         }
         arguments::Lease::Inform { interface, address } => {
-            let call = Inform { interface, address, timeout };
+            let call = Inform { interface, family: None, address, timeout };
             let reply = wait(session, &call.interface, &call).map_err(not_informed)?;
-            let text = |style| show::render_parameters(&reply.lease, &Clock::system(), style);
+            let text = |style| show::render(&reply.lease, &Clock::system(), style);
             session.tell(&reply, text)
         }
         arguments::Lease::Watch { pattern } => watch::run(session, pattern),
@@ -143,8 +143,8 @@ fn exists(interface: &str) -> bool {
 
 pub(crate) fn acquired(reply: &AcquireReply, clock: &Clock) -> String {
     let lease = &reply.lease;
-    let (address, interface) = (held_address(lease), escaped(&lease.interface));
-    let from = lease.server.map(|server| format!(" from {server}")).unwrap_or_default();
+    let (address, interface) = (held(lease), escaped(&lease.interface));
+    let from = server(lease, "from");
     let until = validity(lease, clock);
     match reply.already {
         true => format!("{interface} already holds {address}{from}, {until}.\n"),
@@ -154,38 +154,46 @@ pub(crate) fn acquired(reply: &AcquireReply, clock: &Clock) -> String {
 
 pub(crate) fn renewed(reply: &RenewReply, clock: &Clock) -> String {
     let lease = &reply.lease;
-    let with = lease.server.map(|server| format!(" with {server}")).unwrap_or_default();
-    let via = match reply.via {
-        Via::Unicast => "unicast",
-        Via::Broadcast => "broadcast",
-        Via::SameNetwork => "recognised by its router",
+    let with = server(lease, "with");
+    let via = match &reply.via {
+        Via::SameNetwork => "recognised by its router".into(),
+        via => escaped(via.as_str()),
     };
-    let (address, interface) = (held_address(lease), escaped(&lease.interface));
+    let (address, interface) = (held(lease), escaped(&lease.interface));
     let until = validity(lease, clock);
     format!("Renewed {address} on {interface}{with} ({via}), {until}.\n")
 }
 
 pub(crate) fn released(reply: &ReleaseReply, interface: &str) -> String {
-    let (address, server, interface) = (reply.address, reply.server, escaped(interface));
-    match untold(reply) {
-        None => format!("Released {address} on {interface} to {server}.\n"),
-        Some(untold) => format!("Released {address} on {interface}. {untold}\n"),
+    let bindings: Vec<_> = reply.bindings.iter().filter_map(Binding::first).collect();
+    let bindings = bindings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (server, interface) = (reply.server.to_string(), escaped(interface));
+    match not_informed_of(reply) {
+        None => format!("Released {bindings} on {interface} to {}.\n", escaped(&server)),
+        Some(sentence) => format!("Released {bindings} on {interface}. {sentence}\n"),
     }
 }
 
 /// That the server does not know of a release, and why.
-pub(crate) fn untold(reply: &ReleaseReply) -> Option<String> {
-    let why = match (reply.server_told, &reply.reason) {
-        // A daemon that does not say reports what it has done.
-        (None | Some(true), _) => return None,
-        (Some(false), Some(reason)) => format!(": {}", escaped(reason)),
-        (Some(false), None) => String::new(),
+pub(crate) fn not_informed_of(reply: &ReleaseReply) -> Option<String> {
+    let why = match (reply.message_sent, &reply.reason) {
+        (true, _) => return None,
+        (false, Some(reason)) => format!(": {}", escaped(reason)),
+        (false, None) => String::new(),
     };
-    Some(format!("The server {} was not told{why}.", reply.server))
+    let server = reply.server.to_string();
+    Some(format!("The server {} was not told{why}.", escaped(&server)))
 }
 
-fn validity(lease: &Lease, clock: &Clock) -> String {
-    match lease.expires_at {
+/// The lease's server after a word, if it is known.
+fn server(lease: &LeaseInfo, word: &str) -> String {
+    let server = lease.server.as_ref().map(ToString::to_string);
+    server.map(|server| format!(" {word} {}", escaped(&server))).unwrap_or_default()
+}
+
+/// Until when the first of its bindings to end is valid.
+fn validity(lease: &LeaseInfo, clock: &Clock) -> String {
+    match lease.bindings.iter().filter_map(|binding| binding.expires_at).min() {
         Some(time) => format!("valid until {}", clock.both(time)),
         None => "valid for ever".to_owned(),
     }
@@ -194,42 +202,43 @@ fn validity(lease: &Lease, clock: &Clock) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use api::lease::{Family, Route, State};
+    use api::lease::{DhcpOption, Family, Route, Server, State};
+    use std::net::IpAddr;
 
     /// A lease with every field, some of them hostile.
-    pub(crate) fn sample() -> Lease {
+    pub(crate) fn sample() -> LeaseInfo {
         let time = |text: &str| Some(text.parse().unwrap());
-        let address = |text: &str| text.parse().unwrap();
-        Lease {
-            link_up: true,
-            hardware_address: Some("02:00:00:00:00:01".into()),
-            address: Some(address("192.0.2.7")),
-            prefix_length: Some(24),
-            broadcast: Some(address("192.0.2.255")),
-            server: Some(address("192.0.2.1")),
-            obtained_at: time("2026-11-21T11:58:00Z"),
-            renew_at: time("2026-11-21T17:58:00Z"),
-            rebind_at: time("2026-11-21T22:28:00Z"),
-            expires_at: time("2026-11-21T23:58:00Z"),
-            routes: vec![
-                Route {
-                    destination: "0.0.0.0/0".parse().unwrap(),
-                    gateway: Some(address("192.0.2.1")),
-                },
-                Route { destination: "198.51.100.0/24".parse().unwrap(), gateway: None },
-            ],
-            dns: vec![address("192.0.2.53"), address("192.0.2.54")],
-            domain_name: Some("example.org\x1b[2J".into()),
-            domain_search: vec!["example.org".into(), "\u{202e}gro".into()],
-            ntp: vec![address("192.0.2.123")],
-            mtu: Some(1400),
-            host_name: Some("host".into()),
-            captive_portal: Some("https://portal.example.org/".into()),
-            link_local: None,
-            metric: Some(1026),
-            client_identifier: Some("ff:00:00:00:01:00:04:aa:bb".into()),
-            ..Lease::new("eth0", 2, Family::Ipv4, State::Bound)
-        }
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut binding = Binding::of_address(address("192.0.2.7"), 24);
+        binding.broadcast = Some(address("192.0.2.255"));
+        binding.preferred_until = time("2026-11-21T23:58:00Z");
+        binding.expires_at = binding.preferred_until;
+        let mut named = DhcpOption::new(66, "70:78:65:1b:2e:65:78:61:6d:70:6c:65");
+        named.name = Some("tftp-server-name".into());
+        named.text = Some("pxe\x1b.example".into());
+        let mut lease = LeaseInfo::new("eth0", 2, Family::Ipv4, State::Bound);
+        lease.link_up = true;
+        lease.hardware_address = Some("02:00:00:00:00:01".into());
+        lease.bindings = vec![binding];
+        lease.server = Some(Server::at(address("192.0.2.1")));
+        lease.obtained_at = time("2026-11-21T11:58:00Z");
+        lease.renew_at = time("2026-11-21T17:58:00Z");
+        lease.rebind_at = time("2026-11-21T22:28:00Z");
+        lease.routes = vec![
+            Route::new("0.0.0.0/0".parse().unwrap(), Some(address("192.0.2.1"))),
+            Route::new("198.51.100.0/24".parse().unwrap(), None),
+        ];
+        lease.dns = vec![address("192.0.2.53"), address("192.0.2.54")];
+        lease.domain_name = Some("example.org\x1b[2J".into());
+        lease.domain_search = vec!["example.org".into(), "\u{202e}gro".into()];
+        lease.ntp = vec![address("192.0.2.123")];
+        lease.mtu = Some(1400);
+        lease.host_name = Some("host".into());
+        lease.captive_portal = Some("https://portal.example.org/".into());
+        lease.options = vec![named, DhcpOption::new(224, "01:02")];
+        lease.metric = Some(1026);
+        lease.client_identifier = Some("ff:00:00:00:01:00:04:aa:bb".into());
+        lease
     }
 
     fn clock() -> Clock {
@@ -239,13 +248,13 @@ pub(crate) mod tests {
     #[test]
     fn outcomes_say_what_where_by_whom_and_how_long() {
         let lease = sample();
-        let reply = AcquireReply { lease: lease.clone(), already: false };
+        let reply = AcquireReply::new(lease.clone(), false);
         let until = "valid until 2026-11-22 01:58:00 (in 11 h 58 min)";
         assert_eq!(
             acquired(&reply, &clock()),
             format!("Leased 192.0.2.7/24 on eth0 from 192.0.2.1, {until}.\n")
         );
-        let reply = AcquireReply { lease: lease.clone(), already: true };
+        let reply = AcquireReply::new(lease.clone(), true);
         assert_eq!(
             acquired(&reply, &clock()),
             format!("eth0 already holds 192.0.2.7/24 from 192.0.2.1, {until}.\n")
@@ -255,30 +264,29 @@ pub(crate) mod tests {
             (Via::Broadcast, "broadcast"),
             (Via::SameNetwork, "recognised by its router"),
         ] {
-            let reply = RenewReply { lease: lease.clone(), via };
+            let reply = RenewReply::new(lease.clone(), via);
             assert_eq!(
                 renewed(&reply, &clock()),
                 format!("Renewed 192.0.2.7/24 on eth0 with 192.0.2.1 ({word}), {until}.\n")
             );
         }
-        let reply = |server_told, reason: Option<&str>| ReleaseReply {
-            address: "192.0.2.7".parse().unwrap(),
-            server: "192.0.2.1".parse().unwrap(),
-            server_told,
-            reason: reason.map(str::to_owned),
-        };
-        let to_the_server = "Released 192.0.2.7 on eth0 to 192.0.2.1.\n";
-        assert_eq!(released(&reply(Some(true), None), "eth0"), to_the_server);
-        assert_eq!(released(&reply(None, None), "eth0"), to_the_server);
+        let bindings = || vec![Binding::of_address("192.0.2.7".parse::<IpAddr>().unwrap(), 24)];
+        let server = || Server::at("192.0.2.1".parse::<IpAddr>().unwrap());
         assert_eq!(
-            released(&reply(Some(false), Some("nothing answers")), "eth0"),
+            released(&ReleaseReply::sent(bindings(), server()), "eth0"),
+            "Released 192.0.2.7 on eth0 to 192.0.2.1.\n"
+        );
+        assert_eq!(
+            released(&ReleaseReply::not_sent(bindings(), server(), "nothing answers"), "eth0"),
             "Released 192.0.2.7 on eth0. The server 192.0.2.1 was not told: nothing answers.\n"
         );
     }
 
     #[test]
     fn a_lease_without_an_end_is_valid_for_ever() {
-        let reply = AcquireReply { lease: Lease { expires_at: None, ..sample() }, already: false };
+        let mut lease = sample();
+        lease.bindings[0].expires_at = None;
+        let reply = AcquireReply::new(lease, false);
         assert_eq!(
             acquired(&reply, &clock()),
             "Leased 192.0.2.7/24 on eth0 from 192.0.2.1, valid for ever.\n"

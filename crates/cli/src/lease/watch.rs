@@ -18,11 +18,8 @@ pub(super) fn run(session: &mut Session, interface: Option<String>) -> Result<()
 
 fn render(event: &Event, clock: &Clock, style: Style) -> String {
     let time = clock.brief(event.time);
-    let interface = match event.interface.as_str() {
-        "" => "*".into(),
-        name => escaped(name),
-    };
-    let kind = format!("{:<13}", escaped(event.kind.as_str()));
+    let interface = event.interface.as_deref().map_or("*".into(), escaped);
+    let kind = format!("{:<15}", escaped(event.kind.as_str()));
     let kind = match event.kind {
         EventKind::Acquired | EventKind::Renewed | EventKind::Restored => style.heading(&kind),
         EventKind::Conflict
@@ -41,10 +38,13 @@ mod tests {
     use super::*;
     use api::lease::Family;
 
-    fn event(kind: EventKind, interface: &str, text: &str) -> Event {
-        let time = "2026-11-21T12:00:00Z".parse().unwrap();
-        let (interface, text) = (interface.into(), text.into());
-        Event { kind, time, interface, ifindex: 2, family: Family::Ipv4, text, lease: None }
+    fn event(kind: EventKind, interface: Option<&str>, text: &str) -> Event {
+        let mut event = Event::new(kind, text);
+        event.time = "2026-11-21T12:00:00Z".parse().unwrap();
+        match interface {
+            Some(name) => event.about(name, 2, Family::Ipv4),
+            None => event,
+        }
     }
 
     #[test]
@@ -52,16 +52,16 @@ mod tests {
         let clock = Clock::fixed("2026-11-21T12:00:00Z");
         for (event, expected) in [
             (
-                event(EventKind::EffectFailed, "eth0", "The kernel refused."),
-                "14:00:00  eth0        effect-failed The kernel refused.\n",
+                event(EventKind::EffectFailed, Some("eth0"), "The kernel refused."),
+                "14:00:00  eth0        effect-failed   The kernel refused.\n",
             ),
             (
-                event(EventKind::Refused, "eth0", "192.0.2.1 refused: \"no\n\x1b[2J\"."),
-                "14:00:00  eth0        refused       192.0.2.1 refused: \"no\\n\\u{1b}[2J\".\n",
+                event(EventKind::Refused, Some("eth0"), "192.0.2.1 refused: \"no\n\x1b[2J\"."),
+                "14:00:00  eth0        refused         192.0.2.1 refused: \"no\\n\\u{1b}[2J\".\n",
             ),
             (
-                event(EventKind::Resync, "", "Missed."),
-                "14:00:00  *           resync        Missed.\n",
+                event(EventKind::Resync, None, "Missed."),
+                "14:00:00  *           resync          Missed.\n",
             ),
         ] {
             assert_eq!(render(&event, &clock, Style::PLAIN), expected);

@@ -1,6 +1,7 @@
 //! A daemon that answers from a script, and the command that asks it.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use api::lease::{Binding, LeaseInfo, Server};
 use api::server::{Call, Connection, Descriptor, Request};
 use api::{daemon, lease, ports};
 use serde::Serialize;
@@ -45,7 +47,7 @@ impl Answer {
     }
 
     /// The replies of `List`.
-    pub(crate) fn leases(leases: &[lease::Lease]) -> Self {
+    pub(crate) fn leases(leases: &[LeaseInfo]) -> Self {
         Self::Replies(leases.iter().map(|lease| json!({ "lease": lease })).collect())
     }
 }
@@ -174,22 +176,29 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A lease with every field that has one.
-pub(crate) fn bound(interface: &str, ifindex: u32) -> lease::Lease {
-    let address = |text: &str| Some(text.parse().unwrap());
+pub(crate) fn bound(interface: &str, ifindex: u32) -> LeaseInfo {
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let time = |text: &str| Some(text.parse().unwrap());
-    lease::Lease {
-        link_up: true,
-        hardware_address: Some("02:00:00:00:00:01".into()),
-        address: address("192.0.2.7"),
-        prefix_length: Some(24),
-        server: address("192.0.2.1"),
-        obtained_at: time("2026-11-21T12:00:00Z"),
-        renew_at: time("2099-11-21T12:00:00Z"),
-        rebind_at: time("2099-11-22T12:00:00Z"),
-        expires_at: time("2099-11-23T12:00:00Z"),
-        domain_name: Some("example.org\x1b]0;owned\x07".into()),
-        ..lease::Lease::new(interface, ifindex, lease::Family::Ipv4, lease::State::Bound)
-    }
+    let mut lease = LeaseInfo::new(interface, ifindex, lease::Family::Ipv4, lease::State::Bound);
+    lease.link_up = true;
+    lease.hardware_address = Some("02:00:00:00:00:01".into());
+    lease.bindings = vec![Binding::of_address(address("192.0.2.7"), 24)];
+    lease.bindings[0].expires_at = time("2099-11-23T12:00:00Z");
+    lease.server = Some(Server::at(address("192.0.2.1")));
+    lease.obtained_at = time("2026-11-21T12:00:00Z");
+    lease.renew_at = time("2099-11-21T12:00:00Z");
+    lease.rebind_at = time("2099-11-22T12:00:00Z");
+    lease.domain_name = Some("example.org\x1b]0;owned\x07".into());
+    lease
+}
+
+/// The reply to a release of [`bound`].
+pub(crate) fn released() -> lease::ReleaseReply {
+    let lease = bound("eth0", 2);
+    lease::ReleaseReply::sent(
+        vec![Binding::of_address("192.0.2.7".parse::<IpAddr>().unwrap(), 24)],
+        lease.server.unwrap(),
+    )
 }
 
 fn converse(mut stream: UnixStream, shared: &Shared) {

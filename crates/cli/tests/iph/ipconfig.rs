@@ -4,29 +4,24 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use api::lease::Via;
-use api::lease::{Call as LeaseCall, Error, Family, Lease, ReleaseReply, RenewReply, State};
+use api::lease::{Call as LeaseCall, Error, Family, LeaseInfo, RenewReply, State};
 use api::server::Call;
 
-use crate::fake::{Answer, Fake, Said, bound, iph};
+use crate::fake::{Answer, Fake, Said, bound, iph, released};
 
 /// eth0 works, wlan0 is unplugged, eth1 has no server.
 fn mixed() -> Fake {
     Fake::start(|call| match call {
         Call::Lease(LeaseCall::List(_)) => Answer::leases(&[
             bound("eth0", 9002),
-            Lease::new("wlan0", 9003, Family::Ipv4, State::Stopped),
+            LeaseInfo::new("wlan0", 9003, Family::Ipv4, State::Stopped),
             bound("eth1", 9004),
         ]),
         Call::Lease(LeaseCall::Renew(call)) if call.interface == "eth0" => {
-            Answer::one(&RenewReply { lease: bound("eth0", 9002), via: Via::Unicast })
+            Answer::one(&RenewReply::new(bound("eth0", 9002), Via::Unicast))
         }
         Call::Lease(LeaseCall::Release(call)) if call.interface == "eth0" => {
-            Answer::one(&ReleaseReply {
-                address: "192.0.2.7".parse().unwrap(),
-                server: "192.0.2.1".parse().unwrap(),
-                server_told: Some(true),
-                reason: None,
-            })
+            Answer::one(&released())
         }
         Call::Lease(LeaseCall::Renew(call)) => Answer::Lease(Error::NoAnswer {
             interface: call.interface.clone(),

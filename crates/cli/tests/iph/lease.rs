@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use api::Timeout;
 use api::lease::{
-    Acquire, AcquireReply, Call as LeaseCall, Error, Family, Inform, InformReply, Lease, List,
-    Monitor, Release, ReleaseReply, Renew, RenewReply, State, Via,
+    Acquire, AcquireReply, Call as LeaseCall, Error, Family, Inform, InformReply, LeaseInfo, List,
+    Monitor, Release, Renew, RenewReply, Server, State, Via,
 };
 use api::server::Call;
 use serde_json::json;
 
-use crate::fake::{Answer, Fake, bound, iph};
+use crate::fake::{Answer, Fake, bound, iph, released};
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -21,27 +21,23 @@ fn address(text: &str) -> IpAddr {
 fn generous() -> Fake {
     Fake::start(|call| match call {
         Call::Lease(LeaseCall::List(_)) => {
-            let released = Lease::new("eth1", 3, Family::Ipv4, State::Released);
-            Answer::leases(&[bound("eth0", 2), Lease { link_up: true, ..released }])
+            let mut released = LeaseInfo::new("eth1", 3, Family::Ipv4, State::Released);
+            released.link_up = true;
+            Answer::leases(&[bound("eth0", 2), released])
         }
         Call::Lease(LeaseCall::Acquire(_)) => {
-            Answer::one(&AcquireReply { lease: bound("eth0", 2), already: false })
+            Answer::one(&AcquireReply::new(bound("eth0", 2), false))
         }
         Call::Lease(LeaseCall::Renew(_)) => {
-            Answer::one(&RenewReply { lease: bound("eth0", 2), via: Via::Unicast })
+            Answer::one(&RenewReply::new(bound("eth0", 2), Via::Unicast))
         }
-        Call::Lease(LeaseCall::Release(_)) => Answer::one(&ReleaseReply {
-            address: address("192.0.2.7"),
-            server: address("192.0.2.1"),
-            server_told: Some(true),
-            reason: None,
-        }),
-        Call::Lease(LeaseCall::Inform(_)) => Answer::one(&InformReply { lease: bound("eth0", 2) }),
+        Call::Lease(LeaseCall::Release(_)) => Answer::one(&released()),
+        Call::Lease(LeaseCall::Inform(_)) => Answer::one(&InformReply::new(bound("eth0", 2), None)),
         Call::Lease(LeaseCall::Monitor(_)) => {
             let event = |kind: &str, text: &str| {
                 json!({ "event": {
                     "kind": kind, "time": "2026-11-21T12:00:00Z", "interface": "eth0",
-                    "ifindex": 2, "family": "ipv4", "text": text,
+                    "ifindex": 2, "family": "ipv4", "text": text, "bindings": [],
                 }})
             };
             Answer::Replies(vec![event("state", "Bound."), event("renewed", "Renewed \x1b[2J.")])
@@ -121,13 +117,14 @@ fn json_is_the_interfaces_own_one_object_a_line() {
     let fake = generous();
     let leases = fake.run("lease list --json").json();
     assert_eq!(leases.len(), 2);
-    assert_eq!(serde_json::from_value::<Lease>(leases[0].clone()).unwrap(), bound("eth0", 2));
-    assert_eq!(fake.run("--json lease show eth0").json()[0]["address"], "192.0.2.7");
+    assert_eq!(serde_json::from_value::<LeaseInfo>(leases[0].clone()).unwrap(), bound("eth0", 2));
+    assert_eq!(fake.run("--json lease show eth0").json()[0]["bindings"][0]["address"], "192.0.2.7");
     assert_eq!(fake.run("lease acquire eth0 --json").json()[0]["already"], false);
     assert_eq!(fake.run("lease renew eth0 --json").json()[0]["via"], "unicast");
     assert_eq!(
         fake.run("lease release eth0 --json").result(),
-        "{\"address\":\"192.0.2.7\",\"server\":\"192.0.2.1\",\"server_told\":true}\n"
+        "{\"bindings\":[{\"address\":\"192.0.2.7\",\"prefix_length\":24}],\
+         \"server\":{\"address\":\"192.0.2.1\"},\"message_sent\":true}\n"
     );
     let events = fake.run("lease watch --json").json();
     assert_eq!((&events[0]["kind"], &events[1]["kind"]), (&json!("state"), &json!("renewed")));
@@ -155,7 +152,7 @@ fn outcomes_are_sentences() {
     let informed = fake.run("lease inform eth0").result();
     assert!(informed.starts_with("eth0  bound\n"), "{informed}");
     let watched = fake.run("lease watch").result();
-    assert!(watched.ends_with("renewed       Renewed \\u{1b}[2J.\n"), "{watched}");
+    assert!(watched.ends_with("renewed         Renewed \\u{1b}[2J.\n"), "{watched}");
 }
 
 /// The kernel allows names that rewrite the screen.
@@ -163,17 +160,12 @@ fn outcomes_are_sentences() {
 fn outcomes_escape_the_names_of_interfaces() {
     let fake = Fake::start(|call| match call {
         Call::Lease(LeaseCall::Acquire(call)) => {
-            Answer::one(&AcquireReply { lease: bound(&call.interface, 2), already: false })
+            Answer::one(&AcquireReply::new(bound(&call.interface, 2), false))
         }
         Call::Lease(LeaseCall::Renew(call)) => {
-            Answer::one(&RenewReply { lease: bound(&call.interface, 2), via: Via::Unicast })
+            Answer::one(&RenewReply::new(bound(&call.interface, 2), Via::Unicast))
         }
-        _ => Answer::one(&ReleaseReply {
-            address: address("192.0.2.7"),
-            server: address("192.0.2.1"),
-            server_told: Some(true),
-            reason: None,
-        }),
+        _ => Answer::one(&released()),
     });
     for verb in ["acquire", "renew", "release"] {
         let said = fake.run(&format!("lease {verb} a\x1b[2Jb")).result();
@@ -214,6 +206,7 @@ fn calls_carry_interface_family_and_deadline() {
         }),
         LeaseCall::Inform(Inform {
             interface: interface(),
+            family: None,
             address: Some(address("192.0.2.9")),
             timeout: None,
         }),
@@ -266,7 +259,7 @@ fn every_error_has_its_sentence_hint_and_status() {
         (
             Error::Refused {
                 interface: interface(),
-                server: address("192.0.2.1"),
+                server: Server::at(address("192.0.2.1")),
                 message: Some("go\x1b[2J away".into()),
             },
             1,
@@ -290,7 +283,7 @@ fn every_error_has_its_sentence_hint_and_status() {
             "ipv6_only = false",
         ),
         (
-            Error::Cancelled { interface: interface() },
+            Error::Cancelled { interface: Some(interface()) },
             1,
             "cancelled on eth0 by a later command or the daemon's end",
             "",

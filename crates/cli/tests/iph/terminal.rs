@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use api::lease::{Call as LeaseCall, Lease, State};
+use api::lease::{Call as LeaseCall, State};
 use api::server::Call;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -118,10 +118,11 @@ fn progress_is_told_on_a_terminal_and_erased() {
     let answered = waiting.clone();
     let fake = Fake::start(move |call| match call {
         Call::Lease(LeaseCall::Monitor(_)) => {
-            let lease = Lease { state: State::Renewing, ..bound("eth0", 2) };
+            let mut lease = bound("eth0", 2);
+            lease.state = State::Renewing;
             let event = json!({
                 "kind": "state", "time": "2026-11-21T12:00:00Z", "interface": "eth0",
-                "ifindex": 2, "family": "ipv4", "text": "", "lease": lease,
+                "ifindex": 2, "family": "ipv4", "text": "", "lease": lease, "bindings": [],
             });
             Answer::Endless(vec![json!({ "event": event })])
         }

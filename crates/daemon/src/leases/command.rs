@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::lease::{self, Error};
+use api::lease::{self, Error, Server};
 use api::server::Subscription;
 use dhcp::v4::{self, Outcome};
 use engine::{CommandId, Reason, Refused};
@@ -20,7 +20,7 @@ use crate::subsystem::{Health, Message, Number, Requests};
 #[derive(Debug)]
 pub(crate) struct Completed {
     /// The client afterwards.
-    pub lease: lease::Lease,
+    pub lease: lease::LeaseInfo,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Summary {
 /// What looks at every lease.
 #[derive(Debug)]
 pub(crate) enum Read {
-    List { pattern: Option<String>, answer: oneshot::Sender<Vec<Arc<lease::Lease>>> },
+    List { pattern: Option<String>, answer: oneshot::Sender<Vec<Arc<lease::LeaseInfo>>> },
     Subscribe { pattern: Option<String>, answer: oneshot::Sender<Subscription<lease::Event>> },
 }
 
@@ -126,7 +126,7 @@ impl Handle {
             timeout,
             answer,
         };
-        let cancelled = || Error::Cancelled { interface: interface.to_owned() };
+        let cancelled = || Error::Cancelled { interface: Some(interface.to_owned()) };
         self.0.ask(asked).await.unwrap_or_else(|| Err(cancelled()))
     }
 
@@ -135,7 +135,7 @@ impl Handle {
         &self,
         caller: &Caller,
         pattern: Option<String>,
-    ) -> Vec<Arc<lease::Lease>> {
+    ) -> Vec<Arc<lease::LeaseInfo>> {
         let read = |_, answer| Request::Read(caller.clone(), Read::List { pattern, answer });
         self.0.ask(read).await.unwrap_or_default()
     }
@@ -213,13 +213,8 @@ impl Leases {
     ) {
         let Some(Pending { interface, answer }) = self.pending.remove(&id) else { return };
         let answered = match result {
-            Ok(outcome) => match self.view(client) {
-                Some(mut lease) => {
-                    if let Outcome::Informed { lease: said } = &outcome {
-                        super::view::fill(&mut lease, said, clock::Clock::read());
-                    }
-                    Ok(Completed { lease, outcome })
-                }
+            Ok(outcome) => match self.view_after(client, &outcome) {
+                Some(lease) => Ok(Completed { lease, outcome }),
                 None => Err(Error::NoSuchInterface { interface }),
             },
             Err(Failure::Client(failure)) => Err(error(interface, failure)),
@@ -261,7 +256,7 @@ fn error(interface: String, failure: v4::Failure) -> Error {
             Error::NoAnswer { interface, waited: waited.as_secs_f64(), tries }
         }
         v4::Failure::Refused { server, message } => {
-            Error::Refused { interface, server: server.into(), message }
+            Error::Refused { interface, server: Server::at(server), message }
         }
         v4::Failure::Conflict { address, hardware } => Error::Conflict {
             interface,
@@ -269,7 +264,7 @@ fn error(interface: String, failure: v4::Failure) -> Error {
             hardware_address: hardware.to_string(),
         },
         v4::Failure::Ipv6Only { wait } => Error::Ipv6Only { interface, wait: wait.as_secs_f64() },
-        v4::Failure::Cancelled => Error::Cancelled { interface },
+        v4::Failure::Cancelled => Error::Cancelled { interface: Some(interface) },
         v4::Failure::Host(Refused { reason: Reason::NoSuchInterface, .. }) => {
             Error::NoSuchInterface { interface }
         }

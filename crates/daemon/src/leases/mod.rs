@@ -53,6 +53,7 @@ pub use identity::Identity;
 pub(crate) use command::{Completed, Handle, Summary};
 pub(crate) use start::Parts;
 pub(crate) use store::Folder;
+pub(crate) use view::via;
 
 use crate::access::Caller;
 use crate::clock::{self, Clock};

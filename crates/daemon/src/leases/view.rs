@@ -1,12 +1,14 @@
 //! Leases and events as the API shows them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use api::lease::{EventKind, Family, Lease, Route, State};
+use api::lease::{self, Binding, DhcpOption, EventKind, Family, LeaseInfo, Route, Server, State};
 use api::server::Lazy;
-use api::{Prefix, Time, lease};
-use dhcp::v4::{self, Event, Told, Via};
+use api::{Prefix, Time};
+use dhcp::v4::{self, Event, Outcome, Told, Via};
+use engine::Instant;
+use wire::dhcpv4::OptionCode;
 
 use super::roster::{ClientKey, Interface};
 use super::{Leases, Summary};
@@ -15,13 +17,20 @@ use crate::host::LinkRow;
 
 impl Leases {
     /// One client.
-    pub(super) fn view(&self, client: ClientKey) -> Option<Lease> {
+    pub(super) fn view(&self, client: ClientKey) -> Option<LeaseInfo> {
         let (interface, link) = self.roster.client(client)?;
         Some(shown(interface, link, Clock::read()))
     }
 
+    /// One client after a command.
+    pub(super) fn view_after(&self, client: ClientKey, outcome: &Outcome) -> Option<LeaseInfo> {
+        let Outcome::Informed { lease } = outcome else { return self.view(client) };
+        let (interface, link) = self.roster.client(client)?;
+        Some(informed(interface, link, lease, Clock::read()))
+    }
+
     /// The clients whose interface matches, by index. Readers share those that did not change.
-    pub(super) fn view_all(&mut self, pattern: Option<&str>) -> Vec<Arc<Lease>> {
+    pub(super) fn view_all(&mut self, pattern: Option<&str>) -> Vec<Arc<LeaseInfo>> {
         self.clock = self.clock.kept();
         let clock = self.clock;
         let matches = |name: &str| pattern.is_none_or(|pattern| api::matches(pattern, name));
@@ -41,17 +50,12 @@ impl Leases {
     /// Where every client that matches stands, as events, each made when it is sent.
     pub(super) fn snapshot(&mut self, pattern: Option<&str>) -> Lazy<Arc<lease::Event>> {
         let time = Time::now();
-        let event = move |lease: Arc<Lease>| {
+        let event = move |lease: Arc<LeaseInfo>| {
             let lease = Arc::unwrap_or_clone(lease);
-            Arc::new(lease::Event {
-                kind: EventKind::State,
-                time,
-                interface: lease.interface.clone(),
-                ifindex: lease.ifindex,
-                family: Family::Ipv4,
-                text: state_text(&lease),
-                lease: Some(lease),
-            })
+            let mut event = lease::Event::new(EventKind::State, state_text(&lease));
+            event.time = time;
+            event.state = Some(lease.state.clone());
+            Arc::new(event.after(lease))
         };
         Box::new(self.view_all(pattern).into_iter().map(event))
     }
@@ -69,7 +73,8 @@ impl Leases {
     pub(super) fn on_event(&mut self, client: ClientKey, event: &Event) {
         let link = self.roster.link(client.ifindex);
         let Some(name) = link.map(|link| link.name.clone()) else { return };
-        let (kind, text) = told(event);
+        let seen = seen(event);
+        let text = &seen.text;
         match event {
             Event::StateChanged { .. } | Event::Discarded { .. } | Event::OptionsIgnored { .. } => {
                 tracing::debug!("{name}: {text}")
@@ -96,74 +101,71 @@ impl Leases {
             Event::Conflict { .. } => self.problems.raise(&name, "conflict", text.clone()),
             _ => {}
         }
-        self.announce(client, kind, text);
-    }
-
-    fn announce(&self, client: ClientKey, kind: EventKind, text: String) {
-        if !self.events.are_awaited() {
-            return;
+        if self.events.are_awaited() {
+            let event = match self.view(client) {
+                Some(lease) => seen.after(lease),
+                None => seen.about(name, client.ifindex, Family::Ipv4),
+            };
+            self.events.publish(Arc::new(event));
         }
-        let Some(link) = self.roster.link(client.ifindex) else { return };
-        let event = lease::Event {
-            kind,
-            time: Time::now(),
-            interface: link.name.clone(),
-            ifindex: client.ifindex,
-            family: Family::Ipv4,
-            text,
-            lease: self.view(client),
-        };
-        self.events.publish(Arc::new(event));
     }
 
     /// Tells subscribers that a client is no more.
     pub(super) fn announce_gone(&self, client: ClientKey, name: &str) {
         if self.events.are_awaited() {
-            let event = lease::Event {
-                kind: EventKind::State,
-                time: Time::now(),
-                interface: name.to_owned(),
-                ifindex: client.ifindex,
-                family: Family::Ipv4,
-                text: format!("{name} is not managed any more"),
-                lease: None,
-            };
+            let text = format!("{name} is not managed any more");
+            let event = lease::Event::new(EventKind::Removed, text);
+            let event = event.about(name, client.ifindex, Family::Ipv4);
             self.events.publish(Arc::new(event));
         }
     }
 }
 
-fn shown(interface: &Interface, link: &LinkRow, clock: Clock) -> Lease {
-    let client = &interface.client;
-    let mut shown = Lease::new(&link.name, link.index, Family::Ipv4, state(client.state()));
-    shown.link_up = link.is_up;
-    shown.hardware_address = (!link.hardware.is_empty()).then(|| link.hardware.to_string());
-    shown.link_local = client.link_local().map(IpAddr::V4);
-    shown.metric = Some(interface.metric);
-    shown.client_identifier = client.client_identifier().map(|bytes| colons(&bytes));
-    if let Some(lease) = client.lease() {
+fn shown(interface: &Interface, link: &LinkRow, clock: Clock) -> LeaseInfo {
+    let mut shown = without_lease(interface, link);
+    if let Some(lease) = interface.client.lease() {
+        let times = |at| Time::from(clock.wall(at));
+        shown.bindings = vec![binding(lease, times)];
+        shown.renew_at = lease.renew_at.map(times);
+        shown.rebind_at = lease.rebind_at.map(times);
         fill(&mut shown, lease, clock);
     }
     shown
 }
 
-/// What a lease says, in the API's terms. Used for the answer to INFORM too.
-pub(super) fn fill(shown: &mut Lease, lease: &v4::Lease, clock: Clock) {
-    let wall = |instant| Time::from(clock.wall(instant));
-    shown.address = Some(lease.address.into());
-    shown.prefix_length = Some(lease.prefix_length);
-    shown.broadcast = lease.broadcast.map(IpAddr::V4);
-    shown.server = Some(lease.server.into());
-    shown.obtained_at = Some(wall(lease.obtained_at));
-    shown.renew_at = lease.renew_at.map(wall);
-    shown.rebind_at = lease.rebind_at.map(wall);
-    shown.expires_at = lease.expires_at.map(wall);
+/// A client with what a server said to its INFORM.
+fn informed(
+    interface: &Interface,
+    link: &LinkRow,
+    parameters: &v4::Lease,
+    clock: Clock,
+) -> LeaseInfo {
+    let mut shown = without_lease(interface, link);
+    fill(&mut shown, parameters, clock);
+    shown
+}
+
+fn without_lease(interface: &Interface, link: &LinkRow) -> LeaseInfo {
+    let client = &interface.client;
+    let mut shown = LeaseInfo::new(&link.name, link.index, Family::Ipv4, state(client.state()));
+    shown.link_up = link.is_up;
+    shown.hardware_address = (!link.hardware.is_empty()).then(|| link.hardware.to_string());
+    shown.link_local = client.link_local().map(IpAddr::V4);
+    shown.metric = Some(interface.metric);
+    shown.client_identifier = client.client_identifier().map(|bytes| colons(&bytes));
+    shown
+}
+
+/// What a lease says beside its address and its terms.
+fn fill(shown: &mut LeaseInfo, lease: &v4::Lease, clock: Clock) {
+    shown.server = Some(Server::at(lease.server));
+    shown.obtained_at = Some(clock.wall(lease.obtained_at).into());
     shown.routes = lease
         .routes
         .iter()
         .filter_map(|route| {
             let destination = Prefix::new(route.destination, route.prefix_length)?;
-            Some(Route { destination, gateway: route.gateway.map(IpAddr::V4) })
+            Some(Route::new(destination, route.gateway.map(IpAddr::V4)))
         })
         .collect();
     shown.dns = lease.dns.iter().copied().map(IpAddr::V4).collect();
@@ -173,6 +175,33 @@ pub(super) fn fill(shown: &mut Lease, lease: &v4::Lease, clock: Clock) {
     shown.mtu = lease.mtu.map(u32::from);
     shown.host_name.clone_from(&lease.host_name);
     shown.captive_portal.clone_from(&lease.captive_portal);
+    shown.options = lease.other_options().map(|(code, data)| option(code, data)).collect();
+    shown.options.sort_by_key(|option| option.code);
+}
+
+/// DHCPv4 has one lifetime: the address is preferred as long as it is valid.
+fn binding(lease: &v4::Lease, times: impl Fn(Instant) -> Time) -> Binding {
+    let mut binding = Binding::of_address(lease.address, lease.prefix_length);
+    binding.broadcast = lease.broadcast.map(IpAddr::V4);
+    binding.expires_at = lease.expires_at.map(times);
+    binding.preferred_until = binding.expires_at;
+    binding
+}
+
+fn option(code: OptionCode, data: &[u8]) -> DhcpOption {
+    let mut option = DhcpOption::new(code.0.into(), colons(data));
+    option.name = code.name().map(str::to_owned);
+    option.text = code.text(data);
+    option
+}
+
+/// How a server was asked, in the API's terms.
+pub(crate) fn via(via: Via) -> lease::Via {
+    match via {
+        Via::Unicast => lease::Via::Unicast,
+        Via::Broadcast => lease::Via::Broadcast,
+        Via::SameNetwork => lease::Via::SameNetwork,
+    }
 }
 
 fn state(state: v4::State) -> State {
@@ -192,8 +221,8 @@ fn state(state: v4::State) -> State {
     }
 }
 
-fn state_text(lease: &Lease) -> String {
-    match lease.address {
+fn state_text(lease: &LeaseInfo) -> String {
+    match lease.addresses().next() {
         Some(address) => format!("{} with {address}", lease.state),
         None => lease.state.to_string(),
     }
@@ -205,69 +234,117 @@ fn worth_a_warning(tries: u32) -> bool {
     tries.is_power_of_two()
 }
 
-/// What happened, as one sentence.
-fn told(event: &Event) -> (EventKind, String) {
+/// What happened, of no client yet: a sentence and what it says in its members.
+fn seen(event: &Event) -> lease::Event {
+    let seen = |kind: EventKind, text: String| lease::Event::new(kind, text);
     match event {
-        Event::StateChanged { from, to } => (EventKind::State, format!("{to} after {from}")),
+        Event::StateChanged { from, to } => {
+            let mut seen = seen(EventKind::State, format!("{to} after {from}"));
+            seen.state = Some(state(*to));
+            seen.previous_state = Some(state(*from));
+            seen
+        }
         Event::Acquired(lease) => {
             let end = match lease.expires_at {
                 Some(at) => format!("for {} s", (at - lease.obtained_at).as_secs()),
                 None => "for ever".to_owned(),
             };
-            let text = format!(
-                "leased {}/{} from {} {end}",
-                lease.address, lease.prefix_length, lease.server
-            );
-            (EventKind::Acquired, text)
+            let v4::Lease { address, prefix_length, server, .. } = &**lease;
+            let text = format!("leased {address}/{prefix_length} from {server} {end}");
+            with_lease(seen(EventKind::Acquired, text), lease)
         }
-        Event::Renewed { lease, via } => {
-            let asked = match via {
+        Event::Renewed { lease, via: how } => {
+            let asked = match how {
                 Via::Unicast => format!("{} extended", lease.server),
                 Via::Broadcast => format!("{}, asked by broadcast, extended", lease.server),
                 Via::SameNetwork => "the network is the same and keeps".to_owned(),
             };
-            (EventKind::Renewed, format!("{asked} the lease of {}", lease.address))
+            let text = format!("{asked} the lease of {}", lease.address);
+            let mut seen = with_lease(seen(EventKind::Renewed, text), lease);
+            seen.via = Some(via(*how));
+            seen
         }
-        Event::Released { address, server, told } => {
-            let text = match told {
-                Told::Sent => format!("gave {address} back to {server}"),
+        Event::Released { address, prefix_length, server, told } => {
+            let (text, reason) = match told {
+                Told::Sent => (format!("gave {address} back to {server}"), None),
                 Told::NotSent { reason } => {
-                    format!("gave {address} up; {server} was not told: {reason}")
+                    let text = format!("gave {address} up; {server} was not told: {reason}");
+                    (text, Some(reason.clone()))
                 }
             };
-            (EventKind::Released, text)
+            let mut seen = seen(EventKind::Released, text);
+            seen.bindings = vec![Binding::of_address(*address, *prefix_length)];
+            seen.server = Some(Server::at(*server));
+            seen.message_sent = Some(reason.is_none());
+            seen.reason = reason;
+            seen
         }
-        Event::Expired { address } => {
-            (EventKind::Expired, format!("the lease of {address} ran out; it is not used any more"))
+        Event::Expired { address, prefix_length } => {
+            let text = format!("the lease of {address} ran out; it is not used any more");
+            let mut seen = seen(EventKind::Expired, text);
+            seen.bindings = vec![Binding::of_address(*address, *prefix_length)];
+            seen
         }
         Event::Refused { server, message } => {
             let words = message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-            (EventKind::Refused, format!("{server} refused{words}"))
+            let mut seen = seen(EventKind::Refused, format!("{server} refused{words}"));
+            seen.server = Some(Server::at(*server));
+            seen.reason.clone_from(message);
+            seen
         }
         Event::Conflict { address, hardware, defended } => {
             let end = if *defended { "it was defended" } else { "it was given up" };
-            (EventKind::Conflict, format!("{hardware} uses {address} too; {end}"))
+            let text = format!("{hardware} uses {address} too; {end}");
+            let mut seen = with_address(seen(EventKind::Conflict, text), *address);
+            seen.hardware_address = Some(hardware.to_string());
+            seen.defended = Some(*defended);
+            seen
         }
         Event::NoAnswer { waited, tries } => {
-            let word = if *tries == 1 { "try" } else { "tries" };
-            let text =
-                format!("no server answered within {:.1} s, {tries} {word}", waited.as_secs_f64());
-            (EventKind::NoAnswer, text)
+            let (waited, word) = (waited.as_secs_f64(), if *tries == 1 { "try" } else { "tries" });
+            let text = format!("no server answered within {waited:.1} s, {tries} {word}");
+            let mut seen = seen(EventKind::NoAnswer, text);
+            seen.waited = Some(waited);
+            seen.tries = Some(*tries);
+            seen
         }
         Event::LinkLocal { address } => {
-            (EventKind::LinkLocal, format!("uses {address} because no server answered"))
+            let text = format!("uses {address} because no server answered");
+            with_address(seen(EventKind::LinkLocal, text), *address)
         }
         Event::Restored { address } => {
-            (EventKind::Restored, format!("{address} or a route of it was removed and put back"))
+            let text = format!("{address} or a route of it was removed and put back");
+            with_address(seen(EventKind::Restored, text), *address)
         }
         Event::SameNetwork { gateway } => {
-            (EventKind::SameNetwork, format!("back on the network of {gateway}"))
+            let text = format!("back on the network of {gateway}");
+            let mut seen = seen(EventKind::SameNetwork, text);
+            seen.router = Some((*gateway).into());
+            seen
         }
-        Event::Discarded { reason } | Event::OptionsIgnored { reason } => {
-            (EventKind::Discarded, reason.clone())
-        }
-        Event::EffectFailed { reason } => (EventKind::EffectFailed, reason.clone()),
+        Event::Discarded { reason } => with_reason(EventKind::Discarded, reason),
+        Event::OptionsIgnored { reason } => with_reason(EventKind::OptionsIgnored, reason),
+        Event::EffectFailed { reason } => with_reason(EventKind::EffectFailed, reason),
     }
+}
+
+/// A lease that was obtained or extended; when it ends is in the client that the event is about.
+fn with_lease(mut event: lease::Event, lease: &v4::Lease) -> lease::Event {
+    let clock = Clock::read();
+    event.bindings = vec![binding(lease, |at| clock.wall(at).into())];
+    event.server = Some(Server::at(lease.server));
+    event
+}
+
+fn with_address(mut event: lease::Event, address: Ipv4Addr) -> lease::Event {
+    event.address = Some(address.into());
+    event
+}
+
+fn with_reason(kind: EventKind, reason: &str) -> lease::Event {
+    let mut event = lease::Event::new(kind, reason);
+    event.reason = Some(reason.to_owned());
+    event
 }
 
 fn colons(bytes: &[u8]) -> String {
@@ -288,7 +365,33 @@ mod tests {
     #[test]
     fn ignored_options_are_named() {
         let reason = "ACK from 192.0.2.1: option 1 has a wrong length".to_owned();
-        let told = told(&Event::OptionsIgnored { reason: reason.clone() });
-        assert_eq!(told, (EventKind::Discarded, reason));
+        let seen = seen(&Event::OptionsIgnored { reason: reason.clone() });
+        assert_eq!((seen.kind, seen.reason), (EventKind::OptionsIgnored, Some(reason)));
+    }
+
+    #[test]
+    fn facts_are_members_and_not_only_words() {
+        let (address, server) = (Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(192, 0, 2, 1));
+        let told = Told::NotSent { reason: "the link is down".to_owned() };
+        let released = seen(&Event::Released { address, prefix_length: 24, server, told });
+        assert_eq!(released.bindings, [Binding::of_address(address, 24)]);
+        assert_eq!(released.server, Some(Server::at(server)));
+        assert_eq!(released.message_sent, Some(false));
+        assert_eq!(released.reason.as_deref(), Some("the link is down"));
+
+        let changed = Event::StateChanged { from: v4::State::Bound, to: v4::State::Renewing };
+        let changed = seen(&changed);
+        let states = (changed.previous_state, changed.state);
+        assert_eq!(states, (Some(State::Bound), Some(State::Renewing)));
+    }
+
+    #[test]
+    fn options_have_names_and_text_where_these_are_known() {
+        let known = option(OptionCode::TFTP_SERVER_NAME, b"pxe");
+        assert_eq!((known.code, known.data.as_str()), (66, "70:78:65"));
+        assert_eq!(known.name.as_deref(), Some("tftp-server-name"));
+        assert_eq!(known.text.as_deref(), Some("pxe"));
+        let unknown = option(OptionCode(224), &[1, 2]);
+        assert_eq!((unknown.name, unknown.data.as_str(), unknown.text), (None, "01:02", None));
     }
 }

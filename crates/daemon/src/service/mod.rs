@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use api::lease::{self, Error, Family};
+use api::lease::{self, Binding, Error, Family, Server};
 use api::server::{Handler, Listed, Objects, Share, Statistics, Subscription, TableSubscription};
 use api::{daemon, interface};
 use dhcp::v4;
@@ -17,7 +17,7 @@ pub use endpoint::Endpoint;
 
 use crate::access::{Access, Caller};
 use crate::configuration::Configuration;
-use crate::leases::{Completed, Handle};
+use crate::leases::{self, Completed, Handle};
 use crate::ports;
 use crate::subsystem::{Health, Tenant};
 use crate::tables::Served;
@@ -98,7 +98,7 @@ impl Handler for Service {
         &self,
         caller: &Caller,
         call: lease::List,
-    ) -> Result<Objects<Arc<lease::Lease>>, Error> {
+    ) -> Result<Objects<Arc<lease::LeaseInfo>>, Error> {
         let leases = match call.family {
             Some(Family::Ipv6) => Vec::new(),
             Some(Family::Ipv4) | None => self.leases.list(caller, call.interface).await,
@@ -115,7 +115,7 @@ impl Handler for Service {
         let wait = Duration::from(call.timeout.unwrap_or_default());
         let Completed { lease, outcome } = self.leases.acquire(&call.interface, wait).await?;
         let already = matches!(outcome, v4::Outcome::Acquired { already: true, .. });
-        Ok(lease::AcquireReply { lease, already })
+        Ok(lease::AcquireReply::new(lease, already))
     }
 
     async fn renew(&self, _: &Caller, call: lease::Renew) -> Result<lease::RenewReply, Error> {
@@ -123,11 +123,10 @@ impl Handler for Service {
         let wait = Duration::from(call.timeout.unwrap_or_default());
         let Completed { lease, outcome } = self.leases.renew(&call.interface, wait).await?;
         let via = match outcome {
-            v4::Outcome::Renewed { via: v4::Via::Unicast, .. } => lease::Via::Unicast,
-            v4::Outcome::Renewed { via: v4::Via::SameNetwork, .. } => lease::Via::SameNetwork,
+            v4::Outcome::Renewed { via, .. } => leases::via(via),
             _ => lease::Via::Broadcast,
         };
-        Ok(lease::RenewReply { lease, via })
+        Ok(lease::RenewReply::new(lease, via))
     }
 
     async fn release(
@@ -139,28 +138,34 @@ impl Handler for Service {
         let wait = Duration::from(call.timeout.unwrap_or_default());
         let Completed { outcome, .. } = self.leases.release(&call.interface, wait).await?;
         match outcome {
-            v4::Outcome::Released { address, server, told } => {
-                let (address, server) = (address.into(), server.into());
-                let reason = match told {
-                    v4::Told::Sent => None,
-                    v4::Told::NotSent { reason } => Some(reason),
-                };
-                let server_told = Some(reason.is_none());
-                Ok(lease::ReleaseReply { address, server, server_told, reason })
+            v4::Outcome::Released { address, prefix_length, server, told } => {
+                let bindings = vec![Binding::of_address(address, prefix_length)];
+                let server = Server::at(server);
+                Ok(match told {
+                    v4::Told::Sent => lease::ReleaseReply::sent(bindings, server),
+                    v4::Told::NotSent { reason } => {
+                        lease::ReleaseReply::not_sent(bindings, server, reason)
+                    }
+                })
             }
             _ => Err(Error::NotLeased { interface: call.interface }),
         }
     }
 
     async fn inform(&self, _: &Caller, call: lease::Inform) -> Result<lease::InformReply, Error> {
+        served(call.family)?;
         let address = match call.address {
             Some(IpAddr::V6(_)) => return Err(Error::FamilyNotSupported { family: Family::Ipv6 }),
             Some(IpAddr::V4(address)) => Some(address),
             None => None,
         };
         let wait = Duration::from(call.timeout.unwrap_or_default());
-        let Completed { lease, .. } = self.leases.inform(&call.interface, address, wait).await?;
-        Ok(lease::InformReply { lease })
+        let completed = self.leases.inform(&call.interface, address, wait).await?;
+        let address = match completed.outcome {
+            v4::Outcome::Informed { lease } => Some(lease.address.into()),
+            _ => None,
+        };
+        Ok(lease::InformReply::new(completed.lease, address))
     }
 
     async fn subscribe(
@@ -168,7 +173,7 @@ impl Handler for Service {
         caller: &Caller,
         call: &lease::Monitor,
     ) -> Result<Subscription<lease::Event>, Error> {
-        let cancelled = || Error::Cancelled { interface: String::new() };
+        let cancelled = || Error::Cancelled { interface: None };
         let subscribed = self.leases.subscribe(caller, call.interface.clone()).await;
         subscribed.ok_or_else(cancelled)
     }

@@ -121,7 +121,7 @@ impl Client {
         let Some(lease) = self.drop_binding() else {
             return;
         };
-        self.event(Event::Expired { address: lease.address });
+        self.event(Event::Expired { address: lease.address, prefix_length: lease.prefix_length });
         self.hint = Some(Box::new(lease));
         if matches!(
             self.phase.state(),

@@ -155,7 +155,7 @@ impl Client {
             return self.reply(pending.id(), result);
         };
 
-        let (address, server) = (lease.address, lease.server);
+        let (address, prefix_length, server) = (lease.address, lease.prefix_length, lease.server);
         let sent = Exchange::new(now).transmit(now, &mut self.rng);
         let kind = Kind::Release { address, server };
         let release = match in_use {
@@ -170,7 +170,7 @@ impl Client {
         self.hint = Some(Box::new(lease));
         self.rest(stop);
         effects.extend(self.record());
-        let batch = self.carry_out(Purpose::Release { address, server }, effects);
+        let batch = self.carry_out(Purpose::Release { address, prefix_length, server }, effects);
         pending.wait_for(Wait::Batch(batch));
         if !self.is_up() {
             if let Some(batch) = self.batches.get_mut(batch) {
@@ -311,8 +311,8 @@ impl Client {
                 (None, Some(obstacle @ Failure::LinkDown)) => Err(obstacle),
                 (None, _) => match (*batch.purpose(), asked, lease) {
                     (_, Command::Stop { .. }, _) => Ok(Outcome::Stopped),
-                    (Purpose::Release { address, server }, ..) => {
-                        Ok(Outcome::Released { address, server, told: batch.told() })
+                    (Purpose::Release { address, prefix_length, server }, ..) => {
+                        Ok(Outcome::Released { address, prefix_length, server, told: batch.told() })
                     }
                     (Purpose::Confirm(via) | Purpose::Extend(via), Command::Renew, Some(lease)) => {
                         Ok(Outcome::Renewed { lease, via })

@@ -43,7 +43,7 @@ pub(super) enum Purpose {
     /// The lease in use, extended.
     Extend(Via),
     /// A lease given back.
-    Release { address: Ipv4Addr, server: Ipv4Addr },
+    Release { address: Ipv4Addr, prefix_length: u8, server: Ipv4Addr },
     /// Nothing that anybody waits for.
     Other,
 }
@@ -170,9 +170,9 @@ impl Client {
             (Purpose::Confirm(via) | Purpose::Extend(via), Some(lease)) => {
                 self.event(Event::Renewed { lease, via });
             }
-            (Purpose::Release { address, server }, _) => {
+            (Purpose::Release { address, prefix_length, server }, _) => {
                 let told = batch.told();
-                self.event(Event::Released { address, server, told });
+                self.event(Event::Released { address, prefix_length, server, told });
             }
             _ => {}
         }

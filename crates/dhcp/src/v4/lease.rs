@@ -5,6 +5,7 @@ use core::time::Duration;
 use engine::{Instant, Rng};
 use serde::{Deserialize, Serialize};
 use wire::HardwareAddress;
+use wire::dhcpv4::OptionCode;
 
 use super::config::Config;
 
@@ -51,7 +52,39 @@ pub struct Lease {
     pub gateway: Option<(Ipv4Addr, HardwareAddress)>,
 }
 
+/// Options that the other fields of a lease carry, or that are about the message alone.
+const CARRIED: [OptionCode; 22] = [
+    OptionCode::SUBNET_MASK,
+    OptionCode::ROUTER,
+    OptionCode::DNS_SERVER,
+    OptionCode::HOST_NAME,
+    OptionCode::DOMAIN_NAME,
+    OptionCode::INTERFACE_MTU,
+    OptionCode::BROADCAST_ADDRESS,
+    OptionCode::NTP_SERVER,
+    OptionCode::LEASE_TIME,
+    OptionCode::MESSAGE_TYPE,
+    OptionCode::SERVER_IDENTIFIER,
+    OptionCode::MESSAGE,
+    OptionCode::MAX_MESSAGE_SIZE,
+    OptionCode::RENEWAL_TIME,
+    OptionCode::REBINDING_TIME,
+    OptionCode::CLIENT_IDENTIFIER,
+    OptionCode::RAPID_COMMIT,
+    OptionCode::RELAY_AGENT_INFORMATION,
+    OptionCode::CAPTIVE_PORTAL,
+    OptionCode::DOMAIN_SEARCH,
+    OptionCode::CLASSLESS_ROUTE,
+    OptionCode::CLASSLESS_ROUTE_MICROSOFT,
+];
+
 impl Lease {
+    /// The options received that no other field carries, by code.
+    pub fn other_options(&self) -> impl Iterator<Item = (OptionCode, &[u8])> {
+        let options = self.options.iter().map(|(code, data)| (OptionCode(*code), data.as_slice()));
+        options.filter(|(code, _)| !CARRIED.contains(code))
+    }
+
     /// Leaves out what is not to be taken from servers on this interface.
     pub(super) fn leave_out_refused(&mut self, config: &Config) {
         if !config.use_routes {

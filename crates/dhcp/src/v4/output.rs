@@ -187,6 +187,8 @@ pub enum Event {
     Released {
         /// Its address.
         address: Ipv4Addr,
+        /// Length of the subnet's prefix.
+        prefix_length: u8,
         /// The server it was from.
         server: Ipv4Addr,
         /// Whether the server was told.
@@ -196,6 +198,8 @@ pub enum Event {
     Expired {
         /// Its address.
         address: Ipv4Addr,
+        /// Length of the subnet's prefix.
+        prefix_length: u8,
     },
     /// A server refused (NAK); its lease, if it was in use, is gone.
     Refused {
@@ -298,6 +302,8 @@ pub enum Outcome {
     Released {
         /// The address given back.
         address: Ipv4Addr,
+        /// Length of the subnet's prefix.
+        prefix_length: u8,
         /// The server it was from.
         server: Ipv4Addr,
         /// Whether the server was told.

@@ -52,10 +52,15 @@ fn release_gives_back_then_removes_then_answers() {
     assert_eq!(
         outputs,
         [
-            Output::Event(Event::Released { address, server, told: Told::Sent }),
+            Output::Event(Event::Released { address, prefix_length: 24, server, told: Told::Sent }),
             Output::Reply {
                 id,
-                result: Ok(Outcome::Released { address, server, told: Told::Sent })
+                result: Ok(Outcome::Released {
+                    address,
+                    prefix_length: 24,
+                    server,
+                    told: Told::Sent
+                })
             },
         ]
     );
@@ -145,7 +150,8 @@ fn two_releases_share_one_packet_and_both_are_told() {
         answered.extend(replies(&host.effect(id, Ok(()))));
     }
     let (address, server) = (ADDRESS, SERVER);
-    let released = || Ok(Outcome::Released { address, server, told: Told::Sent });
+    let released =
+        || Ok(Outcome::Released { address, prefix_length: 24, server, told: Told::Sent });
     assert_eq!(answered, [(first, released()), (second, released())]);
 }
 
@@ -168,8 +174,11 @@ fn a_release_that_does_not_leave_is_told() {
     assert_eq!(
         outputs,
         [
-            Output::Event(Event::Released { address, server, told: told() }),
-            Output::Reply { id, result: Ok(Outcome::Released { address, server, told: told() }) },
+            Output::Event(Event::Released { address, prefix_length: 24, server, told: told() }),
+            Output::Reply {
+                id,
+                result: Ok(Outcome::Released { address, prefix_length: 24, server, told: told() })
+            },
         ]
     );
     assert_eq!(host.client.state(), State::Released);

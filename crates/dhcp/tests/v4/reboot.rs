@@ -74,7 +74,7 @@ fn a_restart_while_no_server_answers_keeps_the_lease_to_its_end() {
     // Any server is asked all the while.
     assert!(kinds(&host.advance(seconds(600.0))).len() > 10);
     let outputs = host.advance(seconds(3_000.0));
-    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS, prefix_length: 24 }));
     assert_eq!(host.client.lease(), None);
 }
 
@@ -150,7 +150,7 @@ fn carrier_loss_keeps_the_lease_and_its_return_confirms_it() {
 
     host.input(Input::Link(link(false)));
     let outputs = host.advance(seconds(4_000.0));
-    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS, prefix_length: 24 }));
     assert_eq!(host.client.poll_timeout(), None);
     let outputs = host.input(Input::Link(link(true)));
     assert_eq!(kinds(&outputs), [MessageType::Discover]);

@@ -39,7 +39,9 @@ fn t1_asks_the_issuing_server_alone_and_half_the_rest_later_again() {
         if host.client.state() != State::Rebinding {
             let removed = Effect::RemoveAddress { address: ADDRESS, prefix_length: 24 };
             assert_eq!(effects(&outputs).last(), Some(&removed));
-            assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+            assert!(
+                events(&outputs).contains(&Event::Expired { address: ADDRESS, prefix_length: 24 })
+            );
             assert_eq!(states(&outputs), [State::Init, State::Selecting]);
             // The address is asked for again.
             let again = dhcp(&outputs)[0].options.requested_address();
@@ -202,7 +204,7 @@ fn sleep_past_the_end_ends_the_lease_before_anything_else() {
     let outputs = host.sleep(seconds(10_000.0));
     let first = effects(&outputs);
     assert!(matches!(first[0], Effect::RemoveRoute(_)));
-    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS, prefix_length: 24 }));
     let position = |test: &dyn Fn(&Output) -> bool| outputs.iter().position(test);
     let removed =
         position(&|o| matches!(o, Output::Effect { effect: Effect::RemoveAddress { .. }, .. }));
@@ -433,7 +435,7 @@ fn a_renewal_that_outlives_its_lease_becomes_an_acquisition() {
     host.advance(seconds(3_595.0));
     let (id, _) = host.command(Command::Renew, 30);
     let outputs = host.advance(seconds(6.0));
-    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS }));
+    assert!(events(&outputs).contains(&Event::Expired { address: ADDRESS, prefix_length: 24 }));
     assert_eq!(replies(&outputs), []);
     let discover = dhcp(&outputs).pop().expect("a DISCOVER");
     let request = dhcp(&host.receive(&offer(&discover))).remove(0);

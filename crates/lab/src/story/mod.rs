@@ -14,7 +14,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime};
 
 use api::client::{CallError, Client};
-use api::lease::{self, Acquire, Lease, Release, Renew, Via};
+use api::lease::{self, Acquire, LeaseInfo, Release, Renew, Server, Via};
 use sys::namespace::{self, Kinds};
 use sys::process::CommandExt as _;
 use wire::dhcpv4::{MessageType, OptionCode};
@@ -212,7 +212,7 @@ impl<'a> Story<'a> {
         // The contract: all is gone when the answer comes.
         let tables = self.stage.tables()?;
         check(tables == self.before, || format!("something is left: {tables}"))?;
-        check(reply.server == FIRST, || format!("released to {}", reply.server))?;
+        check(reply.server == Server::at(FIRST), || format!("released to {}", reply.server))?;
         server.wait_for("the release in the server's book", PATIENCE, |server| {
             let binding = server.bindings().get(&FIRST_POOL)?;
             (binding.state == BindingState::Released).then_some(())
@@ -254,7 +254,7 @@ impl<'a> Story<'a> {
         // not matter here.
         let request = Acquire { interface: INTERFACE.into(), ..Acquire::default() };
         match self.try_call(&request)? {
-            Ok(reply) => check(reply.lease.server == Some(SECOND.into()), || {
+            Ok(reply) => check(reply.lease.server == Some(Server::at(SECOND)), || {
                 format!("a lease from {:?}", reply.lease.server)
             })?,
             Err(lease::Error::Conflict { .. }) => {}
@@ -298,18 +298,25 @@ impl<'a> Story<'a> {
 
     fn give_back(&mut self, second: &DhcpServer) -> Result<()> {
         let reply = self.call(&Release { interface: INTERFACE.into(), ..Release::default() })?;
-        check(reply.server == SECOND, || format!("released to {}", reply.server))?;
+        check(reply.server == Server::at(SECOND), || format!("released to {}", reply.server))?;
         second.wait_for("the release", PATIENCE, |server| {
             (server.count(MessageType::Release) == 1).then_some(())
         })?;
-        self.step("release", &format!("{SECOND} has {} back", reply.address))
+        let [released] = &reply.bindings[..] else {
+            return Err(Error::Story(format!("released {:?}", reply.bindings)));
+        };
+        self.step("release", &format!("{SECOND} has {released} back"))
     }
 
     /// Checks a lease against what the server gave, and the kernel against the lease.
-    fn expect_lease(&self, lease: &Lease, address: Ipv4Addr, server: Ipv4Addr) -> Result<()> {
-        check(lease.address == Some(address.into()), || format!("address {:?}", lease.address))?;
-        check(lease.server == Some(server.into()), || format!("server {:?}", lease.server))?;
-        let left = lease.expires_at.map(|time| time.after(SystemTime::now()));
+    fn expect_lease(&self, lease: &LeaseInfo, address: Ipv4Addr, server: Ipv4Addr) -> Result<()> {
+        let [binding] = &lease.bindings[..] else {
+            return Err(Error::Story(format!("leased {:?}", lease.bindings)));
+        };
+        check(binding.address == Some(address.into()), || format!("leased {binding}"))?;
+        let expected = Some(Server::at(server));
+        check(lease.server == expected, || format!("server {:?}", lease.server))?;
+        let left = binding.expires_at.map(|time| time.after(SystemTime::now()));
         // Written down to the millisecond, and read a little later.
         let slack = Duration::from_secs(5);
         check(left.is_some_and(|left| left <= LEASE_TIME && left + slack >= LEASE_TIME), || {

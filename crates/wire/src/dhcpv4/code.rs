@@ -85,8 +85,12 @@ pub struct OptionCode(pub u8);
 /// The form of an option's value, as far as it matters before the value is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Always this many bytes.
+    /// Always this many bytes: a number, if any.
     Fixed(usize),
+    /// A number of four bytes, in two's complement.
+    Signed,
+    /// An IPv4 address.
+    Address,
     /// One or more IPv4 addresses.
     Addresses,
     /// One or more pairs of IPv4 addresses.
@@ -95,6 +99,17 @@ pub(super) enum Shape {
     Text,
     /// Anything else.
     Opaque,
+}
+
+impl Shape {
+    /// How many bytes a value has, where that is always the same.
+    pub(super) fn length(self) -> Option<usize> {
+        match self {
+            Self::Fixed(length) => Some(length),
+            Self::Signed | Self::Address => Some(4),
+            Self::Addresses | Self::AddressPairs | Self::Text | Self::Opaque => None,
+        }
+    }
 }
 
 macro_rules! option_codes {
@@ -114,7 +129,7 @@ macro_rules! option_codes {
             }
 
             pub(super) fn shape(self) -> Shape {
-                use Shape::{AddressPairs, Addresses, Fixed, Opaque, Text};
+                use Shape::{Address, AddressPairs, Addresses, Fixed, Opaque, Signed, Text};
                 match self {
                     $(Self::$constant => $shape,)*
                     _ => Opaque,
@@ -126,8 +141,8 @@ macro_rules! option_codes {
 
 option_codes! {
     0 PAD "pad" Opaque, "RFC 2132 3.1";
-    1 SUBNET_MASK "subnet-mask" Fixed(4), "RFC 2132 3.3";
-    2 TIME_OFFSET "time-offset" Fixed(4), "RFC 2132 3.4";
+    1 SUBNET_MASK "subnet-mask" Address, "RFC 2132 3.3";
+    2 TIME_OFFSET "time-offset" Signed, "RFC 2132 3.4";
     3 ROUTER "router" Addresses, "RFC 2132 3.5";
     4 TIME_SERVER "time-server" Addresses, "RFC 2132 3.6";
     5 NAME_SERVER "ien116-name-server" Addresses, "RFC 2132 3.7";
@@ -141,7 +156,7 @@ option_codes! {
     13 BOOT_FILE_SIZE "boot-file-size" Fixed(2), "RFC 2132 3.15";
     14 MERIT_DUMP_FILE "merit-dump-file" Text, "RFC 2132 3.16";
     15 DOMAIN_NAME "domain-name" Text, "RFC 2132 3.17";
-    16 SWAP_SERVER "swap-server" Fixed(4), "RFC 2132 3.18";
+    16 SWAP_SERVER "swap-server" Address, "RFC 2132 3.18";
     17 ROOT_PATH "root-path" Text, "RFC 2132 3.19";
     18 EXTENSIONS_PATH "extensions-path" Text, "RFC 2132 3.20";
     19 IP_FORWARDING "ip-forwarding" Fixed(1), "RFC 2132 4.1";
@@ -153,11 +168,11 @@ option_codes! {
     25 PATH_MTU_PLATEAU_TABLE "path-mtu-plateau-table" Opaque, "RFC 2132 4.7";
     26 INTERFACE_MTU "interface-mtu" Fixed(2), "RFC 2132 5.1";
     27 ALL_SUBNETS_LOCAL "all-subnets-local" Fixed(1), "RFC 2132 5.2";
-    28 BROADCAST_ADDRESS "broadcast-address" Fixed(4), "RFC 2132 5.3";
+    28 BROADCAST_ADDRESS "broadcast-address" Address, "RFC 2132 5.3";
     29 PERFORM_MASK_DISCOVERY "perform-mask-discovery" Fixed(1), "RFC 2132 5.4";
     30 MASK_SUPPLIER "mask-supplier" Fixed(1), "RFC 2132 5.5";
     31 PERFORM_ROUTER_DISCOVERY "perform-router-discovery" Fixed(1), "RFC 2132 5.6";
-    32 ROUTER_SOLICITATION_ADDRESS "router-solicitation-address" Fixed(4), "RFC 2132 5.7";
+    32 ROUTER_SOLICITATION_ADDRESS "router-solicitation-address" Address, "RFC 2132 5.7";
     33 STATIC_ROUTE "static-route" AddressPairs, "RFC 2132 5.8";
     34 TRAILER_ENCAPSULATION "trailer-encapsulation" Fixed(1), "RFC 2132 6.1";
     35 ARP_CACHE_TIMEOUT "arp-cache-timeout" Fixed(4), "RFC 2132 6.2";
@@ -175,11 +190,11 @@ option_codes! {
     47 NETBIOS_SCOPE "netbios-scope" Opaque, "RFC 2132 8.8";
     48 X_FONT_SERVER "x-font-server" Addresses, "RFC 2132 8.9";
     49 X_DISPLAY_MANAGER "x-display-manager" Addresses, "RFC 2132 8.10";
-    50 REQUESTED_ADDRESS "requested-address" Fixed(4), "RFC 2132 9.1";
+    50 REQUESTED_ADDRESS "requested-address" Address, "RFC 2132 9.1";
     51 LEASE_TIME "lease-time" Fixed(4), "RFC 2132 9.2";
     52 OVERLOAD "option-overload" Fixed(1), "RFC 2132 9.3";
     53 MESSAGE_TYPE "message-type" Fixed(1), "RFC 2132 9.6";
-    54 SERVER_IDENTIFIER "server-identifier" Fixed(4), "RFC 2132 9.7";
+    54 SERVER_IDENTIFIER "server-identifier" Address, "RFC 2132 9.7";
     55 PARAMETER_REQUEST_LIST "parameter-request-list" Opaque, "RFC 2132 9.8";
     56 MESSAGE "message" Text, "RFC 2132 9.9";
     57 MAX_MESSAGE_SIZE "max-message-size" Fixed(2), "RFC 2132 9.10";
@@ -214,7 +229,7 @@ option_codes! {
     114 CAPTIVE_PORTAL "captive-portal" Text, "RFC 8910";
     116 AUTO_CONFIGURE "auto-configure" Fixed(1), "RFC 2563";
     117 NAME_SERVICE_SEARCH "name-service-search" Opaque, "RFC 2937";
-    118 SUBNET_SELECTION "subnet-selection" Fixed(4), "RFC 3011";
+    118 SUBNET_SELECTION "subnet-selection" Address, "RFC 3011";
     119 DOMAIN_SEARCH "domain-search" Opaque, "RFC 3397";
     120 SIP_SERVERS "sip-servers" Opaque, "RFC 3361";
     121 CLASSLESS_ROUTE "classless-static-route" Opaque, "RFC 3442";

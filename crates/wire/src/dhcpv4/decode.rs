@@ -57,11 +57,13 @@ pub(super) fn check(code: OptionCode, data: &[u8]) -> Result<()> {
         OptionCode::CLIENT_IDENTIFIER => client_identifier(data).map(drop),
         OptionCode::PARAMETER_REQUEST_LIST | OptionCode::VENDOR_CLASS => non_empty(data).map(drop),
         _ => match code.shape() {
-            Shape::Fixed(length) if data.len() != length => Err(Reason::Length),
+            shape if shape.length().is_some_and(|length| data.len() != length) => {
+                Err(Reason::Length)
+            }
             Shape::Addresses => addresses(data).map(drop),
             Shape::AddressPairs => address_pairs(data).map(drop),
             Shape::Text => text(data).map(drop),
-            Shape::Fixed(_) | Shape::Opaque => Ok(()),
+            Shape::Fixed(_) | Shape::Signed | Shape::Address | Shape::Opaque => Ok(()),
         },
     }
 }

@@ -21,6 +21,7 @@ mod decode;
 mod message;
 mod name;
 mod options;
+mod text;
 mod typed;
 mod view;
 

@@ -174,7 +174,7 @@ fn join(code: OptionCode, pieces: &[&[u8]]) -> (Vec<u8>, Option<Reason>) {
     let first = pieces.first().copied().unwrap_or_default();
     let same = pieces.iter().all(|piece| *piece == first);
     match code.shape() {
-        Shape::Fixed(length) if first.len() == length => {
+        shape if shape.length() == Some(first.len()) => {
             (first.to_vec(), (!same).then_some(Reason::Conflict))
         }
         Shape::Text if same && first.len() < LONGEST_PIECE => (first.to_vec(), None),

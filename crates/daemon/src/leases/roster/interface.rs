@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use api::lease::Lease;
+use api::lease::LeaseInfo;
 use dhcp::v4::{self, Client, Record, State};
 use engine::{CommandId, Instant, Rng};
 use wire::HardwareAddress;
@@ -41,7 +41,7 @@ pub(crate) struct Interface {
     /// The client ends when this command is answered.
     pub(super) leaving: Option<CommandId>,
     /// As it was shown last: whoever reads it later shares it.
-    pub(crate) shown: Option<Arc<Lease>>,
+    pub(crate) shown: Option<Arc<LeaseInfo>>,
     /// A RELEASE that has not left; effects wait for it.
     pub(super) release: Option<Box<Held>>,
 }
