@@ -197,6 +197,7 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         ports,
         tenants.clone(),
         access,
+        watched.clone(),
     );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -20,6 +20,7 @@ use crate::configuration::Configuration;
 use crate::leases::{self, Completed, Handle};
 use crate::ports;
 use crate::subsystem::{Health, Tenant};
+use crate::supervise::Watched;
 use crate::tables::Served;
 
 /// Answers the calls of all connections.
@@ -46,6 +47,7 @@ impl Service {
         ports: ports::Handle,
         tenants: Vec<Arc<dyn Tenant>>,
         access: Access,
+        watched: Watched,
     ) -> Self {
         Self {
             configuration,
@@ -53,7 +55,7 @@ impl Service {
             since: SystemTime::now(),
             leases,
             ports,
-            tables: Served::default(),
+            tables: Served::new(watched),
             tenants,
             access,
             statistics: Arc::default(),

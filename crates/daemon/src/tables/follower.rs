@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tables::{Cache, Subscription, Watch};
 
 use super::Changes;
+use crate::supervise::Watched;
 
 /// How long tables are kept that nobody asks for.
 const LINGER: Duration = Duration::from_secs(300);
@@ -112,16 +113,17 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Starts the thread, in this thread's network namespace.
-    pub(super) fn start(subscription: Subscription) -> io::Result<Self> {
+    pub(super) fn start(subscription: Subscription, watched: Watched) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (requests, asked) = mpsc::channel();
         let woken = wake.clone();
-        thread::Builder::new().name("tables".to_owned()).spawn(move || {
-            match Watch::subscribe(subscription) {
-                Ok(watch) => follow(watch, &asked, &woken),
-                Err(error) => refuse(error, &asked),
-            }
-        })?;
+        let work = move || match Watch::subscribe(subscription) {
+            Ok(watch) => follow(watch, &asked, &woken),
+            Err(error) => refuse(error, &asked),
+        };
+        thread::Builder::new()
+            .name("tables".to_owned())
+            .spawn(move || watched.run("tables", work))?;
         Ok(Self { requests: Some(requests), wake })
     }
 
@@ -268,7 +270,8 @@ mod tests {
     /// The follower's own rows against what the kernel says now.
     #[test]
     fn a_follower_answers_and_ends() {
-        let follower = Follower::start(Subscription::to([Table::Interface])).unwrap();
+        let follower =
+            Follower::start(Subscription::to([Table::Interface]), Watched::alone()).unwrap();
         for _ in 0..2 {
             let (answer, answered) = mpsc::channel();
             let work: Work = Box::new(move |view| {

@@ -32,6 +32,7 @@ use tables::{Subscription, Tables};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::access::Caller;
+use crate::supervise::Watched;
 use crate::turns::Slots;
 use crate::work::Work;
 use follower::{Follower, Request, View};
@@ -70,6 +71,7 @@ pub struct Served {
     groups: [Mutex<Group>; GROUPS.len()],
     calls: Work,
     reads: Work,
+    watched: Watched,
 }
 
 /// Tables that are followed together.
@@ -81,13 +83,13 @@ struct Group {
     refused: Option<(Instant, Error)>,
 }
 
-impl Default for Served {
-    fn default() -> Self {
-        Self { groups: Default::default(), calls: Work::new(CALLS), reads: Work::new(READS) }
-    }
-}
-
 impl Served {
+    /// Tables that nobody has asked for yet.
+    pub fn new(watched: Watched) -> Self {
+        let (calls, reads) = (Work::new(CALLS), Work::new(READS));
+        Self { groups: Default::default(), calls, reads, watched }
+    }
+
     /// The rows that are asked for, in one state of the table.
     pub async fn rows<L: Listing>(
         &self,
@@ -202,7 +204,7 @@ impl Served {
             }
         }
         let subscription = Subscription::to(tables.iter().copied()).at_most(MOST_ROWS);
-        let follower = Follower::start(subscription).map_err(host)?;
+        let follower = Follower::start(subscription, self.watched.clone()).map_err(host)?;
         // A thread just started takes requests.
         let _ = follower.ask(request);
         group.follower = Some(follower);
