@@ -8,6 +8,7 @@ use iphelper_tests::{Host, PATIENCE, ROUTE_PROTOCOL_DHCP, with_each_server};
 use lab::dhcp::ServerConfig;
 use lab::{Lan, PeerConfig, PeerKind, or_skip};
 use netlink::route::Prefix;
+use serde_json::json;
 use wire::dhcpv4::{MessageType, OptionCode};
 
 with_each_server!(everything_is_in_place);
@@ -133,6 +134,27 @@ fn classless_routes_win_over_the_router() {
     found.sort();
     assert_eq!(found, ["192.0.2.0/24 Some(10.98.0.7)", "198.51.100.0/25 None"]);
     assert_eq!(host.default_routes(), []);
+}
+
+#[test]
+fn options_that_were_asked_for_are_listed() {
+    let lan = or_skip!(Lan::new());
+    let config = ServerConfig::new(SERVER).option(OptionCode::TFTP_SERVER_NAME, *b"pxe.example");
+    let _server = or_skip!(scripted_with(&lan, config));
+    let mut host = or_skip!(Host::on(&lan));
+    let client = host.start_bound("request_options = [66]");
+    let expected = json!([{
+        "code": 66, "name": "tftp-server-name", "data": "70:78:65:2e:65:78:61:6d:70:6c:65",
+        "text": "pxe.example",
+    }]);
+    assert_eq!(client["options"], expected);
+    let shown = host.iph(&["lease", "show", "eth0"]).success().out;
+    assert!(shown.contains("  Option 66          tftp-server-name: pxe.example\n"), "{shown}");
+
+    // They are on record, too.
+    host.kill();
+    host.start("[[interface]]\nname = \"eth0\"\nrequest_options = [66]");
+    assert_eq!(host.wait_bound()["options"], expected);
 }
 
 #[test]
