@@ -134,8 +134,8 @@ pub(crate) trait Tenant: Send + Sync {
     /// Ends it, when it has done what has to be done first.
     fn stop(&self);
 
-    /// How it does; nothing when it has ended.
-    fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send>>;
+    /// How it does; `None` when it has ended.
+    fn health(&self) -> Pin<Box<dyn Future<Output = Option<Health>> + Send>>;
 }
 
 impl<R: Send + 'static> Tenant for Requests<R> {
@@ -143,10 +143,10 @@ impl<R: Send + 'static> Tenant for Requests<R> {
         let _ = self.messages.send(Message::Stop);
     }
 
-    fn health(&self) -> Pin<Box<dyn Future<Output = Health> + Send>> {
+    fn health(&self) -> Pin<Box<dyn Future<Output = Option<Health>> + Send>> {
         let (answer, answered) = oneshot::channel();
         let _ = self.messages.send(Message::Health(answer));
-        Box::pin(async { answered.await.unwrap_or_default() })
+        Box::pin(async { answered.await.ok() })
     }
 }
 

@@ -135,9 +135,9 @@ impl Handle {
         &self,
         caller: &Caller,
         pattern: Option<String>,
-    ) -> Vec<Arc<lease::LeaseInfo>> {
+    ) -> Option<Vec<Arc<lease::LeaseInfo>>> {
         let read = |_, answer| Request::Read(caller.clone(), Read::List { pattern, answer });
-        self.0.ask(read).await.unwrap_or_default()
+        self.0.ask(read).await
     }
 
     /// What there is, and what happens from then on. `None` when the daemon is ending.

@@ -63,14 +63,15 @@ impl Service {
     }
 
     /// How all tenants do.
-    async fn health(&self) -> Health {
+    async fn health(&self) -> Result<Health, daemon::Error> {
         let mut all = Health::default();
         for tenant in &self.tenants {
-            let Health { problems, counters } = tenant.health().await;
-            all.problems.extend(problems);
-            all.counters.extend(counters);
+            // Without one of them it would say that there are no problems where it does not know.
+            let health = tenant.health().await.ok_or(daemon::Error::Cancelled)?;
+            all.problems.extend(health.problems);
+            all.counters.extend(health.counters);
         }
-        all
+        Ok(all)
     }
 
     /// What the server counts.
@@ -103,7 +104,10 @@ impl Handler for Service {
     ) -> Result<Objects<Arc<lease::LeaseInfo>>, Error> {
         let leases = match call.family {
             Some(Family::Ipv6) => Vec::new(),
-            Some(Family::Ipv4) | None => self.leases.list(caller, call.interface).await,
+            Some(Family::Ipv4) | None => {
+                let listed = self.leases.list(caller, call.interface).await;
+                listed.ok_or(Error::Cancelled { interface: None })?
+            }
         };
         Ok(Objects::shared(leases))
     }
@@ -207,7 +211,7 @@ impl Handler for Service {
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
         let leases = self.leases.summary().await.ok_or(daemon::Error::Cancelled)?;
         let mut problems = self.configuration.problems();
-        problems.extend(self.health().await.problems);
+        problems.extend(self.health().await?.problems);
         Ok(daemon::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -223,7 +227,7 @@ impl Handler for Service {
 
     async fn counters(&self, _: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
         use std::sync::atomic::Ordering::Relaxed;
-        let mut counters = self.health().await.counters;
+        let mut counters = self.health().await?.counters;
         let ours = &self.statistics;
         for (name, value) in [
             ("api.connections", &ours.connections),

@@ -72,10 +72,11 @@ async fn it_is_asked_and_ends_like_any_other() {
         let task = tokio::spawn(Greetings::start(record.clone()).run(inbox, ready));
         readied.await.unwrap();
         assert_eq!(requests.ask(|_, answer| Greet { answer }).await, Some(expected));
-        assert_eq!(requests.health().await.problems, []);
+        assert_eq!(requests.health().await.unwrap().problems, []);
         requests.stop();
         task.await.unwrap().unwrap();
         assert_eq!(requests.ask(|_, answer| Greet { answer }).await, None, "it has ended");
+        assert!(requests.health().await.is_none(), "nobody can say");
     }
 }
 
@@ -86,7 +87,7 @@ async fn what_cannot_be_kept_is_a_problem_and_no_success() {
     let record = folder.path().join("missing/count");
     let task = tokio::spawn(Greetings::start(record).run(inbox, oneshot::channel().0));
     assert_eq!(requests.ask(|_, answer| Greet { answer }).await, None);
-    assert_eq!(requests.health().await.problems[0].subject, "greetings");
+    assert_eq!(requests.health().await.unwrap().problems[0].subject, "greetings");
     requests.stop();
     task.await.unwrap().unwrap();
 }
