@@ -84,7 +84,7 @@ fn streams_need_more() {
 fn changes_are_refused_to_those_who_may_not_and_reads_are_not() {
     let server = Server::with(Canned { may_change: false, ..Canned::default() }, Limits::default());
     let mut client = server.client();
-    let settings = interface::AddressSettings::new("eth0", [192, 0, 2, 1].into(), 24);
+    let settings = interface::tables::AddressSettings::new("eth0", [192, 0, 2, 1].into(), 24);
     match client.call(&interface::AddAddress { address: settings }).unwrap_err() {
         CallError::Method(interface::Error::AccessDenied { .. }) => {}
         other => panic!("{other:?}"),

@@ -4,6 +4,8 @@ use std::io;
 use netlink::kernel::ENODEV;
 use netlink::{Reason, Refusal};
 
+use crate::Selector;
+
 /// Why something about the tables failed.
 ///
 /// The first variants say what the caller can do; each carries a [`Failure`], whether it was found
@@ -15,10 +17,16 @@ pub enum Error {
     #[error("{0}")]
     AlreadyExists(Failure),
 
-    /// What was asked for, or the interface it belongs to, is not there. If it is the interface that
-    /// was asked for, the code is `ENODEV`.
+    /// What was asked for is not there, where its interface is.
     #[error("{0}")]
     NotFound(Failure),
+
+    /// There is no such interface.
+    #[error("there is no interface {interface}")]
+    NoSuchInterface {
+        /// What was asked for: a name, an index, a LUID or a GUID.
+        interface: String,
+    },
 
     /// The caller lacks the privilege: changes need `CAP_NET_ADMIN`.
     #[error("{0}")]
@@ -86,6 +94,42 @@ impl Failure {
     }
 }
 
+/// The sorts of failure that a program tells apart, of this crate and of those that build on it.
+///
+/// The list is complete: no sort is added or split, so that a `match` needs no last arm. The errors
+/// themselves say more, and may gain variants, each of one of these sorts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// What was named is not there: an interface, a row, a lease, a reservation.
+    NotFound,
+    /// What was to be made is there already, or somebody else has it.
+    AlreadyExists,
+    /// The caller lacks the privilege.
+    AccessDenied,
+    /// A value is wrong in itself, or does not fit what it was meant for.
+    InvalidInput,
+    /// Linux, this kernel, this interface or this daemon has no such thing.
+    NotSupported,
+    /// Not at present: a link is down, or a table never rests. Worth trying again.
+    NotReady,
+    /// No host answers: a neighbour, or any server.
+    Unreachable,
+    /// The time allowed was over before the outcome was known.
+    TimedOut,
+    /// The kernel, the disk, or a server refused.
+    Refused,
+    /// There is more than is kept, or less left than was asked for.
+    LimitExceeded,
+    /// A later command made this one moot, or the other side is ending.
+    Cancelled,
+    /// The daemon is not there, or went away.
+    Disconnected,
+    /// The answer is not understood.
+    Protocol,
+    /// A socket or a file failed.
+    Io,
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.problem)
@@ -105,9 +149,17 @@ impl Error {
         Self::NotFound(Failure::new(subject, "not found"))
     }
 
-    pub(crate) fn no_such_interface(selector: impl fmt::Display) -> Self {
-        let problem = io::Error::from_raw_os_error(ENODEV).to_string();
-        Self::NotFound(Failure { subject: selector.to_string(), problem, code: Some(ENODEV) })
+    pub(crate) fn no_such_interface(selector: &Selector) -> Self {
+        Self::NoSuchInterface { interface: selector.to_string() }
+    }
+
+    /// What the kernel said of a request on an interface: that it has none of this index is about
+    /// the one asked for.
+    pub(crate) fn on(self, selector: &Selector) -> Self {
+        match self {
+            Self::NotFound(Failure { code: Some(ENODEV), .. }) => Self::no_such_interface(selector),
+            error => error,
+        }
     }
 
     /// Sorts the kernel's answer about `subject`.
@@ -158,16 +210,23 @@ impl Error {
         }
     }
 
-    /// Says which interface it was about, where all that was known of it is its index: the subject
-    /// `address 192.0.2.1/24 on interface 3` gets a name in the place of `3`.
+    /// Which sort of failure it is: what a program tells apart.
     #[must_use]
-    pub fn about(mut self, ifindex: u32, name: &str) -> Self {
-        if let Some(failure) = self.failure_mut()
-            && let Some(rest) = failure.subject.strip_suffix(&format!("interface {ifindex}"))
-        {
-            failure.subject = format!("{rest}interface {name}");
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) | Self::NoSuchInterface { .. } => ErrorKind::NotFound,
+            Self::AlreadyExists(_) => ErrorKind::AlreadyExists,
+            Self::NotPermitted(_) => ErrorKind::AccessDenied,
+            Self::InvalidValue(_) => ErrorKind::InvalidInput,
+            Self::NotSupported(_) => ErrorKind::NotSupported,
+            Self::Unreachable(_) => ErrorKind::Unreachable,
+            Self::TimedOut(_) => ErrorKind::TimedOut,
+            Self::Refused(_) => ErrorKind::Refused,
+            Self::Inconsistent { .. } => ErrorKind::NotReady,
+            Self::TooLarge { .. } => ErrorKind::LimitExceeded,
+            Self::Netlink(_) => ErrorKind::Protocol,
+            Self::Io(_) => ErrorKind::Io,
         }
-        self
     }
 
     /// What failed and why, where it is more than a broken socket.
@@ -185,42 +244,8 @@ impl Error {
             _ => None,
         }
     }
-
-    fn failure_mut(&mut self) -> Option<&mut Failure> {
-        match self {
-            Self::AlreadyExists(failure)
-            | Self::NotFound(failure)
-            | Self::NotPermitted(failure)
-            | Self::InvalidValue(failure)
-            | Self::NotSupported(failure)
-            | Self::Unreachable(failure)
-            | Self::TimedOut(failure)
-            | Self::Refused(failure) => Some(failure),
-            _ => None,
-        }
-    }
 }
 
 pub(crate) fn failure(refusal: &Refusal, subject: impl fmt::Display) -> Failure {
     Failure { subject: subject.to_string(), problem: refusal.to_string(), code: Some(refusal.code) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_index_gives_way_to_the_name_and_nothing_else_does() {
-        let subject = |subject: &str| {
-            let error = Error::not_found(subject).about(3, "eth0");
-            error.failure().unwrap().subject.clone()
-        };
-        assert_eq!(
-            subject("address 192.0.2.3/24 on interface 3"),
-            "address 192.0.2.3/24 on interface eth0"
-        );
-        assert_eq!(subject("interface 3"), "interface eth0");
-        assert_eq!(subject("interface 13"), "interface 13");
-        assert_eq!(subject("interface 3 of 4"), "interface 3 of 4");
-    }
 }

@@ -89,7 +89,9 @@ impl Machine {
         Self { identity: identity.as_bytes().to_vec() }
     }
 
-    pub(crate) fn guid(&self, view: &LinkView<'_>) -> Guid {
+    /// The GUID of an interface of this machine, from the kernel's message about it.
+    #[must_use]
+    pub fn guid(&self, view: &LinkView<'_>) -> Guid {
         let kind = view.kind.map_or(&b""[..], std::ffi::OsStr::as_encoded_bytes);
         self.derive(view.permanent_address.unwrap_or_default(), kind, view.name.as_bytes())
     }

@@ -110,6 +110,14 @@ impl<T: Transport> Tables<T> {
         self.one_link(&selector.into(), |view, _| view.index)
     }
 
+    /// The index of an interface, for a request by which the kernel finds out whether it is there.
+    pub(crate) fn index_of(&mut self, selector: &Selector) -> Result<u32, Error> {
+        match selector {
+            Selector::Index(ifindex @ 1..) => Ok(*ifindex),
+            selector => self.one_link(selector, |view, _| view.index),
+        }
+    }
+
     /// The IP interfaces of a family: one row for each interface and family, in order of index and
     /// family. One dump; without the times of neighbour discovery that [`IpInterface`] mentions.
     pub fn ip_interfaces(&mut self, family: Family) -> Result<Vec<IpInterface>, Error> {
@@ -397,7 +405,7 @@ impl<T: Transport> Tables<T> {
                 directory.insert(ifindex, entry);
                 Ok(Some(entry))
             }
-            Err(Error::NotFound(_)) => Ok(None),
+            Err(Error::NoSuchInterface { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -433,7 +441,7 @@ impl<T: Transport> Tables<T> {
         };
         let request = match selector {
             Selector::Index(0) | Selector::Luid(crate::Luid(0)) => {
-                return Err(Error::invalid(selector, "stands for none"));
+                return Err(Error::invalid("interface 0", "stands for none"));
             }
             Selector::Index(ifindex) => by_index(*ifindex)?,
             Selector::Luid(luid) => by_index(luid.ifindex())?,
@@ -464,7 +472,15 @@ impl<T: Transport> Tables<T> {
         match answer {
             Ok(Some(row)) => Ok(row),
             Ok(None) => Err(Error::no_such_interface(selector)),
-            Err(error) => Err(Error::of(error, selector)),
+            Err(error) => {
+                let error = Error::of(error, format_args!("interface {selector}")).on(selector);
+                match (&error, selector.index()) {
+                    (Error::NoSuchInterface { .. }, Some(ifindex)) => {
+                        self.one_link(&ifindex.into(), make)
+                    }
+                    _ => Err(error),
+                }
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use tables::{
 use super::{
     address, check_enum, check_errors, check_method, check_methods, check_type, interface, timeout,
 };
+use tables::{AddressSettings, NeighborSettings, NextHopSettings, RouteSettings};
+
 use crate::interface::*;
 use crate::{Empty, Method};
 

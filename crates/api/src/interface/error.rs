@@ -7,7 +7,7 @@ macro_rules! errors {
         #[serde(tag = "error", content = "parameters")]
         #[non_exhaustive]
         pub enum Error {
-            /// There is no interface of that name, or GUID.
+            /// There is no interface of that name, alternative name, index or GUID.
             #[error("there is no interface {interface}")]
             #[serde(rename = "org.iphelper.Interface.NoSuchInterface")]
             NoSuchInterface {
@@ -87,6 +87,7 @@ impl From<tables::Error> for Error {
         match error {
             E::AlreadyExists(_) => Self::AlreadyExists { subject, problem },
             E::NotFound(_) => Self::NotFound { subject, problem },
+            E::NoSuchInterface { interface } => Self::NoSuchInterface { interface },
             E::NotPermitted(_) => {
                 Self::AccessDenied { needed: format!("CAP_NET_ADMIN ({subject}: {problem})") }
             }

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use tables::Tables;
 
-use super::settings::Purpose;
 use super::*;
 use crate::Method;
 
@@ -24,104 +23,43 @@ macro_rules! local {
 }
 
 local! {
-    GetInterface: |call, tables| {
-        let row = tables.interface(call.interface.as_str());
-        row.map(|row| Row { row }).map_err(|error| named(&call.interface, error))
-    };
+    GetInterface: |call, tables| row(tables.interface(call.interface.as_str()));
     GetIpInterface: |call, tables| {
-        let found = Found::find(tables, &call.interface)?;
-        found.row(tables.ip_interface(found.ifindex, call.family))
+        row(tables.ip_interface(call.interface.as_str(), call.family))
     };
     Set: |call, tables| {
-        let found = Found::find(tables, &call.interface)?;
-        found.done(tables.set_ip_interface(found.ifindex, call.family, &call.settings))?;
-        found.row(tables.ip_interface(found.ifindex, call.family))
+        let ifindex = tables.ifindex(call.interface.as_str())?;
+        tables.set_ip_interface(ifindex, call.family, &call.settings)?;
+        row(tables.ip_interface(ifindex, call.family))
     };
-    AddAddress: |call, tables| {
-        let found = Found::find(tables, &call.address.interface)?;
-        found.done(tables.add_address(&call.address.entry(found.ifindex)))
-    };
-    SetAddress: |call, tables| {
-        let found = Found::find(tables, &call.address.interface)?;
-        found.done(tables.set_address(&call.address.entry(found.ifindex)))
-    };
-    DeleteAddress: |call, tables| {
-        let found = Found::find(tables, &call.address.interface)?;
-        found.done(tables.delete_address(&call.address.entry(found.ifindex)))
-    };
-    AddRoute: |call, tables| {
-        let entry = call.route.entry(Purpose::Make, |name| ifindex(tables, name))?;
-        Ok(tables.add_route(&entry).map(|()| Empty {})?)
-    };
-    SetRoute: |call, tables| {
-        let entry = call.route.entry(Purpose::Make, |name| ifindex(tables, name))?;
-        Ok(tables.set_route(&entry).map(|()| Empty {})?)
-    };
-    DeleteRoute: |call, tables| {
-        let entry = call.route.entry(Purpose::Remove, |name| ifindex(tables, name))?;
-        Ok(tables.delete_route(&entry).map(|()| Empty {})?)
-    };
-    AddNeighbor: |call, tables| {
-        let found = Found::find(tables, &call.neighbor.interface)?;
-        found.done(tables.add_neighbor(&call.neighbor.entry(found.ifindex)?))
-    };
-    SetNeighbor: |call, tables| {
-        let found = Found::find(tables, &call.neighbor.interface)?;
-        found.done(tables.set_neighbor(&call.neighbor.entry(found.ifindex)?))
-    };
-    DeleteNeighbor: |call, tables| {
-        let found = Found::find(tables, &call.neighbor.interface)?;
-        found.done(tables.delete_neighbor(&call.neighbor.entry(found.ifindex)?))
-    };
+    AddAddress: |call, tables| done(tables.add_address(&call.address));
+    SetAddress: |call, tables| done(tables.set_address(&call.address));
+    DeleteAddress: |call, tables| done(tables.delete_address(&call.address));
+    AddRoute: |call, tables| done(tables.add_route(&call.route));
+    SetRoute: |call, tables| done(tables.set_route(&call.route));
+    DeleteRoute: |call, tables| done(tables.delete_route(&call.route));
+    AddNeighbor: |call, tables| done(tables.add_neighbor(&call.neighbor));
+    SetNeighbor: |call, tables| done(tables.set_neighbor(&call.neighbor));
+    DeleteNeighbor: |call, tables| done(tables.delete_neighbor(&call.neighbor));
     FlushNeighbors: |call, tables| {
-        let ifindex = call.interface.as_deref().map(|name| ifindex(tables, name)).transpose()?;
-        let flushed = tables.flush_neighbors(call.family.unwrap_or_default(), ifindex)?;
+        let interface = call.interface.as_deref().map(Into::into);
+        let flushed = tables.flush_neighbors(call.family.unwrap_or_default(), interface)?;
         Ok(FlushNeighborsReply { flushed: flushed as u64 })
     };
     ResolveNeighbor: |call, tables| {
-        let found = Found::find(tables, &call.interface)?;
         let timeout = Duration::from(call.timeout.unwrap_or_default());
-        found.row(tables.resolve_neighbor(found.ifindex, call.address, timeout))
+        row(tables.resolve_neighbor(call.interface.as_str(), call.address, timeout))
     };
     BestRoute: |call, tables| {
-        let ifindex = call.interface.as_deref().map(|name| ifindex(tables, name)).transpose()?;
-        Ok(tables.best_route(call.destination, call.source, ifindex.map(Into::into))?)
+        let interface = call.interface.as_deref().map(Into::into);
+        Ok(tables.best_route(call.destination, call.source, interface)?)
     };
 }
 
-/// An interface that a call named.
-struct Found<'a> {
-    name: &'a str,
-    ifindex: u32,
+fn done(outcome: Result<(), tables::Error>) -> Result<Empty, Error> {
+    Ok(outcome.map(|()| Empty {})?)
 }
 
-impl<'a> Found<'a> {
-    fn find(tables: &mut Tables, name: &'a str) -> Result<Self, Error> {
-        Ok(Self { name, ifindex: ifindex(tables, name)? })
-    }
-
-    fn done(&self, outcome: Result<(), tables::Error>) -> Result<Empty, Error> {
-        outcome.map(|()| Empty {}).map_err(|error| self.error(error))
-    }
-
-    fn row<R>(&self, outcome: Result<R, tables::Error>) -> Result<Row<R>, Error> {
-        outcome.map(|row| Row { row }).map_err(|error| self.error(error))
-    }
-
-    /// With the name that the caller knows the interface by.
-    fn error(&self, error: tables::Error) -> Error {
-        error.about(self.ifindex, self.name).into()
-    }
-}
-
-fn ifindex(tables: &mut Tables, interface: &str) -> Result<u32, Error> {
-    tables.ifindex(interface).map_err(|error| named(interface, error))
-}
-
-/// The kernel not finding an interface is about the name asked for.
-fn named(interface: &str, error: tables::Error) -> Error {
-    match error {
-        tables::Error::NotFound(_) => Error::NoSuchInterface { interface: interface.to_owned() },
-        error => error.into(),
-    }
+fn row<R>(outcome: Result<R, tables::Error>) -> Result<Row<R>, Error> {
+    Ok(outcome.map(|row| Row { row })?)
 }

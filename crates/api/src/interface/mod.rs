@@ -8,22 +8,21 @@ mod change;
 mod error;
 mod local;
 mod rows;
-mod settings;
 mod snapshot;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tables::{
-    AnycastAddress, BestRoute as BestRouteReply, Family, Interface, IpInterface,
-    IpInterfaceSettings, MulticastAddress, Neighbor, Route, StackEntry, UnicastAddress,
+    AddressSettings, AnycastAddress, BestRoute as BestRouteReply, Family, Interface, IpInterface,
+    IpInterfaceSettings, MulticastAddress, Neighbor, NeighborSettings, Route, RouteSettings,
+    StackEntry, UnicastAddress,
 };
 
 pub use change::{Change, ChangeKind};
 pub use error::Error;
 pub use local::Local;
 pub use rows::{Filter, Listing, TableRow};
-pub use settings::{AddressSettings, NeighborSettings, NextHopSettings, RouteSettings};
 pub use snapshot::{Reading, Shared, Snapshot};
 pub use tables::{self, Table};
 
@@ -136,7 +135,7 @@ pub struct MonitorReply {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetInterface {
-    /// Name, alternative name or GUID.
+    /// Name, alternative name, index or GUID.
     pub interface: String,
 }
 
@@ -144,7 +143,7 @@ pub struct GetInterface {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GetIpInterface {
-    /// Name, alternative name or GUID.
+    /// Name, alternative name, index or GUID.
     pub interface: String,
     /// One of both.
     pub family: Family,
@@ -154,7 +153,7 @@ pub struct GetIpInterface {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Set {
-    /// Name, alternative name or GUID.
+    /// Name, alternative name, index or GUID.
     pub interface: String,
     /// One of both.
     pub family: Family,
@@ -182,7 +181,7 @@ change!(NeighborSettings neighbor: AddNeighbor, SetNeighbor, DeleteNeighbor);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlushNeighbors {
-    /// Name, alternative name or GUID; all interfaces when absent.
+    /// Name, alternative name, index or GUID; all interfaces when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// Both when absent.
@@ -201,7 +200,7 @@ pub struct FlushNeighborsReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResolveNeighbor {
-    /// Name, alternative name or GUID.
+    /// Name, alternative name, index or GUID.
     pub interface: String,
     /// Whose link address.
     pub address: IpAddr,
@@ -219,7 +218,8 @@ pub struct BestRoute {
     /// Where they come from: an address of this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,
-    /// The interface they have to leave by: name, alternative name or GUID.
+    /// The interface they have to leave by: name, alternative name,
+    /// index or GUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 }

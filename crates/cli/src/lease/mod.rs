@@ -138,7 +138,7 @@ fn unknown(asked: &List, error: CallError<Error>) -> Failure {
 /// Whether there is an interface of that name, as far as the kernel says.
 fn exists(interface: &str) -> bool {
     let found = tables::Tables::open().and_then(|mut kernel| kernel.ifindex(interface));
-    !matches!(found, Err(tables::Error::NotFound(_)))
+    !matches!(found, Err(tables::Error::NoSuchInterface { .. }))
 }
 
 pub(crate) fn acquired(reply: &AcquireReply, clock: &Clock) -> String {

@@ -6,11 +6,11 @@ mod watch;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use api::interface::tables::{self, Prefix, Tables};
-use api::interface::{
-    self, AddressSettings, Error, Filter, Local, NeighborSettings, NextHopSettings, RouteSettings,
-    Table,
+use api::interface::tables::{
+    self, AddressSettings, NeighborSettings, NextHopSettings, Prefix, RouteSettings, Selector,
+    Tables,
 };
+use api::interface::{self, Error, Filter, Local, Table};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -57,7 +57,7 @@ pub(crate) fn address(session: &mut Session, command: Address) -> Result<(), Fai
         Address::Add(entry) => {
             let (change, address) = (entry.change, address_settings(entry));
             let what = format!("{}/{}", address.address, address.prefix_length);
-            let on = address.interface.clone();
+            let on = address.interface.to_string();
             if change {
                 let reply = perform(&interface::SetAddress { address })?;
                 session.tell(&reply, |_| format!("Changed {what} on {}.\n", escaped(&on)))
@@ -116,7 +116,8 @@ pub(crate) fn neighbor(session: &mut Session, command: Neighbor) -> Result<(), F
         Neighbor::Add { interface, address, physical_address, state, change } => {
             let said = format!("{address} on {} is {physical_address}.\n", escaped(&interface));
             let physical_address = Some(physical_address);
-            let neighbor = NeighborSettings { interface, address, physical_address, state };
+            let plain = NeighborSettings::new(interface, address);
+            let neighbor = NeighborSettings { physical_address, state, ..plain };
             let reply = match change {
                 true => perform(&interface::SetNeighbor { neighbor })?,
                 false => perform(&interface::AddNeighbor { neighbor })?,
@@ -125,8 +126,7 @@ pub(crate) fn neighbor(session: &mut Session, command: Neighbor) -> Result<(), F
         }
         Neighbor::Delete { interface, address } => {
             let said = format!("Deleted {address} on {}.\n", escaped(&interface));
-            let neighbor =
-                NeighborSettings { interface, address, physical_address: None, state: None };
+            let neighbor = NeighborSettings::new(interface, address);
             let reply = perform(&interface::DeleteNeighbor { neighbor })?;
             session.tell(&reply, |_| said)
         }
@@ -348,7 +348,7 @@ fn route_settings(entry: RouteEntry) -> Result<RouteSettings, Failure> {
         Destination::Prefix(prefix) => prefix,
     };
     Ok(RouteSettings {
-        interface: entry.interface,
+        interface: entry.interface.map(Selector::from),
         gateway: entry.via,
         next_hops: (!next_hops.is_empty()).then_some(next_hops),
         table: entry.table,
@@ -366,12 +366,17 @@ fn route_settings(entry: RouteEntry) -> Result<RouteSettings, Failure> {
 fn next_hop(text: &str, on_link: bool) -> Result<NextHopSettings, Failure> {
     let wrong = || Failure::new(Exit::Usage, format!("`{text}` is no IFACE,ROUTER,WEIGHT"));
     let mut parts = text.split(',');
-    let interface = parts.next().filter(|name| !name.is_empty()).ok_or_else(wrong)?.to_owned();
+    let interface = parts.next().filter(|name| !name.is_empty()).ok_or_else(wrong)?;
     let gateway = parts.next().map(str::parse).transpose().map_err(|_| wrong())?;
     let weight = parts.next().map(str::parse).transpose().map_err(|_| wrong())?;
     match parts.next() {
         Some(_) => Err(wrong()),
-        None => Ok(NextHopSettings { interface, gateway, weight, on_link: Some(on_link) }),
+        None => Ok(NextHopSettings {
+            gateway,
+            weight,
+            on_link: Some(on_link),
+            ..NextHopSettings::new(interface)
+        }),
     }
 }
 
@@ -455,8 +460,8 @@ mod tests {
     #[test]
     fn ways_have_a_router_and_a_weight_if_said() {
         let way = next_hop("eth0,192.0.2.1,3", false).unwrap();
-        assert_eq!((way.interface.as_str(), way.weight), ("eth0", Some(3)));
         assert_eq!(way.gateway, Some([192, 0, 2, 1].into()));
+        assert_eq!((way.interface, way.weight), ("eth0".into(), Some(3)));
         assert_eq!(next_hop("eth0", true).unwrap().on_link, Some(true));
         for wrong in ["", "eth0,", "eth0,192.0.2.1,x", "eth0,192.0.2.1,1,2", ",192.0.2.1"] {
             assert!(complaint(next_hop(wrong, false)).contains("IFACE,ROUTER,WEIGHT"));

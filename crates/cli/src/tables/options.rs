@@ -18,7 +18,7 @@ pub(crate) enum Interface {
 
     /// Shows all that is known of an interface, IP on it, and its addresses
     Show {
-        /// Its name, alternative name or GUID
+        /// Its name, alternative name, index or GUID
         #[arg(value_name = "IFACE")]
         interface: String,
     },
@@ -28,7 +28,7 @@ pub(crate) enum Interface {
     /// Members are named as `iph interface show` names them. What Linux cannot change is refused;
     /// everything is checked before anything is changed.
     Set {
-        /// Its name, alternative name or GUID
+        /// Its name, alternative name, index or GUID
         #[arg(value_name = "IFACE")]
         interface: String,
 

@@ -97,7 +97,7 @@ const NO_ADDRESSES: u8 = 1;
 impl<T: Transport> Tables<T> {
     /// One IP interface, with all its members.
     ///
-    /// Fails with [`Error::NotFound`] if there is no such interface (with the code `ENODEV`), or it
+    /// Fails with [`Error::NoSuchInterface`], and with [`Error::NotFound`] if it
     /// has no IP of this family (without a code).
     pub fn ip_interface(
         &mut self,
@@ -106,12 +106,18 @@ impl<T: Transport> Tables<T> {
     ) -> Result<IpInterface, Error> {
         let selector = selector.into();
         if family == Family::Unspecified {
-            return Err(Error::invalid(&selector, "one family, not both"));
+            return Err(Error::invalid(
+                format_args!("interface {selector}"),
+                "one family, not both",
+            ));
         }
         let timeouts = parameter::path_mtu_timeouts();
         let rows = self.one_link(&selector, |view, _| ip_rows(view, family, timeouts).next())?;
         let mut row = rows.ok_or_else(|| {
-            Error::NotFound(crate::Failure::new(&selector, format_args!("no {family} there")))
+            Error::NotFound(crate::Failure::new(
+                format_args!("interface {selector}"),
+                format_args!("no {family} there"),
+            ))
         })?;
         let visit =
             self.connection.visit::<NeighborTiming>(&timing::dump(family), |visit| match visit {

@@ -3,42 +3,57 @@ use std::time::{Duration, Instant};
 
 use netlink::kernel::RTNLGRP_NEIGH;
 use netlink::neighbor::{Entry, Neighbor as Row, State};
-use netlink::{Change, Event, Family, Monitor, Transport, neighbor};
+use netlink::{Change, Event, Family, Monitor, Request, Transport, neighbor};
 
 use crate::directory;
 use crate::error::Failure;
-use crate::{Error, Neighbor, NeighborState, Protocol, Selector, Tables};
+use crate::{Error, Neighbor, NeighborSettings, NeighborState, Protocol, Selector, Tables};
 
 impl<T: Transport> Tables<T> {
     /// Adds a neighbour.
     ///
     /// Fails with [`Error::AlreadyExists`] if there is one of this address,
-    /// [`Error::NotFound`] without such an interface, and [`Error::InvalidValue`] without a link
-    /// address, or for an address that no neighbour can have.
-    pub fn add_neighbor(&mut self, entry: &Entry) -> Result<(), Error> {
-        check(entry)?;
-        check_hardware(entry)?;
-        self.carry_out(&entry.add(), subject(entry))
+    /// [`Error::NoSuchInterface`], and [`Error::InvalidValue`] without a link address, or for an
+    /// address that no neighbour can have.
+    pub fn add_neighbor(&mut self, settings: &NeighborSettings) -> Result<(), Error> {
+        let entry = self.neighbor_entry(settings)?;
+        check_hardware(settings)?;
+        self.neighbor_request(&entry.add(), settings)
     }
 
     /// Changes a neighbour's link address and state.
     ///
     /// Fails with [`Error::NotFound`] if there is no entry of this address.
-    pub fn set_neighbor(&mut self, entry: &Entry) -> Result<(), Error> {
-        check(entry)?;
-        check_hardware(entry)?;
-        if self.neighbor_row(entry)?.is_none() {
-            return Err(Error::not_found(subject(entry)));
+    pub fn set_neighbor(&mut self, settings: &NeighborSettings) -> Result<(), Error> {
+        let entry = self.neighbor_entry(settings)?;
+        check_hardware(settings)?;
+        if self.neighbor_row(&entry, &settings.interface)?.is_none() {
+            return Err(Error::not_found(subject(settings.address, &settings.interface)));
         }
-        self.carry_out(&entry.replace(), subject(entry))
+        self.neighbor_request(&entry.replace(), settings)
     }
 
-    /// Forgets a neighbour.
+    /// Forgets a neighbour. Only its interface and address count.
     ///
     /// Fails with [`Error::NotFound`] if there is no entry of this address.
-    pub fn delete_neighbor(&mut self, entry: &Entry) -> Result<(), Error> {
-        check(entry)?;
-        self.carry_out(&entry.delete(), subject(entry))
+    pub fn delete_neighbor(&mut self, settings: &NeighborSettings) -> Result<(), Error> {
+        let entry = self.neighbor_entry(settings)?;
+        self.neighbor_request(&entry.delete(), settings)
+    }
+
+    fn neighbor_entry(&mut self, settings: &NeighborSettings) -> Result<Entry, Error> {
+        check(settings.address, &settings.interface)?;
+        settings.entry(self.index_of(&settings.interface)?)
+    }
+
+    fn neighbor_request(
+        &mut self,
+        request: &Request,
+        settings: &NeighborSettings,
+    ) -> Result<(), Error> {
+        let interface = &settings.interface;
+        let outcome = self.carry_out(request, subject(settings.address, interface));
+        outcome.map_err(|error| error.on(interface))
     }
 
     /// Forgets the neighbours of a family, on one interface or on all, but for those set by hand
@@ -46,8 +61,9 @@ impl<T: Transport> Tables<T> {
     pub fn flush_neighbors(
         &mut self,
         family: Family,
-        ifindex: Option<u32>,
+        interface: Option<Selector>,
     ) -> Result<usize, Error> {
+        let ifindex = interface.map(|selector| self.ifindex(selector)).transpose()?;
         let rows = self.connection.dump::<Row>(&neighbor::dump(family, ifindex));
         let rows = rows.map_err(|error| Error::of(error, "neighbours"))?;
         let requests: Vec<_> = rows
@@ -86,13 +102,14 @@ impl<T: Transport> Tables<T> {
             let resolves = !(view.flags.is_loopback() || view.flags.is_point_to_point());
             (view.index, directory::Entry::new(view), resolves)
         })?;
+        check(address, &selector)?;
         let entry = Entry::address(ifindex, address);
-        check(&entry)?;
-        if let Some(known) = self.neighbor_row(&entry)? {
+        let subject = subject(address, &selector);
+        if let Some(known) = self.neighbor_row(&entry, &selector)? {
             if known.state == State::PERMANENT || known.state == State::NO_ARP {
                 return Ok(Neighbor::new(&known, &interface));
             }
-            match self.carry_out(&entry.delete(), subject(&entry)) {
+            match self.carry_out(&entry.delete(), &subject) {
                 Ok(()) | Err(Error::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -103,13 +120,13 @@ impl<T: Transport> Tables<T> {
         }
         // What was told so far is about the entry that is gone.
         while monitor.receive(Some(Duration::ZERO), |_| ())? {}
-        self.carry_out(&entry.resolve(), subject(&entry))?;
-        let mut found = self.neighbor_row(&entry)?;
+        self.carry_out(&entry.resolve(), &subject)?;
+        let mut found = self.neighbor_row(&entry, &selector)?;
         loop {
             match found.take() {
                 Some(row) if row.state.is_usable() => return Ok(Neighbor::new(&row, &interface)),
                 Some(row) if row.state == State::FAILED => {
-                    let failure = Failure::new(subject(&entry), "nobody answers");
+                    let failure = Failure::new(&subject, "nobody answers");
                     return Err(Error::Unreachable(failure));
                 }
                 _ => {}
@@ -127,19 +144,19 @@ impl<T: Transport> Tables<T> {
             })?;
             // Neighbours that nobody asked for may be told without end.
             if !received || found.is_none() && left == Some(Duration::ZERO) {
-                let failure = Failure::new(subject(&entry), "no answer in time");
+                let failure = Failure::new(&subject, "no answer in time");
                 return Err(Error::TimedOut(failure));
             }
             if lost {
-                found = self.neighbor_row(&entry)?;
+                found = self.neighbor_row(&entry, &selector)?;
             }
         }
     }
 
-    fn neighbor_row(&mut self, entry: &Entry) -> Result<Option<Row>, Error> {
+    fn neighbor_row(&mut self, entry: &Entry, selector: &Selector) -> Result<Option<Row>, Error> {
         let request = neighbor::dump(Family::of(entry.address), Some(entry.interface));
         let rows = self.connection.dump::<Row>(&request);
-        let rows = rows.map_err(|error| Error::of(error, subject(entry)))?;
+        let rows = rows.map_err(|error| Error::of(error, subject(entry.address, selector)))?;
         let is_it = |row: &Row| row.interface == entry.interface && row.address == entry.address;
         Ok(rows.into_iter().find(is_it))
     }
@@ -195,25 +212,23 @@ impl Neighbor {
     }
 }
 
-fn subject(entry: &Entry) -> String {
-    format!("neighbour {} on interface {}", entry.address, entry.interface)
+fn subject(address: IpAddr, interface: &Selector) -> String {
+    format!("neighbour {address} on interface {interface}")
 }
 
-fn check(entry: &Entry) -> Result<(), Error> {
-    let ip = entry.address;
-    if entry.interface == 0 {
-        return Err(Error::invalid(subject(entry), "no interface"));
-    }
-    let broadcast = ip == IpAddr::from([255; 4]);
-    if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast {
-        return Err(Error::invalid(subject(entry), "not an address of a neighbour"));
+fn check(address: IpAddr, interface: &Selector) -> Result<(), Error> {
+    let broadcast = address == IpAddr::from([255; 4]);
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast {
+        let subject = subject(address, interface);
+        return Err(Error::invalid(subject, "not an address of a neighbour"));
     }
     Ok(())
 }
 
-fn check_hardware(entry: &Entry) -> Result<(), Error> {
-    if entry.hardware_address.is_none_or(|hardware| hardware.is_empty()) {
-        return Err(Error::invalid(subject(entry), "no link address"));
+fn check_hardware(settings: &NeighborSettings) -> Result<(), Error> {
+    if settings.physical_address.is_none_or(|hardware| hardware.is_empty()) {
+        let subject = subject(settings.address, &settings.interface);
+        return Err(Error::invalid(subject, "no link address"));
     }
     Ok(())
 }

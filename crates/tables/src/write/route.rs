@@ -6,7 +6,7 @@ use netlink::{Family, Request, Transport, route};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
-use crate::{Error, NextHop, Prefix, Route, Selector, Tables};
+use crate::{Error, NextHop, Prefix, Route, RouteSettings, Selector, Tables};
 
 /// How the kernel routes packets to a destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,18 +24,20 @@ impl<T: Transport> Tables<T> {
     /// Adds a route.
     ///
     /// Fails with [`Error::AlreadyExists`] if there is one of the same destination, table and
-    /// metric, [`Error::NotFound`] without such an interface, [`Error::InvalidValue`] for a
-    /// destination with host bits or a gateway that is not on the link.
-    pub fn add_route(&mut self, entry: &Entry) -> Result<(), Error> {
-        check(entry)?;
-        self.route_request(&entry.add(), entry)
+    /// metric, [`Error::NoSuchInterface`], [`Error::InvalidValue`] for a destination with host bits
+    /// or a gateway that is not on the link.
+    pub fn add_route(&mut self, settings: &RouteSettings) -> Result<(), Error> {
+        let entry = settings.entry(|selector| self.index_of(selector))?;
+        check(&entry)?;
+        self.route_request(&entry.add(), &entry, settings)
     }
 
     /// Puts a route in the place of the first one of the same destination, table and metric.
     ///
     /// Fails with [`Error::NotFound`] if there is none.
-    pub fn set_route(&mut self, entry: &Entry) -> Result<(), Error> {
-        check(entry)?;
+    pub fn set_route(&mut self, settings: &RouteSettings) -> Result<(), Error> {
+        let entry = settings.entry(|selector| self.index_of(selector))?;
+        check(&entry)?;
         let family = Family::of(entry.destination.address);
         // The kernel's own choice where nothing is said (IP6_RT_PRIO_USER).
         let metric = match (family, entry.priority) {
@@ -47,7 +49,7 @@ impl<T: Transport> Tables<T> {
             Ok(rows) => rows,
             // The kernel makes tables as they are needed: this one is not there.
             Err(error) if error.code() == Some(ENOENT) => Vec::new(),
-            Err(error) => return Err(Error::of(error, subject(entry))),
+            Err(error) => return Err(Error::of(error, subject(&entry))),
         };
         let is_it = |row: &Row| {
             row.destination == entry.destination
@@ -56,28 +58,28 @@ impl<T: Transport> Tables<T> {
                 && row.type_of_service == 0
         };
         if !rows.iter().any(is_it) {
-            return Err(Error::not_found(subject(entry)));
+            return Err(Error::not_found(subject(&entry)));
         }
-        self.route_request(&entry.replace(), entry)
+        self.route_request(&entry.replace(), &entry, settings)
     }
 
-    /// Removes the first route that agrees in everything said. A protocol, a kind and a priority of
-    /// 0 say nothing.
+    /// Removes the first route that agrees in everything said.
     ///
     /// Fails with [`Error::NotFound`] if there is none.
-    pub fn delete_route(&mut self, entry: &Entry) -> Result<(), Error> {
+    pub fn delete_route(&mut self, settings: &RouteSettings) -> Result<(), Error> {
+        let entry = settings.pattern(|selector| self.index_of(selector))?;
         if entry.destination.length > Prefix::maximum_length(entry.destination.address) {
-            return Err(Error::invalid(subject(entry), "the prefix is too long"));
+            return Err(Error::invalid(subject(&entry), "the prefix is too long"));
         }
-        self.carry_out(&entry.delete(), subject(entry))
+        self.carry_out(&entry.delete(), subject(&entry))
     }
 
     /// How the kernel routes packets to `destination`: from `source`, which must be an address of
     /// this host, and by the interface given, where they are. Policy rules count.
     ///
     /// Fails with [`Error::Unreachable`] where no packet would go: there is no route, or one that
-    /// says so (`unreachable`, `prohibit`, `blackhole`); [`Error::NotFound`] without such an
-    /// interface; [`Error::InvalidValue`] if the source is no address of this host, or of the other
+    /// says so (`unreachable`, `prohibit`, `blackhole`); [`Error::NoSuchInterface`];
+    /// [`Error::InvalidValue`] if the source is no address of this host, or of the other
     /// family.
     pub fn best_route(
         &mut self,
@@ -124,12 +126,16 @@ impl<T: Transport> Tables<T> {
     }
 
     /// Without its interface a gateway is unreachable, which the kernel says first.
-    fn route_request(&mut self, request: &Request, entry: &Entry) -> Result<(), Error> {
+    fn route_request(
+        &mut self,
+        request: &Request,
+        entry: &Entry,
+        settings: &RouteSettings,
+    ) -> Result<(), Error> {
         let outcome = self.carry_out(request, subject(entry));
-        if matches!(outcome, Err(Error::InvalidValue(_))) {
-            let ways = entry.next_hops.iter().map(|way| way.interface);
-            for ifindex in entry.interface.into_iter().chain(ways) {
-                self.ifindex(ifindex)?;
+        if matches!(outcome, Err(Error::InvalidValue(_) | Error::NotFound(_))) {
+            for selector in settings.interfaces() {
+                self.one_link(selector, |_, _| ())?;
             }
         }
         outcome

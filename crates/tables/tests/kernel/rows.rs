@@ -119,10 +119,10 @@ fn a_new_name_changes_neither_index_nor_luid() {
         ip_do("link set before name after");
         let after = tables.interface(before.luid).unwrap();
         assert_eq!((after.name.to_str(), after.ifindex), (Some("after"), before.ifindex));
-        assert!(matches!(tables.interface("before"), Err(Error::NotFound(_))));
+        assert!(matches!(tables.interface("before"), Err(Error::NoSuchInterface { .. })));
         // The type is part of the LUID.
         let other = tables::Luid::new(tables::InterfaceType::TUNNEL, before.ifindex);
-        assert!(matches!(tables.interface(other), Err(Error::NotFound(_))));
+        assert!(matches!(tables.interface(other), Err(Error::NoSuchInterface { .. })));
     });
 }
 
@@ -280,7 +280,7 @@ fn families_come_and_go_with_the_mtu_and_the_switch() {
         let error = tables.ip_interface("one", Family::Ipv6).unwrap_err();
         assert!(matches!(&error, Error::NotFound(failure) if failure.code.is_none()), "{error}");
         let error = tables.ip_interface("three", Family::Ipv6).unwrap_err();
-        assert!(matches!(&error, Error::NotFound(failure) if failure.code.is_some()), "{error}");
+        assert!(matches!(error, Error::NoSuchInterface { .. }), "{error}");
         ip_do("link set one mtu 1500");
         assert_eq!(families(tables), [Family::Ipv4, Family::Ipv6]);
         set_parameter("ipv6/conf/one/disable_ipv6", "1");
@@ -578,8 +578,8 @@ fn interfaces_that_are_not_there_are_told_from_nonsense() {
         for selector in absent {
             let error = tables.ip_interface(selector.clone(), Family::Ipv4).unwrap_err();
             // Not IPv4 that is missing: the interface is.
-            let Error::NotFound(failure) = &error else { panic!("{selector:?}: {error}") };
-            assert_eq!(failure.code, Some(netlink::kernel::ENODEV), "{selector:?}");
+            let Error::NoSuchInterface { interface } = &error else { panic!("{error:?}") };
+            assert_eq!(*interface, selector.to_string());
         }
         for selector in [tables::Selector::Index(0), tables::Luid(0).into()] {
             let error = tables.ip_interface(selector, Family::Ipv4).unwrap_err();
@@ -588,6 +588,34 @@ fn interfaces_that_are_not_there_are_told_from_nonsense() {
         crate::set_parameter("ipv6/conf/lo/disable_ipv6", "1");
         let error = tables.ip_interface(lo.luid, Family::Ipv6).unwrap_err();
         assert!(matches!(&error, Error::NotFound(failure) if failure.code.is_none()), "{error}");
+    });
+}
+
+#[test]
+fn an_interface_goes_by_name_alternative_name_index_and_guid() {
+    in_namespace("an_interface_goes_by_name_alternative_name_index_and_guid", |tables| {
+        ip_do("link add one type veth peer name two");
+        ip_do("link property add dev one altname an-alternative-name-of-one");
+        let one = tables.interface("one").unwrap();
+        let guid = one.guid.to_string();
+        for text in [
+            "one".to_owned(),
+            "an-alternative-name-of-one".to_owned(),
+            one.ifindex.to_string(),
+            guid.clone(),
+            guid.to_lowercase(),
+            format!(r"\device\tcpip_{guid}"),
+        ] {
+            assert_eq!(tables.ifindex(text.as_str()).unwrap(), one.ifindex, "{text}");
+        }
+        // A name of digits alone counts before the index.
+        ip_do(&format!("link set two name {}", one.ifindex));
+        let text = one.ifindex.to_string();
+        assert_ne!(tables.ifindex(text.as_str()).unwrap(), one.ifindex);
+        for text in ["0", "+1", "4294967296", "00000000000000000000000000000000"] {
+            let error = tables.ifindex(text).unwrap_err();
+            assert!(matches!(error, Error::NoSuchInterface { .. }), "{text}: {error}");
+        }
     });
 }
 

@@ -208,7 +208,7 @@ fn settings_that_cannot_be_change_nothing() {
         assert_eq!(after, before);
         assert!(matches!(
             tables.set_ip_interface("none", Family::Ipv6, &nothing),
-            Err(Error::NotFound(_))
+            Err(Error::NoSuchInterface { .. })
         ));
     });
 }
@@ -219,36 +219,45 @@ fn addresses_are_added_changed_and_deleted() {
         let one = cable(tables);
         for (text, length) in [("198.51.100.7", 24), ("2001:db8:7::7", 64)] {
             let new = AddressSettings {
-                valid_seconds: Some(1000),
-                preferred_seconds: Some(500),
+                valid_lifetime: Some(1000),
+                preferred_lifetime: Some(500),
                 ..AddressSettings::new(one, address(text), length)
             };
             assert!(matches!(tables.set_address(&new), Err(Error::NotFound(_))));
             assert!(matches!(tables.delete_address(&new), Err(Error::NotFound(_))));
             tables.add_address(&new).unwrap();
             assert!(matches!(tables.add_address(&new), Err(Error::AlreadyExists(_))));
-            let longer = AddressSettings { valid_seconds: None, preferred_seconds: None, ..new };
+            let longer =
+                AddressSettings { valid_lifetime: None, preferred_lifetime: None, ..new.clone() };
             tables.set_address(&longer).unwrap();
             let rows = tables.unicast_addresses(Family::of(new.address)).unwrap();
             let row = rows.iter().find(|row| row.address == new.address).unwrap();
             assert_eq!((row.valid_lifetime, row.prefix_length), (None, length));
             tables.delete_address(&new).unwrap();
             assert!(matches!(tables.delete_address(&new), Err(Error::NotFound(_))));
-            let nowhere = AddressSettings { interface: 999, ..new };
-            assert!(matches!(tables.add_address(&nowhere), Err(Error::NotFound(_))));
+            let nowhere = AddressSettings { interface: 999.into(), ..new };
+            assert!(is_no_interface(tables.add_address(&nowhere), "999"));
         }
         let good = AddressSettings::new(one, address("198.51.100.8"), 24);
         for wrong in [
-            AddressSettings { prefix_length: 33, ..good },
-            AddressSettings { address: address("224.0.0.9"), ..good },
-            AddressSettings { address: address("0.0.0.0"), ..good },
-            AddressSettings { address: address("255.255.255.255"), ..good },
-            AddressSettings { address: address("ff02::9"), prefix_length: 64, ..good },
-            AddressSettings { peer: Some(address("2001:db8::9")), ..good },
-            AddressSettings { valid_seconds: Some(1), preferred_seconds: Some(2), ..good },
-            AddressSettings { valid_seconds: Some(1), preferred_seconds: None, ..good },
-            AddressSettings { valid_seconds: Some(0), preferred_seconds: Some(0), ..good },
-            AddressSettings { interface: 0, ..good },
+            AddressSettings { prefix_length: 33, ..good.clone() },
+            AddressSettings { address: address("224.0.0.9"), ..good.clone() },
+            AddressSettings { address: address("0.0.0.0"), ..good.clone() },
+            AddressSettings { address: address("255.255.255.255"), ..good.clone() },
+            AddressSettings { address: address("ff02::9"), prefix_length: 64, ..good.clone() },
+            AddressSettings { peer: Some(address("2001:db8::9")), ..good.clone() },
+            AddressSettings {
+                valid_lifetime: Some(1),
+                preferred_lifetime: Some(2),
+                ..good.clone()
+            },
+            AddressSettings { valid_lifetime: Some(1), preferred_lifetime: None, ..good.clone() },
+            AddressSettings {
+                valid_lifetime: Some(0),
+                preferred_lifetime: Some(0),
+                ..good.clone()
+            },
+            AddressSettings { interface: 0.into(), ..good.clone() },
             AddressSettings {
                 broadcast: Some([198, 51, 100, 255].into()),
                 ..AddressSettings::new(one, address("2001:db8:7::8"), 64)
@@ -278,7 +287,7 @@ fn routes_are_added_changed_and_deleted() {
             let mut route = RouteSettings::new(destination.parse().unwrap());
             assert!(matches!(tables.add_route(&route), Err(Error::InvalidValue(_))));
             route.gateway = Some(address(gateway));
-            route.interface = Some(one);
+            route.interface = Some(one.into());
             assert!(matches!(tables.set_route(&route), Err(Error::NotFound(_))));
             assert!(matches!(tables.delete_route(&route), Err(Error::NotFound(_))));
             tables.add_route(&route).unwrap();
@@ -290,11 +299,11 @@ fn routes_are_added_changed_and_deleted() {
             assert_eq!(found.next().unwrap().next_hops[0].gateway, route.gateway);
             assert!(found.next().is_none());
             tables.delete_route(&route).unwrap();
-            route.interface = Some(999);
-            assert!(matches!(tables.add_route(&route), Err(Error::NotFound(_))));
+            route.interface = Some(999.into());
+            assert!(is_no_interface(tables.add_route(&route), "999"));
         }
         let mut route = RouteSettings::new("203.0.113.1/24".parse().unwrap());
-        route.interface = Some(one);
+        route.interface = Some(one.into());
         assert!(matches!(tables.add_route(&route), Err(Error::InvalidValue(_))), "host bits");
         route.destination.length = 64;
         assert!(matches!(tables.add_route(&route), Err(Error::InvalidValue(_))));
@@ -307,11 +316,11 @@ fn routes_are_added_changed_and_deleted() {
             "{error}"
         );
         assert!(error.to_string().contains("Nexthop has invalid gateway"), "{error}");
-        route.table = 4000;
+        route.table = Some(4000);
         assert!(matches!(tables.set_route(&route), Err(Error::NotFound(_))));
         let mut route = RouteSettings::new("203.0.113.0/24".parse().unwrap());
-        route.interface = Some(one);
-        let ends = RouteSettings { expires_seconds: Some(60), ..route.clone() };
+        route.interface = Some(one.into());
+        let ends = RouteSettings { valid_lifetime: Some(60), ..route.clone() };
         assert!(matches!(tables.add_route(&ends), Err(Error::NotSupported(_))));
         let foreign = Some(address("2001:db8::1"));
         let wrong = RouteSettings { preferred_source: foreign, ..route.clone() };
@@ -320,12 +329,12 @@ fn routes_are_added_changed_and_deleted() {
         );
         for (weight, gateway) in [(0, "192.0.2.254"), (257, "192.0.2.254")] {
             let way = NextHopSettings {
-                interface: one,
                 gateway: Some(address(gateway)),
-                weight,
-                on_link: false,
+                weight: Some(weight),
+                ..NextHopSettings::new(one)
             };
-            let wrong = RouteSettings { interface: None, next_hops: vec![way], ..route.clone() };
+            let wrong =
+                RouteSettings { interface: None, next_hops: Some(vec![way]), ..route.clone() };
             assert!(matches!(tables.add_route(&wrong), Err(Error::InvalidValue(_))), "{weight}");
         }
     });
@@ -351,20 +360,20 @@ fn neighbors_are_added_changed_deleted_and_flushed() {
             // What was set by hand stays.
             tables.flush_neighbors(Family::Unspecified, None).unwrap();
             tables.delete_neighbor(&new).unwrap();
-            let nowhere = NeighborSettings { interface: 999, ..new };
-            assert!(matches!(tables.add_neighbor(&nowhere), Err(Error::NotFound(_))));
+            let nowhere = NeighborSettings { interface: 999.into(), ..new };
+            assert!(is_no_interface(tables.add_neighbor(&nowhere), "999"));
         }
         for wrong in ["127.0.0.1", "::1", "224.0.0.1", "ff02::1", "0.0.0.0", "255.255.255.255"] {
             let entry = NeighborSettings::permanent(one, address(wrong), hardware);
             assert!(matches!(tables.add_neighbor(&entry), Err(Error::InvalidValue(_))), "{wrong}");
         }
-        let without = NeighborSettings::address(one, address("192.0.2.9"));
+        let without = NeighborSettings::new(one, address("192.0.2.9"));
         assert!(matches!(tables.add_neighbor(&without), Err(Error::InvalidValue(_))));
         for last in 20..40 {
             ip_do(&format!("neigh add 192.0.2.{last} lladdr 02:00:00:00:00:09 dev one nud stale"));
         }
-        assert_eq!(tables.flush_neighbors(Family::Ipv4, Some(one)).unwrap(), 20);
-        assert_eq!(tables.flush_neighbors(Family::Ipv4, Some(one)).unwrap(), 0);
+        assert_eq!(tables.flush_neighbors(Family::Ipv4, Some(one.into())).unwrap(), 20);
+        assert_eq!(tables.flush_neighbors(Family::Ipv4, Some(one.into())).unwrap(), 0);
     });
 }
 
@@ -437,7 +446,7 @@ fn neighbors_are_resolved_now() {
             assert!(matches!(error, Error::InvalidValue(_)), "{error}");
         }
         let error = tables.resolve_neighbor("none", address("192.0.2.2"), timeout).unwrap_err();
-        assert!(matches!(error, Error::NotFound(_)), "{error}");
+        assert!(matches!(error, Error::NoSuchInterface { .. }), "{error}");
     });
 }
 
@@ -494,8 +503,8 @@ fn the_best_route_is_the_kernels() {
                 tables.best_route(address("8.8.8.8"), Some(address(source)), None).unwrap_err();
             assert!(matches!(error, Error::InvalidValue(_)), "{error}");
         }
-        let error = tables.best_route(address("8.8.8.8"), None, Some("none".into())).unwrap_err();
-        assert!(matches!(error, Error::NotFound(_)), "{error}");
+        let outcome = tables.best_route(address("8.8.8.8"), None, Some("none".into()));
+        assert!(is_no_interface(outcome, "none"));
         ip_do("route del default metric 100");
         ip_do("route del default metric 200");
         assert!(matches!(best(tables, "8.8.8.8"), Err(Error::Unreachable(_))));
@@ -503,14 +512,11 @@ fn the_best_route_is_the_kernels() {
         assert!(matches!(best(tables, "2001:4860::1"), Err(Error::Unreachable(_))));
         // As `ip route get` says, for a route of several ways.
         let mut several = RouteSettings::new("10.0.0.0/8".parse().unwrap());
-        several.next_hops = ["192.0.2.254", "192.0.2.253"]
-            .map(|gateway| NextHopSettings {
-                interface: one,
-                gateway: Some(address(gateway)),
-                weight: 1,
-                on_link: false,
-            })
-            .into();
+        let next_hop = |gateway| NextHopSettings {
+            gateway: Some(address(gateway)),
+            ..NextHopSettings::new(one)
+        };
+        several.next_hops = Some(["192.0.2.254", "192.0.2.253"].map(next_hop).into());
         tables.add_route(&several).unwrap();
         for last in 1..20 {
             let to = format!("10.1.1.{last}");
@@ -532,7 +538,7 @@ fn changes_without_the_privilege_are_refused() {
                 let mut tables = Tables::open().unwrap();
                 let new = AddressSettings::new(one, address("198.51.100.7"), 24);
                 let mut route = RouteSettings::new("203.0.113.0/24".parse().unwrap());
-                route.interface = Some(one);
+                route.interface = Some(one.into());
                 let hardware = HardwareAddress::ethernet([2, 0, 0, 0, 0, 9]);
                 let entry = NeighborSettings::permanent(one, address("192.0.2.9"), hardware);
                 let mtu = IpInterfaceSettings { nl_mtu: Some(1400), ..Default::default() };
@@ -553,4 +559,8 @@ fn changes_without_the_privilege_are_refused() {
             assert!(matches!(error, Error::NotPermitted(_)), "{error}");
         }
     });
+}
+
+fn is_no_interface<R>(outcome: Result<R, Error>, asked: &str) -> bool {
+    matches!(outcome, Err(Error::NoSuchInterface { interface }) if interface == asked)
 }
