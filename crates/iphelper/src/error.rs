@@ -8,7 +8,7 @@ use api::client::{self, CallError};
 use api::{lease, ports};
 
 use crate::ports::{GuardLevel, Holder, Reservation};
-use crate::{Family, Server};
+use crate::{ErrorKind, Family, Server};
 
 /// A call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -227,6 +227,43 @@ pub enum Error {
     /// The daemon answered what this version does not understand.
     #[error("the daemon's answer is not understood")]
     Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+
+    /// A table could not be read or changed: see [`tables`](crate::tables), which ask the kernel and
+    /// not the daemon.
+    #[error(transparent)]
+    Tables(#[from] tables::Error),
+}
+
+impl Error {
+    /// Which sort of failure it is: what a program tells apart.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchInterface { .. }
+            | Self::NotManaged { .. }
+            | Self::NotLeased { .. }
+            | Self::NoSuchReservation
+            | Self::InvalidToken => ErrorKind::NotFound,
+            Self::Conflict { .. } | Self::SharingViolation { .. } => ErrorKind::AlreadyExists,
+            Self::AccessDenied { .. } => ErrorKind::AccessDenied,
+            Self::InvalidParameter { .. } | Self::InvalidTimeout(_) => ErrorKind::InvalidInput,
+            Self::FamilyNotSupported { .. }
+            | Self::SocketNotSupported { .. }
+            | Self::GuardTooWeak { .. } => ErrorKind::NotSupported,
+            Self::LinkDown { .. } | Self::Ipv6Only { .. } => ErrorKind::NotReady,
+            Self::NoAnswer { .. } => ErrorKind::Unreachable,
+            Self::TimedOut => ErrorKind::TimedOut,
+            Self::Refused { .. } | Self::Host { .. } | Self::NotEnforced { .. } => {
+                ErrorKind::Refused
+            }
+            Self::QuotaExceeded { .. } | Self::NoFreeBlock { .. } | Self::LimitExceeded { .. } => {
+                ErrorKind::LimitExceeded
+            }
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Unreachable { .. } | Self::Closed => ErrorKind::Disconnected,
+            Self::Protocol(_) => ErrorKind::Protocol,
+            Self::Tables(error) => error.kind(),
+        }
+    }
 }
 
 impl From<lease::Error> for Error {
@@ -281,11 +318,9 @@ impl From<ports::Error> for Error {
             E::InvalidParameter { parameter, reason } => {
                 Self::InvalidParameter { parameter, reason }
             }
-            E::SharingViolation { port, holder, reservation } => Self::SharingViolation {
-                port,
-                holder,
-                reservation: reservation.map(|reservation| Box::new((*reservation).into())),
-            },
+            E::SharingViolation { port, holder, reservation } => {
+                Self::SharingViolation { port, holder, reservation }
+            }
             E::NotFound => Self::NoSuchReservation,
             E::InvalidToken => Self::InvalidToken,
             E::SocketNotSupported { reason } => Self::SocketNotSupported { reason },

@@ -27,14 +27,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The IPv4 lease of the interface of that name.
+    /// The IPv4 lease of an interface, which goes by its name, an alternative name, its index or its
+    /// GUID (`{GUID}`, or `\DEVICE\TCPIP_{GUID}` in any case).
     ///
-    /// Asks nobody yet. Fails with [`Error::NoSuchInterface`] for what cannot be the name of an
-    /// interface: it has 1 to 15 bytes, and neither `/`, `:`, white space, `*` nor `?`.
+    /// Asks nobody yet. Fails with [`Error::NoSuchInterface`] for what no interface can go by:
+    /// names have 1 to 127 bytes (`ALTIFNAMSIZ`), and neither `/`, `:`, white space, `*` nor `?`.
     pub fn of(interface: impl Into<String>) -> Result<Self, Error> {
         let interface = interface.into();
         let odd = |character: char| character.is_whitespace() || "/:*?\0".contains(character);
-        if interface.is_empty() || interface.len() > 15 || interface.contains(odd) {
+        if interface.is_empty() || interface.len() > 127 || interface.contains(odd) {
             return Err(Error::NoSuchInterface { interface });
         }
         Ok(Self { interface, family: Family::Ipv4, timeout: None, daemon: Daemon::new() })

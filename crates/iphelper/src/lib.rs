@@ -41,6 +41,7 @@
 //! # What went wrong
 //!
 //! One enum, [`Error`], with a variant for each thing a program may want to treat in its own way.
+//! Variants may be added; [`Error::kind`] sorts them into [`ErrorKind`]s, whose list is complete.
 //!
 //! ```no_run
 //! use iphelper::{Error, Lease};
@@ -72,6 +73,21 @@
 //! # }
 //! ```
 //!
+//! A stream waits for as long as the daemon runs. `next_within` waits for a bounded time, and tells
+//! by [`Next`] a time that is over from the end; a [`Stopper`] ends the stream from another thread.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), iphelper::Error> {
+//! let events = iphelper::watch()?;
+//! let stopper = events.stopper();
+//! let watching = std::thread::spawn(move || events.for_each(|event| println!("{event:?}")));
+//! // When the program is to end:
+//! stopper.stop();
+//! let _ = watching.join();
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Blocking and awaiting
 //!
 //! The calls above block the thread. With feature `async` each has a twin for tokio, whose name
@@ -81,7 +97,6 @@
 mod asynchronous;
 mod daemon;
 mod error;
-mod from_api;
 mod lease;
 pub mod ports;
 mod stream;
@@ -95,10 +110,13 @@ pub use daemon::{Daemon, Events, leases, watch};
 pub use error::Error;
 pub use lease::Lease;
 pub use ports::{PortReservation, Protocol, RuntimeReservation};
+pub use stream::Next;
 
+pub use ::tables::ErrorKind;
 pub use api::DEFAULT_SOCKET;
+pub use api::client::Stopper;
 pub use api::lease::{
     AcquireReply, Binding, DhcpOption, Event, EventKind, Family, InformReply, LeaseInfo,
     ReleaseReply, RenewReply, Route, Server, State, Via,
 };
-pub use api::{Prefix, Time};
+pub use api::{InvalidTime, Prefix, Time};

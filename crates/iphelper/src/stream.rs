@@ -1,5 +1,16 @@
 //! What the daemon tells as it happens.
 
+/// What came of waiting for the next item of a stream for a bounded time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<T> {
+    /// The next item.
+    Item(T),
+    /// None came in time; the stream goes on.
+    TimedOut,
+    /// There are no more: the stream was stopped, or an error came before.
+    Ended,
+}
+
 /// Declares a stream of what the daemon tells, by blocking and by awaiting, from the replies of a
 /// method.
 macro_rules! stream {
@@ -22,19 +33,27 @@ macro_rules! stream {
                 Self { replies }
             }
 
-            /// Waits for the next, but not for longer than `timeout`: `None` then, and after the
-            /// end.
+            /// Waits for the next, but not for longer than `timeout`.
+            ///
+            /// After an error comes the end.
             pub fn next_within(
                 &mut self,
                 timeout: std::time::Duration,
-            ) -> Option<Result<$item_type, crate::Error>> {
+            ) -> Result<crate::Next<$item_type>, crate::Error> {
                 self.replies.set_timeout(Some(timeout));
                 let next = self.next();
                 self.replies.set_timeout(None);
                 match next {
-                    Some(Err(crate::Error::TimedOut)) => None,
-                    next => next,
+                    Some(Ok(item)) => Ok(crate::Next::Item(item)),
+                    Some(Err(crate::Error::TimedOut)) => Ok(crate::Next::TimedOut),
+                    Some(Err(error)) => Err(error),
+                    None => Ok(crate::Next::Ended),
                 }
+            }
+
+            /// What ends the stream from another thread.
+            pub fn stopper(&self) -> crate::Stopper {
+                self.replies.stopper()
             }
         }
 
@@ -48,7 +67,7 @@ macro_rules! stream {
         }
 
         /// Readable when something may be waiting. What arrived with an earlier one does not make
-        /// it so: take it with `next_within` until there is none.
+        /// it so: take it with `next_within` and no time until that is over.
         impl std::os::fd::AsFd for $name {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
                 self.replies.as_fd()

@@ -30,7 +30,9 @@
 //! # Writes
 //!
 //! They need `CAP_NET_ADMIN`, and tell [`Error::AlreadyExists`], [`Error::NotFound`],
-//! [`Error::NotPermitted`], [`Error::InvalidValue`] and [`Error::NotSupported`] apart.
+//! [`Error::NoSuchInterface`], [`Error::NotPermitted`], [`Error::InvalidValue`] and
+//! [`Error::NotSupported`] apart; [`Error::kind`] sorts all errors. A program that also asks the
+//! daemon converts them into [`iphelper::Error`](crate::Error).
 //!
 //! ```no_run
 //! use iphelper::tables::{self, Family, IpInterfaceSettings};
@@ -49,14 +51,23 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use ::tables::*;
+pub use ::tables::{
+    AccessType, AddressSettings, AdminStatus, AnycastAddress, BestRoute, Cache, Change, DadState,
+    Delta, Error, Failure, Family, Guid, GuidTextError, HardwareAddress, Interface, InterfaceType,
+    IpInterface, IpInterfaceSettings, LinkLocalAddressBehavior, Luid, Machine, MediaConnectState,
+    MulticastAddress, Name, Neighbor, NeighborSettings, NeighborState, NextHop, NextHopSettings,
+    NumberTextError, Offload, OperStatus, Prefix, PrefixOrigin, PrefixTextError, Protocol, Route,
+    RouteKey, RouteOrigin, RouteSettings, RouteType, RouterDiscoveryBehavior, RouterPreference,
+    Row, Scope, Selector, StackEntry, Statistics, Subscription, SuffixOrigin, Table, Tables,
+    UnicastAddress, Visit, Watch, Weight, snapshot,
+};
 
 /// All interfaces: see [`Tables::interfaces`].
 pub fn interfaces() -> Result<Vec<Interface>, Error> {
     Tables::open()?.interfaces()
 }
 
-/// One interface, by name, index, LUID or GUID: see [`Tables::interface`].
+/// One interface, by name, alternative name, index, LUID or GUID: see [`Tables::interface`].
 pub fn interface(selector: impl Into<Selector>) -> Result<Interface, Error> {
     Tables::open()?.interface(selector)
 }

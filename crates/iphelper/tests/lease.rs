@@ -11,7 +11,7 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iphelper::{Daemon, Error, EventKind, Lease, Server as LeaseServer, Via};
+use iphelper::{Daemon, Error, EventKind, Lease, Next, Server as LeaseServer, Via};
 use support::{Canned, Server, bound, event, until};
 
 fn lease(server: &Server, interface: &str) -> Lease {
@@ -75,10 +75,18 @@ fn each_failure_is_its_own_error() {
 
 #[test]
 fn what_cannot_be_a_name_is_refused_before_anybody_is_asked() {
-    for name in ["", "eth*", "a/b", "a b", "sixteen_bytes_xx", "a:1", "?"] {
+    for name in ["", "eth*", "a/b", "a b", "a:1", "?"] {
         assert!(matches!(Lease::of(name), Err(Error::NoSuchInterface { .. })), "{name:?}");
     }
-    for name in ["eth0", "fifteen_bytes_x", "br-é", "en.100"] {
+    for name in [
+        "eth0",
+        "fifteen_bytes_x",
+        "br-é",
+        "en.100",
+        "an_alternative_name_of_more",
+        "7",
+        r"\DEVICE\TCPIP_{00000000-0000-0000-0000-000000000000}",
+    ] {
         assert!(Lease::of(name).is_ok(), "{name:?}");
     }
 }
@@ -97,14 +105,35 @@ fn events_are_watched_until_the_daemon_ends() {
     let mut events = Daemon::at(server.path()).watch(Some("eth*")).unwrap();
     let first = events.next().unwrap().unwrap();
     assert_eq!((first.kind, first.interface.as_deref()), (EventKind::State, Some("eth0")));
-    assert!(events.next_within(support::DEADLINE).unwrap().is_ok());
-    assert!(events.next_within(Duration::from_millis(20)).is_none());
+    assert!(matches!(events.next_within(support::DEADLINE).unwrap(), Next::Item(_)));
+    assert_eq!(events.next_within(Duration::from_millis(20)).unwrap(), Next::TimedOut);
     server.canned.publish(event(EventKind::Expired, bound("eth1", 3)));
     let next = events.next().unwrap().unwrap();
     assert_eq!((next.kind, next.lease.unwrap().ifindex), (EventKind::Expired, 3));
     server.canned.end_subscriptions();
     assert!(matches!(events.next(), Some(Err(Error::Cancelled))));
     assert!(events.next().is_none());
+    assert_eq!(events.next_within(support::DEADLINE).unwrap(), Next::Ended);
+}
+
+#[test]
+fn a_watch_is_ended_by_another_thread() {
+    let server = Server::start();
+    let mut events = Daemon::at(server.path()).watch(None).unwrap();
+    for _ in 0..3 {
+        assert_eq!(events.next().unwrap().unwrap().kind, EventKind::State);
+    }
+    let stopper = events.stopper();
+    let waiting = std::thread::spawn(move || {
+        let last = events.next();
+        (last, events.next_within(support::DEADLINE))
+    });
+    stopper.clone().stop();
+    stopper.stop();
+    let (last, after) = waiting.join().unwrap();
+    assert!(last.is_none(), "{last:?}");
+    assert_eq!(after.unwrap(), Next::Ended);
+    until("unsubscribed", || server.canned.subscribers() == 0);
 }
 
 #[tokio::test]

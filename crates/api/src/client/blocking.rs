@@ -2,9 +2,12 @@
 
 use std::io::{self, Read};
 use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{CallError, Error, Received, decode_reply, encode_call, is_answer, is_closed};
@@ -17,7 +20,7 @@ use crate::{Method, passing};
 /// [`Error::TimedOut`], the connection is of no further use: connect again.
 #[derive(Debug)]
 pub struct Client {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     decoder: Decoder,
     timeout: Option<Duration>,
     /// Replies may be outstanding that nobody is going to read.
@@ -46,7 +49,8 @@ impl Client {
 
     /// Speaks over a stream that is connected already.
     pub fn over(stream: UnixStream) -> Self {
-        Self { stream, decoder: Decoder::new(LONGEST_REPLY), timeout: None, broken: false }
+        let (stream, decoder) = (Arc::new(stream), Decoder::new(LONGEST_REPLY));
+        Self { stream, decoder, timeout: None, broken: false }
     }
 
     /// Bounds each further call, from its sending to its last reply; `None` waits for ever.
@@ -102,7 +106,8 @@ impl Client {
     pub fn stream<M: Method>(mut self, parameters: &M) -> Result<Replies<M>, CallError<M::Error>> {
         self.send(parameters, &[], true, self.deadline())?;
         self.timeout = None;
-        Ok(Replies { client: self, ended: false, method: PhantomData })
+        let stopped = Arc::new(AtomicBool::new(false));
+        Ok(Replies { client: self, stopped, ended: false, method: PhantomData })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -136,7 +141,7 @@ impl Client {
     ) -> Result<(), Error> {
         while !bytes.is_empty() {
             self.stream.set_write_timeout(remaining(deadline)?).map_err(Error::Io)?;
-            match passing::send(&self.stream, bytes, descriptors) {
+            match passing::send(&*self.stream, bytes, descriptors) {
                 Ok(written) => {
                     bytes = bytes.get(written..).unwrap_or_default();
                     descriptors = &[];
@@ -175,7 +180,7 @@ impl Client {
                 return decode_reply::<M>(message);
             }
             self.stream.set_read_timeout(remaining(deadline)?).map_err(Error::Io)?;
-            match self.stream.read(&mut piece) {
+            match (&*self.stream).read(&mut piece) {
                 Ok(0) => return Err(Error::Closed.into()),
                 Ok(count) => self.decoder.push(piece.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -193,11 +198,13 @@ impl AsFd for Client {
 
 /// The replies to one call, as they come.
 ///
-/// Ends after the last reply, or after an error. A [`Error::TimedOut`] is not the end: the next
-/// call to `next` goes on waiting.
+/// Ends after the last reply, after an error, or by a [`Stopper`]. A [`Error::TimedOut`] is not the
+/// end: the next call to `next` goes on waiting.
 #[derive(Debug)]
 pub struct Replies<M> {
     client: Client,
+    /// By a [`Stopper`], of which each has this one.
+    stopped: Arc<AtomicBool>,
     ended: bool,
     method: PhantomData<fn() -> M>,
 }
@@ -207,13 +214,22 @@ impl<M> Replies<M> {
     pub fn set_timeout(&mut self, timeout: Option<Duration>) {
         self.client.timeout = timeout;
     }
+
+    /// What ends these replies from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { stream: self.client.stream.clone(), stopped: self.stopped.clone() }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
 }
 
 impl<M: Method> Iterator for Replies<M> {
     type Item = Result<M::Reply, CallError<M::Error>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
+        if self.ended || self.is_stopped() {
             return None;
         }
         match self.client.read_reply::<M>(self.client.deadline()) {
@@ -221,6 +237,7 @@ impl<M: Method> Iterator for Replies<M> {
                 self.ended = !received.continues;
                 Some(Ok(received.reply))
             }
+            Err(_) if self.is_stopped() => None,
             Err(error) => {
                 self.ended = !matches!(error, CallError::Client(Error::TimedOut));
                 Some(Err(error))
@@ -232,6 +249,23 @@ impl<M: Method> Iterator for Replies<M> {
 impl<M> AsFd for Replies<M> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.client.as_fd()
+    }
+}
+
+/// Ends the [`Replies`] it is from: whoever waits for the next has the end.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    stream: Arc<UnixStream>,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Ends them, and with them the connection. Again, it changes nothing.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // Wakes who waits in recv(2): unix(7) sockets end for both sides. It fails where the daemon
+        // has closed the connection, whose end is read then.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncClient, AsyncReplies};
-pub use blocking::{Client, Replies};
+pub use blocking::{Client, Replies, Stopper};
 
 use crate::protocol::MOST_DESCRIPTORS;
 use crate::{Method, daemon, protocol, service};

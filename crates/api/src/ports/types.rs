@@ -57,12 +57,13 @@ pub enum Refusal {
 /// A process or a user, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Who {
-    /// User.
+    /// User identifier: the real one of a process, or the owner of a socket (`sock_diag(7)`) or of a
+    /// reservation.
     pub uid: u32,
-    /// The user's name.
+    /// The user's name (`getpwuid(3)`); absent where no such user is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Process.
+    /// Process identifier, in the daemon's PID namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Its name as in `/proc/PID/comm`; anything a process may call itself.
@@ -101,16 +102,16 @@ impl fmt::Display for Who {
     }
 }
 
-/// A reserved block.
+/// A reserved block, as it was when the daemon was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
-    /// Names it for good.
+    /// Names it for good: never used again for another.
     pub id: Id,
     /// Whose ports.
     pub protocol: Protocol,
-    /// The first of them.
+    /// The first of them, from 1.
     pub start_port: u16,
-    /// How many.
+    /// How many from there on, from 1; the last is at most 65535.
     pub number_of_ports: u16,
     /// How long it lasts.
     pub kind: Kind,
@@ -122,9 +123,9 @@ pub struct Reservation {
     /// What it is for, in the owner's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
-    /// Since when.
+    /// When it was made.
     pub created_at: Time,
-    /// Until when, if not for good.
+    /// When it ends by itself; absent where it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
     /// How a stranger's bind fails.
@@ -170,18 +171,18 @@ pub fn described(
 /// A socket that sits on a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Of which protocol.
+    /// TCP or UDP.
     pub protocol: Protocol,
-    /// The port.
+    /// Local port it is bound to.
     pub port: u16,
-    /// Local address.
+    /// Local address it is bound to; unspecified for all.
     pub address: std::net::IpAddr,
     /// As ss(8) has it: `listen`, `established`, `time-wait`, `bound`, `unconnected`, ...
     pub state: String,
     /// Inode of the socket; absent where there is no socket any more, as in `time-wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
-    /// Whose it is.
+    /// A process that has it open; the socket's user alone where no process is found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub who: Option<Who>,
     /// The reservation the port belongs to.
@@ -205,23 +206,23 @@ impl fmt::Display for Holder {
 /// A bind that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Denial {
-    /// When.
+    /// When the program called `bind(2)`.
     pub time: Time,
-    /// Of which protocol.
+    /// TCP or UDP.
     pub protocol: Protocol,
-    /// The port asked for.
+    /// The port that it asked for.
     pub port: u16,
-    /// Who asked.
+    /// The process that asked.
     pub who: Who,
     /// The reservation that the port belongs to.
     pub reservation: Id,
-    /// Its first port.
+    /// The reservation's first port.
     pub start_port: u16,
-    /// How many it has.
+    /// How many ports the reservation has.
     pub number_of_ports: u16,
-    /// Reported and not refused.
+    /// It was reported and not refused: the reservation is a [dry run](Reservation::dry_run).
     pub dry_run: bool,
-    /// How many before it went unreported because there were too many.
+    /// How many denials before it went unreported because there were too many at once.
     pub suppressed: u64,
 }
 
@@ -248,12 +249,12 @@ open_enum! {
     }
 }
 
-/// Something that happened.
+/// Something that happened to a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What.
+    /// What happened.
     pub kind: EventKind,
-    /// When.
+    /// When the daemon noticed.
     pub time: Time,
     /// One sentence for a person.
     pub text: String,

@@ -69,7 +69,7 @@ impl Daemon {
     /// As [`port_reservations`](Self::port_reservations).
     pub async fn port_reservations_async(&self) -> Result<Vec<Reservation>, Error> {
         let replies = self.client_async(None).await?.call_more(&asked::List::default()).await;
-        listed(replies.map_err(Error::from), |reply| reply.reservation.into())
+        listed(replies.map_err(Error::from), |reply| reply.reservation)
     }
 
     /// As [`port_reservation`](Self::port_reservation).
@@ -92,7 +92,7 @@ impl Daemon {
     ) -> Result<Reservation, Error> {
         let call = asked::Associate { token, socket: 0 };
         let mut client = self.client_async(None).await?;
-        Ok(client.call_with(&call, &[socket.as_fd()]).await?.reservation.into())
+        Ok(client.call_with(&call, &[socket.as_fd()]).await?.reservation)
     }
 
     /// As [`port_holders`](Self::port_holders).
@@ -114,7 +114,7 @@ impl Daemon {
 
     /// As [`port_status`](Self::port_status).
     pub async fn port_status_async(&self) -> Result<Status, Error> {
-        Ok(self.client_async(None).await?.call(&asked::Status {}).await?.into())
+        Ok(self.client_async(None).await?.call(&asked::Status {}).await?)
     }
 }
 

@@ -67,7 +67,6 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
-mod details;
 mod persistent;
 mod runtime;
 
@@ -80,12 +79,12 @@ use api::ports as asked;
 pub use asynchronous::{
     associate_async, denials_async, holders_async, list_async, status_async, watch_async,
 };
-pub use details::{Denial, Event, Reservation, Status};
 pub use persistent::{PortReservation, PortReservationBuilder};
 pub use runtime::{RuntimeReservation, RuntimeReservationBuilder};
 
 pub use api::ports::{
-    EventKind, Guard, GuardLevel, Holder, Id, InvalidNumber, Kind, Protocol, Refusal, Token, Who,
+    Denial, Event, EventKind, Guard, GuardLevel, Holder, Id, InvalidNumber, Kind, Protocol,
+    Refusal, Reservation, StatusReply as Status, Token, Who,
 };
 
 use crate::stream::stream;
@@ -152,7 +151,7 @@ impl Daemon {
     /// All reservations, by protocol and port.
     pub fn port_reservations(&self) -> Result<Vec<Reservation>, Error> {
         let replies = self.client(None)?.call_more(&asked::List::default());
-        listed(replies.map_err(Error::from), |reply| reply.reservation.into())
+        listed(replies.map_err(Error::from), |reply| reply.reservation)
     }
 
     /// Finds the persistent reservation of exactly this block.
@@ -171,7 +170,7 @@ impl Daemon {
     pub fn associate(&self, token: Token, socket: impl AsFd) -> Result<Reservation, Error> {
         let call = asked::Associate { token, socket: 0 };
         let reply = self.client(None)?.call_with(&call, &[socket.as_fd()])?;
-        Ok(reply.reservation.into())
+        Ok(reply.reservation)
     }
 
     /// Who sits on which port, reserved or not, by protocol and port.
@@ -194,12 +193,12 @@ impl Daemon {
 
     /// How reservations are enforced now.
     pub fn port_status(&self) -> Result<Status, Error> {
-        Ok(self.client(None)?.call(&asked::Status {})?.into())
+        Ok(self.client(None)?.call(&asked::Status {})?)
     }
 }
 
 stream! {
-    asked::Denials, |reply| reply.denial.into() => Denial;
+    asked::Denials, |reply| reply.denial => Denial;
 
     /// Refused binds as they happen.
     ///
@@ -213,7 +212,7 @@ stream! {
 }
 
 stream! {
-    asked::Monitor, |reply| reply.event.into() => Event;
+    asked::Monitor, |reply| reply.event => Event;
 
     /// What happens to reservations, as it happens.
     ///

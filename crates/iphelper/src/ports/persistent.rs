@@ -78,14 +78,14 @@ impl PortReservation {
     /// A control group is a path below the hierarchy's root, or a systemd unit.
     pub fn grant(&mut self, users: &[u32], cgroups: &[&str]) -> Result<(), Error> {
         let call = self.grant_call(users, cgroups);
-        self.details = self.client()?.call(&call)?.reservation.into();
+        self.details = self.client()?.call(&call)?.reservation;
         Ok(())
     }
 
     /// Takes back what [`grant`](Self::grant) gave.
     pub fn revoke(&mut self, users: &[u32], cgroups: &[&str]) -> Result<(), Error> {
         let call = self.revoke_call(users, cgroups);
-        self.details = self.client()?.call(&call)?.reservation.into();
+        self.details = self.client()?.call(&call)?.reservation;
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl PortReservation {
     }
 
     pub(super) fn new(reply: asked::ReservationReply, daemon: Daemon) -> Self {
-        Self { details: reply.reservation.into(), daemon }
+        Self { details: reply.reservation, daemon }
     }
 
     pub(super) fn grant_call(&self, users: &[u32], cgroups: &[&str]) -> asked::Grant {
@@ -124,7 +124,7 @@ impl PortReservation {
 
     #[cfg(feature = "async")]
     pub(super) fn replace(&mut self, reply: asked::ReservationReply) {
-        self.details = reply.reservation.into();
+        self.details = reply.reservation;
     }
 
     fn client(&self) -> Result<api::client::Client, Error> {

@@ -133,7 +133,7 @@ impl RuntimeReservationBuilder {
     pub fn acquire(self, socket: impl AsFd) -> Result<RuntimeReservation, Error> {
         let mut client = self.daemon.client(Some(CHANGE))?;
         let reply = client.call_with(&self.call, &[socket.as_fd()])?;
-        Ok(RuntimeReservation { details: reply.reservation.into(), daemon: self.daemon })
+        Ok(RuntimeReservation { details: reply.reservation, daemon: self.daemon })
     }
 
     /// As [`acquire`](Self::acquire).
@@ -141,6 +141,6 @@ impl RuntimeReservationBuilder {
     pub async fn acquire_async(self, socket: impl AsFd) -> Result<RuntimeReservation, Error> {
         let mut client = self.daemon.client_async(Some(CHANGE)).await?;
         let reply = client.call_with(&self.call, &[socket.as_fd()]).await?;
-        Ok(RuntimeReservation { details: reply.reservation.into(), daemon: self.daemon })
+        Ok(RuntimeReservation { details: reply.reservation, daemon: self.daemon })
     }
 }
