@@ -1,12 +1,13 @@
 //! A lease is obtained, and everything that came with it is in place.
 
 use std::net::IpAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use iphelper_tests::servers::{SERVER, foreign, scripted_with};
-use iphelper_tests::{Host, PATIENCE, ROUTE_PROTOCOL_DHCP, with_each_server};
+use iphelper_tests::{Host, PATIENCE, ROUTE_PROTOCOL_DHCP, eventually, with_each_server};
 use lab::dhcp::ServerConfig;
-use lab::{Lan, PeerConfig, PeerKind, or_skip};
+use lab::{Lan, PeerConfig, PeerKind, Process, or_skip};
 use netlink::route::Prefix;
 use serde_json::json;
 use wire::dhcpv4::{MessageType, OptionCode};
@@ -85,6 +86,36 @@ fn on_command_where_nothing_is_configured() {
     assert_eq!(again["already"], true);
     assert_eq!(again["lease"]["bindings"][0]["address"], first["lease"]["bindings"][0]["address"]);
     assert_eq!(host.capture.counters().dhcp(MessageType::Discover), 1);
+}
+
+#[test]
+fn by_another_name_of_the_interface() {
+    let lan = or_skip!(Lan::new());
+    let _server = or_skip!(scripted_with(&lan, ServerConfig::new(SERVER)));
+    let mut host = or_skip!(Host::on(&lan));
+    host.start("");
+    let mut ip = Command::new("ip");
+    ip.args(["link", "property", "add", "dev", "eth0", "altname", "uplink-to-the-provider"]);
+    Process::start(&host.namespace, ip).unwrap().finish(PATIENCE).unwrap();
+    let shown = host.iph(&["interface", "show", "eth0", "--json"]).success().json();
+    let row = &shown["interface"];
+    let (index, guid) = (row["ifindex"].to_string(), row["guid"].as_str().unwrap().to_owned());
+
+    // The daemon hears of the name in its own time.
+    eventually("a lease by the alternative name", || {
+        host.iph(&["lease", "acquire", "uplink-to-the-provider"]).code == 0
+    });
+    for interface in [&index, &guid, &format!(r"\device\tcpip_{guid}")] {
+        let again = host.iph(&["lease", "acquire", interface, "--json"]).success().json();
+        assert_eq!(
+            (&again["already"], &again["lease"]["interface"]),
+            (&true.into(), &"eth0".into())
+        );
+        let listed = host.iph(&["lease", "show", interface, "--json"]).success().json();
+        assert_eq!(listed["ifindex"], row["ifindex"], "{listed}");
+    }
+    let unknown = host.iph(&["lease", "renew", "uplink-to-nobody"]);
+    assert!(unknown.err.contains("uplink-to-nobody"), "{unknown:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 mod change;
 mod notices;
+mod reference;
 mod tables;
 
 use std::io;
@@ -21,6 +22,7 @@ use sys::netlink::Socket;
 
 pub(crate) use change::{Address, Change, RouteEntry};
 pub(crate) use notices::{Notice, Notices};
+pub(crate) use reference::resolve;
 pub(crate) use tables::{AddressRow, LinkRow, Route, RouteRow, Tables, links};
 
 use crate::clock;

@@ -1,6 +1,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use ::tables::Machine;
 use netlink::kernel::{
     RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK,
 };
@@ -37,6 +38,7 @@ pub(crate) struct Notices {
     socket: Socket,
     /// The port of the socket that makes our own changes.
     own_port: u32,
+    machine: Machine,
 }
 
 impl Notices {
@@ -47,7 +49,7 @@ impl Notices {
         for group in [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE] {
             socket.join(group)?;
         }
-        Ok(Self { socket, own_port })
+        Ok(Self { socket, own_port, machine: Machine::local() })
     }
 
     /// Receives what has come, one datagram after the other, at most `most` of them. Removals that
@@ -74,7 +76,7 @@ impl Notices {
             if let Some(view) = link::Link::view(&message) {
                 match view {
                     Ok(view) if message.kind == RTM_DELLINK => notice(Notice::LinkGone(view.index)),
-                    Ok(view) => notice(Notice::Link(LinkRow::new(&view))),
+                    Ok(view) => notice(Notice::Link(LinkRow::new(&view, &self.machine))),
                     Err(_) => notice(Notice::Lost),
                 }
             } else if let Some(view) = address::Address::view(&message) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ::tables::{Guid, Machine};
 use netlink::kernel::{ENOENT, IFF_DORMANT, RT_TABLE_MAIN, RTN_UNICAST, RTPROT_DHCP};
 use netlink::link::{Link, LinkView};
 use netlink::route::RouteView;
@@ -19,6 +20,10 @@ pub(crate) struct LinkRow {
     pub(crate) index: u32,
     /// Its name; replacement characters where it is not UTF-8.
     pub(crate) name: String,
+    /// Other names it answers to, up to 127 bytes each (`IFLA_PROP_LIST`).
+    pub(crate) alternative_names: Vec<String>,
+    /// What it goes by across reboots.
+    pub(crate) guid: Guid,
     /// ARP hardware type.
     pub(crate) hardware_type: HardwareType,
     /// Link-layer address; empty where there is none.
@@ -34,11 +39,16 @@ pub(crate) struct LinkRow {
 }
 
 impl LinkRow {
-    pub(super) fn new(view: &LinkView<'_>) -> Self {
+    pub(super) fn new(view: &LinkView<'_>, machine: &Machine) -> Self {
         let flags = view.flags;
         Self {
             index: view.index,
             name: view.name.to_string(),
+            alternative_names: view
+                .alternative_names()
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect(),
+            guid: machine.guid(view),
             hardware_type: HardwareType(view.hardware_type),
             hardware: HardwareAddress::new(view.hardware_address).unwrap_or_default(),
             broadcast: HardwareAddress::new(view.broadcast_address).unwrap_or_default(),
@@ -157,9 +167,10 @@ impl Tables {
 
 /// Reads the interfaces.
 pub(crate) fn links(connection: &mut Connection<Socket>) -> Result<Vec<LinkRow>, Error> {
+    let machine = Machine::local();
     let mut links = Vec::new();
     connection.visit::<Link>(&link::dump(), |visit| match visit {
-        Visit::Row(view) => links.push(LinkRow::new(&view)),
+        Visit::Row(view) => links.push(LinkRow::new(&view, &machine)),
         Visit::Restart => links.clear(),
     })?;
     Ok(links)

@@ -33,6 +33,10 @@ impl Leases {
     pub(super) fn view_all(&mut self, pattern: Option<&str>) -> Vec<Arc<LeaseInfo>> {
         self.clock = self.clock.kept();
         let clock = self.clock;
+        // Who names one interface may name it in any way.
+        let named = pattern.and_then(|reference| self.roster.resolve(reference));
+        let named = named.map(|link| link.name.clone());
+        let pattern = named.as_deref().or(pattern);
         let matches = |name: &str| pattern.is_none_or(|pattern| api::matches(pattern, name));
         self.roster
             .clients_mut()

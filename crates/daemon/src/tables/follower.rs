@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use api::interface::{Change, Error, Shared, Snapshot, Table, TableRow, tables};
+use api::interface::{Change, Error, Shared, Snapshot, Table, TableRow};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tables::{Cache, Subscription, Watch};
 

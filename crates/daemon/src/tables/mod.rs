@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::interface::{
-    Change, Error, Filter, Listing, Local, Monitor, Rows, Snapshot, Table, TableRow, tables,
+    Change, Error, Filter, Listing, Local, Monitor, Rows, Snapshot, Table, TableRow,
 };
 use api::server::{IsSuperseded, Lazy, Listed, Place, TableSubscription};
 use tables::{Subscription, Tables};

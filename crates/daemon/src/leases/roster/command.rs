@@ -57,10 +57,10 @@ impl Roster {
     fn prepare(
         &mut self,
         id: CommandId,
-        name: &str,
+        reference: &str,
         asked: Operation,
     ) -> Result<(ClientKey, Command), Refusal> {
-        let link = self.link_named(name).ok_or(Refusal::NoSuchInterface)?;
+        let link = self.resolve(reference).ok_or(Refusal::NoSuchInterface)?;
         let (ifindex, is_loopback) = (link.index, link.is_loopback);
         let key = self.key(ifindex);
         let own = self.address_of_others(ifindex);

@@ -188,6 +188,8 @@ mod tests {
         let link = LinkRow {
             index: 2,
             name: "eth0".into(),
+            alternative_names: Vec::new(),
+            guid: tables::Guid::default(),
             hardware_type: wire::HardwareType(1),
             hardware: [2, 0, 0, 0, 0, 9].into(),
             broadcast: [0xff; 6].into(),

@@ -38,7 +38,7 @@ pub(crate) use output::{Failure, Output, Refusal};
 
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::host::{AddressRow, LinkRow};
+use crate::host::{AddressRow, LinkRow, resolve};
 use crate::leases::Identity;
 use crate::leases::store::Entry;
 use command::Pending;
@@ -158,9 +158,9 @@ impl Roster {
         self.links.get(&ifindex)
     }
 
-    /// The interface of that name.
-    pub(crate) fn link_named(&self, name: &str) -> Option<&LinkRow> {
-        self.links.values().find(|link| link.name == name)
+    /// The interface that a caller means: see [`resolve`].
+    pub(crate) fn resolve(&self, reference: &str) -> Option<&LinkRow> {
+        resolve(reference, self.links.values())
     }
 
     /// The interface's name, also of one that just went.

@@ -157,6 +157,8 @@ impl World {
         let link = LinkRow {
             index: ifindex,
             name: name.to_owned(),
+            alternative_names: Vec::new(),
+            guid: tables::Guid::default(),
             hardware_type: wire::HardwareType(1),
             hardware,
             broadcast: [0xff; 6].into(),
