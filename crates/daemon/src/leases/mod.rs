@@ -2,12 +2,12 @@
 //!
 //! # Tasks and owners
 //!
-//! - [`Leases::run`](Subsystem::run) is one task of the event loop. It owns the `roster`, which is
+//! - `Leases::run` is one task of the event loop. It owns the `roster`, which is
 //!   the engine that decides, every DHCP and ARP socket, the alarm and the notifications socket;
 //!   nobody else touches them.
-//! - The threads of [`Kernel`], [`Store`] and [`Resolver`] carry out effects, in order, and answer
+//! - The threads of `Kernel`, `Store` and `Resolver` carry out effects, in order, and answer
 //!   through one channel. They own their connection, files and back end.
-//! - API handlers hold a [`Handle`]: commands go through a channel, answers come back through a
+//! - API handlers hold a `Handle`: commands go through a channel, answers come back through a
 //!   oneshot each, events through a bounded broadcast.
 //!
 //! # Cancel safety

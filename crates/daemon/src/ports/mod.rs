@@ -2,7 +2,7 @@
 //!
 //! # Tasks and owners
 //!
-//! - [`Starting::run`](Subsystem::run) waits for the thread that finds where a guard can be, which
+//! - `Starting::run` waits for the thread that finds where a guard can be, which
 //!   may take long and concerns no lease, and reads the records.
 //! - `Ports::run` is that task of the event loop. It owns the ledger ([`ports::Manager`]), gives
 //!   sockets their grants, and tells subscribers. An association needs nothing else.
@@ -10,7 +10,7 @@
 //!   reserved ports, the records on disk. Which steps that takes is decided by `enforcer`, and each
 //!   step is made by `host`. The thread is started for the first reservation, and so is all
 //!   that is loaded into the kernel: a daemon without reservations has nothing of this.
-//! - API handlers hold a [`Handle`]. Their calls are served in turn, user by user, a few at a time;
+//! - API handlers hold a `Handle`. Their calls are served in turn, user by user, a few at a time;
 //!   lists of sockets are work of its own kind: see the module `work`.
 //!
 //! # Cancel safety

@@ -1,6 +1,6 @@
 //! What survives a restart: small files below the state directory, one for each record.
 //!
-//! [`Records`] is a folder of them; what stands in one is its tenant's business ([`Record`]).
+//! `Records` is a folder of them; what stands in one is its tenant's business (`Record`).
 //! A record is on disk, and would survive a power failure, before anybody is told so.
 
 mod envelope;
