@@ -122,7 +122,9 @@ int main(int count, char **arguments) {
     if (count != 2) return 2;
     struct ifreq name = {0};
     strncpy(name.ifr_name, arguments[1], IFNAMSIZ - 1);
-    link_socket = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
+    /* No protocol before bind(2): a socket that listens already is moved only after all processors have
+     * seen it leave (synchronize_net in packet_do_bind), which takes milliseconds. */
+    link_socket = socket(AF_PACKET, SOCK_DGRAM, 0);
     if (link_socket < 0) die("socket");
     if (ioctl(link_socket, SIOCGIFINDEX, &name) < 0) die(arguments[1]);
     interface = name.ifr_ifindex;
