@@ -128,7 +128,11 @@ fn a_guard_that_is_lost_meanwhile_comes_back() {
     limit.leave(0);
     site.unpin();
     eventually("the loss", || guard(&mut connection)["level"] == "none");
-    eventually("the problem", || problems(&mut connection).contains("it will be tried again"));
+    // What the lost one had open may be enough for another one, if it is let go of in time.
+    eventually("the problem, or the guard", || {
+        problems(&mut connection).contains("it will be tried again")
+            || guard(&mut connection) == usual
+    });
     limit.lift();
     eventually("the guard", || guard(&mut connection) == usual);
     eventually("its end", || problems(&mut connection) == "[]");
