@@ -243,6 +243,13 @@ impl Roster {
         self.outputs.push_back(Step::Output(output));
     }
 
+    fn fire_due(&mut self, now: Instant) {
+        self.now = now;
+        while let Some(timer) = self.timers.take_due(now) {
+            self.fire(timer);
+        }
+    }
+
     fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::Client(key) => {
@@ -262,7 +269,7 @@ impl Engine for Roster {
     type Output = Output;
 
     fn handle(&mut self, input: Input<'_>, now: Instant) {
-        self.handle_timeout(now);
+        self.fire_due(now);
         match input {
             Input::Links(links) => links.into_iter().for_each(|link| self.on_link(link)),
             Input::Notice(notice) => self.on_notice(notice),
@@ -300,10 +307,7 @@ impl Engine for Roster {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        self.now = now;
-        while let Some(timer) = self.timers.take_due(now) {
-            self.fire(timer);
-        }
+        self.fire_due(now);
         self.settle();
     }
 }
