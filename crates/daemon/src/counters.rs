@@ -29,10 +29,14 @@ impl Counters {
         others.counts.iter().for_each(|(name, number)| self.add(name, *number));
     }
 
-    /// Adds what a client counted.
-    pub fn add_client(&mut self, counters: &dhcp::v4::Counters) {
-        for (what, which, count) in counters.iter() {
-            self.add(&format!("dhcp4.{what}.{which}"), count.into());
+    /// Adds what clients counted.
+    pub fn add_clients<'a>(&mut self, clients: impl IntoIterator<Item = &'a dhcp::v4::Counters>) {
+        let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for (what, which, count) in clients.into_iter().flat_map(dhcp::v4::Counters::iter) {
+            *sums.entry((what, which)).or_default() += u64::from(count);
+        }
+        for ((what, which), sum) in sums {
+            self.add(&format!("dhcp4.{what}.{which}"), sum);
         }
     }
 

@@ -50,20 +50,16 @@ pub(crate) enum Message<R> {
     Request(R),
     /// Nobody waits for the answer to that request any more.
     Left(Number),
-    /// The daemon asks how it does.
-    Health(oneshot::Sender<Health>),
+    /// What should an administrator know of?
+    Problems(oneshot::Sender<Vec<Problem>>),
+    /// What was counted since the start?
+    Counters(oneshot::Sender<Vec<Counter>>),
     /// The daemon ends.
     Stop,
 }
 
-/// How a tenant does.
-#[derive(Debug, Default)]
-pub(crate) struct Health {
-    /// What an administrator should know of.
-    pub(crate) problems: Vec<Problem>,
-    /// Counts since start.
-    pub(crate) counters: Vec<Counter>,
-}
+/// An answer of a tenant; `None` when it has ended.
+pub(crate) type Answer<T> = Pin<Box<dyn Future<Output = Option<T>> + Send>>;
 
 /// A tenant's end of its [`Requests`].
 #[derive(Debug)]
@@ -134,8 +130,12 @@ pub(crate) trait Tenant: Send + Sync {
     /// Ends it, when it has done what has to be done first.
     fn stop(&self);
 
-    /// How it does; `None` when it has ended.
-    fn health(&self) -> Pin<Box<dyn Future<Output = Option<Health>> + Send>>;
+    /// What an administrator should know of.
+    fn problems(&self) -> Answer<Vec<Problem>>;
+
+    /// What was counted since the start. With thousands of things to count this is work: it is asked
+    /// for by itself, and by one caller at a time.
+    fn counters(&self) -> Answer<Vec<Counter>>;
 }
 
 impl<R: Send + 'static> Tenant for Requests<R> {
@@ -143,9 +143,23 @@ impl<R: Send + 'static> Tenant for Requests<R> {
         let _ = self.messages.send(Message::Stop);
     }
 
-    fn health(&self) -> Pin<Box<dyn Future<Output = Option<Health>> + Send>> {
+    fn problems(&self) -> Answer<Vec<Problem>> {
+        self.send(Message::Problems)
+    }
+
+    fn counters(&self) -> Answer<Vec<Counter>> {
+        self.send(Message::Counters)
+    }
+}
+
+impl<R> Requests<R> {
+    fn send<T: Send + 'static>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message<R>,
+    ) -> Answer<T> {
         let (answer, answered) = oneshot::channel();
-        let _ = self.messages.send(Message::Health(answer));
+        // Where nobody receives it, the answer's end is dropped with it.
+        let _ = self.messages.send(message(answer));
         Box::pin(async { answered.await.ok() })
     }
 }

@@ -14,7 +14,8 @@ use super::Leases;
 use super::roster::{ClientKey, Failure, Input, Operation, Refusal};
 use crate::access::Caller;
 use crate::clock;
-use crate::subsystem::{Health, Message, Number, Requests};
+use crate::counters::Counters;
+use crate::subsystem::{Message, Number, Requests};
 
 /// A command that was carried out.
 #[derive(Debug)]
@@ -166,15 +167,16 @@ impl Leases {
                 self.pending.remove(&id);
                 self.tell(Input::Cancel(id));
             }
-            Message::Health(answer) => _ = answer.send(self.health()),
+            Message::Problems(answer) => _ = answer.send(self.problems.list()),
+            Message::Counters(answer) => _ = answer.send(self.count().list()),
             Message::Stop => self.tell(Input::Stop),
         }
     }
 
-    fn health(&self) -> Health {
+    fn count(&self) -> Counters {
         let mut counters = self.roster.counters();
         counters.add_all(&self.counters);
-        Health { problems: self.problems.list(), counters: counters.list() }
+        counters
     }
 
     /// Serves a request.

@@ -18,7 +18,7 @@ use super::worker::Job;
 use super::{Ports, holders, view};
 use crate::access::Caller;
 use crate::clock;
-use crate::subsystem::{Health, Message};
+use crate::subsystem::Message;
 use crate::turns::Slot;
 
 /// The most text a purpose has, in bytes.
@@ -48,10 +48,8 @@ impl Ports {
             Message::Request(request) => self.on_request(request),
             // What nobody waits for is not begun; what is begun is finished.
             Message::Left(_) => {}
-            Message::Health(answer) => {
-                let (problems, counters) = (self.problems.list(), self.counters.list());
-                let _ = answer.send(Health { problems, counters });
-            }
+            Message::Problems(answer) => _ = answer.send(self.problems.list()),
+            Message::Counters(answer) => _ = answer.send(self.counters.list()),
             Message::Stop => {
                 self.is_stopping = true;
                 // Nobody finds out any more; who waits hears that it is over.

@@ -19,9 +19,14 @@ use crate::access::{Access, Caller};
 use crate::configuration::Configuration;
 use crate::leases::{self, Completed, Handle};
 use crate::ports;
-use crate::subsystem::{Health, Tenant};
+use crate::subsystem::{Answer, Tenant};
 use crate::supervise::Watched;
 use crate::tables::Served;
+use crate::turns::Slots;
+use crate::work::Work;
+
+/// Counting goes over every client, on the event loop.
+const COUNTING: Slots = Slots { each: 1, all: 1, root: 1 };
 
 /// Answers the calls of all connections.
 pub(crate) struct Service {
@@ -36,6 +41,8 @@ pub(crate) struct Service {
     tenants: Vec<Arc<dyn Tenant>>,
     access: Access,
     statistics: Arc<Statistics>,
+    /// Turns of those for whom tenants count.
+    counting: Work,
 }
 
 impl Service {
@@ -59,17 +66,19 @@ impl Service {
             tenants,
             access,
             statistics: Arc::default(),
+            counting: Work::new(COUNTING),
         }
     }
 
-    /// How all tenants do.
-    async fn health(&self) -> Result<Health, daemon::Error> {
-        let mut all = Health::default();
+    /// What all tenants say. Without one of them it would say that there is nothing where that is not
+    /// known.
+    async fn of_all<T>(
+        &self,
+        ask: impl Fn(&dyn Tenant) -> Answer<Vec<T>>,
+    ) -> Result<Vec<T>, daemon::Error> {
+        let mut all = Vec::new();
         for tenant in &self.tenants {
-            // Without one of them it would say that there are no problems where it does not know.
-            let health = tenant.health().await.ok_or(daemon::Error::Cancelled)?;
-            all.problems.extend(health.problems);
-            all.counters.extend(health.counters);
+            all.extend(ask(&**tenant).await.ok_or(daemon::Error::Cancelled)?);
         }
         Ok(all)
     }
@@ -211,7 +220,7 @@ impl Handler for Service {
     async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
         let leases = self.leases.summary().await.ok_or(daemon::Error::Cancelled)?;
         let mut problems = self.configuration.problems();
-        problems.extend(self.health().await?.problems);
+        problems.extend(self.of_all(|tenant| tenant.problems()).await?);
         Ok(daemon::StatusReply {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -225,9 +234,10 @@ impl Handler for Service {
         })
     }
 
-    async fn counters(&self, _: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
+    async fn counters(&self, caller: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
         use std::sync::atomic::Ordering::Relaxed;
-        let mut counters = self.health().await?.counters;
+        let _turn = self.counting.place(caller).await.ok_or(daemon::Error::Cancelled)?;
+        let mut counters = self.of_all(|tenant| tenant.counters()).await?;
         let ours = &self.statistics;
         for (name, value) in [
             ("api.connections", &ours.connections),

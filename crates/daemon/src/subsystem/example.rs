@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
-use super::{Health, Inbox, Message, Ready, Requests, Subsystem, Tenant as _};
+use super::{Inbox, Message, Ready, Requests, Subsystem, Tenant as _};
 use crate::problems::Problems;
 use crate::store::file;
 use crate::testing::Folder;
@@ -52,10 +52,8 @@ impl Subsystem for Greetings {
             match inbox.receive().await {
                 Message::Request(greet) => self.greet(greet),
                 Message::Left(_) => {}
-                Message::Health(answer) => {
-                    let problems = self.problems.list();
-                    let _ = answer.send(Health { problems, ..Health::default() });
-                }
+                Message::Problems(answer) => _ = answer.send(self.problems.list()),
+                Message::Counters(answer) => _ = answer.send(Vec::new()),
                 Message::Stop => return Ok(()),
             }
         }
@@ -72,11 +70,11 @@ async fn it_is_asked_and_ends_like_any_other() {
         let task = tokio::spawn(Greetings::start(record.clone()).run(inbox, ready));
         readied.await.unwrap();
         assert_eq!(requests.ask(|_, answer| Greet { answer }).await, Some(expected));
-        assert_eq!(requests.health().await.unwrap().problems, []);
+        assert_eq!(requests.problems().await.unwrap(), []);
         requests.stop();
         task.await.unwrap().unwrap();
         assert_eq!(requests.ask(|_, answer| Greet { answer }).await, None, "it has ended");
-        assert!(requests.health().await.is_none(), "nobody can say");
+        assert!(requests.problems().await.is_none(), "nobody can say");
     }
 }
 
@@ -87,7 +85,7 @@ async fn what_cannot_be_kept_is_a_problem_and_no_success() {
     let record = folder.path().join("missing/count");
     let task = tokio::spawn(Greetings::start(record).run(inbox, oneshot::channel().0));
     assert_eq!(requests.ask(|_, answer| Greet { answer }).await, None);
-    assert_eq!(requests.health().await.unwrap().problems[0].subject, "greetings");
+    assert_eq!(requests.problems().await.unwrap()[0].subject, "greetings");
     requests.stop();
     task.await.unwrap().unwrap();
 }

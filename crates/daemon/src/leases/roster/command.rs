@@ -13,7 +13,7 @@ use super::input::Operation;
 use super::interface::Interface;
 use super::key::ClientKey;
 use super::output::{Failure, Output, Refusal, Step};
-use super::timers::{Timer, Timers};
+use super::timers::Timer;
 use crate::config::Config;
 use crate::host::LinkRow;
 use crate::leases::store::Entry;
@@ -298,23 +298,18 @@ impl Roster {
     pub(super) fn forget_interface(&mut self, client: ClientKey, name: &str) {
         self.pacer.forget(client.ifindex);
         let Some(interface) = self.interfaces.remove(&client) else { return };
-        self.forget_timers(client);
+        self.timers.set(Timer::Client(client), None);
+        self.timers.set(Timer::Release(client), None);
         self.put(Output::Close { client });
         if interface.resolver.is_some() {
             let (family, interface) = (client.family, name.to_owned());
             self.put(Output::ClearServers { tag: None, family, interface });
         }
-        self.counters.add_client(interface.client.counters());
+        self.counters.add_clients([interface.client.counters()]);
         self.entries.insert(name.to_owned(), interface.entry(name));
         self.prune();
         self.fail_pending(client);
         self.put(Output::Gone { client, name: name.to_owned() });
-    }
-
-    fn forget_timers(&mut self, client: ClientKey) {
-        let timers: &mut Timers = &mut self.timers;
-        timers.set(Timer::Client(client), None);
-        timers.set(Timer::Release(client), None);
     }
 }
 

@@ -188,9 +188,8 @@ impl Roster {
     /// What it and its clients counted.
     pub(crate) fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
-        for interface in self.interfaces.values() {
-            counters.add_client(interface.client.counters());
-        }
+        let clients = self.interfaces.values().map(|interface| interface.client.counters());
+        counters.add_clients(clients);
         counters
     }
 
