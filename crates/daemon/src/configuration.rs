@@ -31,8 +31,9 @@ struct Inner {
     log: Option<LogLevel>,
     current: watch::Sender<Arc<Config>>,
     problems: Mutex<Problems>,
-    /// Held while the file is read: what was read last is in force last.
-    reading: tokio::sync::Mutex<()>,
+    /// Held until the file is read, whether or not anybody waits for that: what is read last is in force
+    /// last, and a file that does not answer keeps one thread.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Configuration {
@@ -44,7 +45,7 @@ impl Configuration {
             log,
             current: watch::Sender::new(config),
             problems: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
+            reading: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -67,10 +68,13 @@ impl Configuration {
     /// Reads the file again, and goes over to it. On an error nothing changes, and a problem stands
     /// until the file can be used again.
     pub async fn reload(&self) -> Result<(), ConfigError> {
-        let _reading = self.inner.reading.lock().await;
+        let reading = self.inner.reading.clone().lock_owned().await;
         let reader = self.clone();
         // Opening a file may wait for as long as somebody wants: a FIFO, a file system of a network.
-        let read = tokio::task::spawn_blocking(move || reader.read());
+        let read = tokio::task::spawn_blocking(move || {
+            let _reading = reading;
+            reader.read()
+        });
         // Cancelled only where the daemon ends: there is nothing to go over to.
         read.await.unwrap_or(Ok(()))
     }
@@ -126,5 +130,28 @@ mod tests {
         configuration.reload().await.unwrap();
         assert_eq!(watch.borrow_and_update().daemon.group, "b");
         assert_eq!(configuration.problems(), []);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_does_not_answer_is_read_by_one() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let folder = Folder::new("configuration");
+        let file = folder.path().join("iphelper.toml");
+        std::fs::write(&file, "").unwrap();
+        let configuration = Configuration::load(Some(&file), None).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        mknodat(CWD, &file, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        // Callers that leave before there is a writer.
+        for _ in 0..3 {
+            let soon = std::time::Duration::from_millis(50);
+            tokio::time::timeout(soon, configuration.reload()).await.unwrap_err();
+        }
+        assert!(configuration.inner.reading.try_lock().is_err(), "the first goes on");
+        let write =
+            tokio::task::spawn_blocking(move || std::fs::write(&file, "[daemon]\nlog = 'warn'\n"));
+        write.await.unwrap().unwrap();
+        let turn = configuration.inner.reading.clone().lock_owned();
+        let _turn = tokio::time::timeout(std::time::Duration::from_secs(20), turn).await.unwrap();
+        assert_eq!(configuration.watch().borrow().daemon.log, LogLevel::Warn);
     }
 }
