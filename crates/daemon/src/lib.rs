@@ -23,6 +23,7 @@ pub mod counters;
 mod host;
 mod inotify;
 pub mod leases;
+mod listed;
 pub mod log;
 mod names;
 mod options;

@@ -40,6 +40,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
+use api::lease::LeaseInfo;
 use engine::{CommandId, Engine as _, Refused};
 use rustix::io::Errno;
 use rustix::net::netdevice::index_to_name;
@@ -61,6 +62,7 @@ use crate::configuration;
 use crate::counters::Counters;
 use crate::host::{Answer, Kernel, Notice, Notices};
 use crate::leases::resolver::{Choice, Resolver};
+use crate::listed::Listed;
 use crate::problems::Problems;
 use crate::subsystem::{Alarm, Events, Inbox, Ready, Subsystem};
 use crate::turns::{Slots, Turns};
@@ -120,6 +122,8 @@ pub(crate) struct Leases {
     pending: HashMap<CommandId, Pending>,
     /// Callers that wait for their turn to read.
     turns: Turns<(Caller, Read)>,
+    /// Leases as they were listed.
+    listed: Listed<ClientKey, LeaseInfo>,
     problems: Problems,
     counters: Counters,
     events: Events<api::lease::Event>,

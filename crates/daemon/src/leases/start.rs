@@ -23,6 +23,7 @@ use crate::counters::Counters;
 use crate::host::{self, Kernel, Notices};
 use crate::leases::Identity;
 use crate::leases::resolver::{Choice, Resolver};
+use crate::listed::Listed;
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::subsystem::{Alarm, Events};
@@ -88,6 +89,7 @@ impl Leases {
             clock: Clock::read(),
             pending: HashMap::new(),
             turns: Turns::new(READS),
+            listed: Listed::default(),
             problems,
             counters: Counters::default(),
             events: Events::new(EVENTS),

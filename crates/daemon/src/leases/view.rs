@@ -39,15 +39,9 @@ impl Leases {
         let pattern = named.as_deref().or(pattern);
         let matches = |name: &str| pattern.is_none_or(|pattern| api::matches(pattern, name));
         self.roster
-            .clients_mut()
-            .filter(|(_, link)| matches(&link.name))
-            .map(|(interface, link)| {
-                let fresh = shown(interface, link, clock);
-                match &interface.shown {
-                    Some(before) if **before == fresh => before.clone(),
-                    _ => interface.shown.insert(Arc::new(fresh)).clone(),
-                }
-            })
+            .clients()
+            .filter(|(_, _, link)| matches(&link.name))
+            .map(|(key, interface, link)| self.listed.share(key, shown(interface, link, clock)))
             .collect()
     }
 

@@ -160,7 +160,7 @@ impl Ports {
                 let listed =
                     listed.filter(|one| protocol.is_none_or(|wanted| one.protocol == wanted));
                 let listed: Vec<_> = listed.map(|one| *self.shown(one, &caller)).collect();
-                let listed = listed.into_iter().map(|one| self.lists.share(one)).collect();
+                let listed = listed.into_iter().map(|one| self.share(one)).collect();
                 let _ = answer.send(Ok(Answered::Reservations(listed)));
             }
             Call::Associate(call, socket) => {
@@ -384,6 +384,10 @@ impl Ports {
         shown
     }
 
+    fn share(&mut self, one: asked::Reservation) -> Arc<asked::Reservation> {
+        self.listed.share((one.id, one.token.is_some()), one)
+    }
+
     /// What there is, as events, each made when it is sent.
     fn snapshot(&mut self) -> Lazy<Arc<asked::Event>> {
         let state = |one: &Reservation| {
@@ -391,7 +395,7 @@ impl Ports {
         };
         let states: Vec<_> = self.manager.reservations().map(state).collect();
         let states: Vec<_> =
-            states.into_iter().map(|(text, one)| (text, self.lists.share(one))).collect();
+            states.into_iter().map(|(text, one)| (text, self.share(one))).collect();
         Box::new(states.into_iter().map(|(text, one)| {
             Arc::new(view::event(EventKind::State, text, Arc::unwrap_or_clone(one)))
         }))

@@ -29,7 +29,6 @@ mod handle;
 mod holders;
 mod host;
 mod killer;
-mod lists;
 mod occupy;
 mod owners;
 mod purge;
@@ -59,6 +58,7 @@ use crate::clock::{self, Clock};
 use crate::config;
 use crate::configuration;
 use crate::counters::Counters;
+use crate::listed::Listed;
 use crate::problems::Problems;
 use crate::readable::Readable;
 use crate::subsystem::{Alarm, Events, Inbox, Message, Ready};
@@ -71,7 +71,6 @@ use guard::{Guard, PinWatch};
 use handle::{Request, Waiting};
 use holders::Holders;
 use host::Host;
-use lists::Lists;
 use owners::Owners;
 use sysctl::{ListWatch, Rechecks};
 use worker::{Job, Report};
@@ -105,8 +104,8 @@ pub(crate) struct Ports {
     turns: Turns<Waiting>,
     /// By which reservations are shown: the same times as long as the wall clock is not set.
     clock: Clock,
-    /// Reservations as they were listed last.
-    lists: Lists,
+    /// With their tokens, or without.
+    listed: Listed<(api::ports::Id, bool), api::ports::Reservation>,
     /// Requests that came before it was known what can be had.
     early: Vec<Request>,
     /// Results of effects that needed no thread.

@@ -14,7 +14,6 @@ use super::guard::{self, Guard, Places, Search};
 use super::handle::{Handle, Request};
 use super::holders::Holders;
 use super::host::Host;
-use super::lists::Lists;
 use super::owners::Owners;
 use super::store::Records;
 use super::sysctl::Rechecks;
@@ -25,6 +24,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::configuration;
 use crate::counters::Counters;
+use crate::listed::Listed;
 use crate::problems::Problems;
 use crate::processes::Processes;
 use crate::readable::Readable;
@@ -211,7 +211,7 @@ impl Restored {
             last_command: 0,
             turns: Turns::new(COMMANDS),
             clock: Clock::read(),
-            lists: Lists::default(),
+            listed: Listed::default(),
             early: Vec::new(),
             results: VecDeque::new(),
             in_the_way: None,

@@ -1,7 +1,5 @@
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use api::lease::LeaseInfo;
 use dhcp::v4::{self, Client, Record, State};
 use engine::{CommandId, Instant, Rng};
 use wire::HardwareAddress;
@@ -40,8 +38,6 @@ pub(crate) struct Interface {
     pub(super) unsaved: Option<Unsaved>,
     /// The client ends when this command is answered.
     pub(super) leaving: Option<CommandId>,
-    /// As it was shown last: whoever reads it later shares it.
-    pub(crate) shown: Option<Arc<LeaseInfo>>,
     /// A RELEASE that has not left; effects wait for it.
     pub(super) release: Option<Box<Held>>,
 }
@@ -99,7 +95,6 @@ impl Interface {
             resolver: None,
             unsaved: None,
             leaving: None,
-            shown: None,
             release: None,
         }
     }

@@ -145,14 +145,6 @@ impl Roster {
             .filter_map(|(key, interface)| Some((*key, interface, self.links.get(&key.ifindex)?)))
     }
 
-    /// Every client, by interface, to note what was shown of it.
-    pub(crate) fn clients_mut(&mut self) -> impl Iterator<Item = (&mut Interface, &LinkRow)> {
-        let links = &self.links;
-        self.interfaces
-            .iter_mut()
-            .filter_map(|(key, interface)| Some((interface, links.get(&key.ifindex)?)))
-    }
-
     /// An interface, managed or not.
     pub(crate) fn link(&self, ifindex: u32) -> Option<&LinkRow> {
         self.links.get(&ifindex)
