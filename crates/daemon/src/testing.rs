@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tables::Guid;
+use wire::{HardwareAddress, HardwareType};
+
+use crate::host::LinkRow;
+
 /// A folder of one test, gone with it.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
@@ -25,6 +30,25 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An Ethernet interface that is up. Its hardware address and its GUID are made from its index.
+pub(crate) fn link(index: u32, name: &str) -> LinkRow {
+    let bytes @ [.., a, b] = index.to_be_bytes();
+    let mut guid = [0; 16];
+    guid[..4].copy_from_slice(&bytes);
+    LinkRow {
+        index,
+        name: name.to_owned(),
+        alternative_names: Vec::new(),
+        guid: Guid(guid),
+        hardware_type: HardwareType(1),
+        hardware: HardwareAddress::ethernet([2, 0, 0, 0, a, b]),
+        broadcast: HardwareAddress::ethernet([0xff; 6]),
+        mtu: 1_500,
+        is_up: true,
+        is_loopback: false,
     }
 }
 

@@ -22,23 +22,12 @@ where
 
 #[cfg(test)]
 mod tests {
-    use ::tables::Guid;
-
     use super::*;
+    use crate::testing;
 
     fn link(index: u32, name: &str, alternative_names: &[&str]) -> LinkRow {
-        LinkRow {
-            index,
-            name: name.to_owned(),
-            alternative_names: alternative_names.iter().map(|name| (*name).to_owned()).collect(),
-            guid: Guid([u8::try_from(index).unwrap(); 16]),
-            hardware_type: wire::HardwareType(1),
-            hardware: [2, 0, 0, 0, 0, 9].into(),
-            broadcast: [0xff; 6].into(),
-            mtu: 1_500,
-            is_up: true,
-            is_loopback: false,
-        }
+        let alternative_names = alternative_names.iter().map(|name| (*name).to_owned()).collect();
+        LinkRow { alternative_names, ..testing::link(index, name) }
     }
 
     #[test]
@@ -58,11 +47,11 @@ mod tests {
             ("2", Some(4)),
             ("3", Some(5)),
             ("4", Some(4)),
-            ("{03030303-0303-0303-0303-030303030303}", Some(3)),
-            (r"\DEVICE\TCPIP_{05050505-0505-0505-0505-050505050505}", Some(5)),
-            (r"\device\tcpip_{05050505-0505-0505-0505-050505050505}", Some(5)),
-            ("{09090909-0909-0909-0909-090909090909}", None),
-            ("03030303-0303-0303-0303-030303030303", None),
+            ("{00000003-0000-0000-0000-000000000000}", Some(3)),
+            (r"\DEVICE\TCPIP_{00000005-0000-0000-0000-000000000000}", Some(5)),
+            (r"\device\tcpip_{00000005-0000-0000-0000-000000000000}", Some(5)),
+            ("{00000009-0000-0000-0000-000000000000}", None),
+            ("00000003-0000-0000-0000-000000000000", None),
             ("eth", None),
             ("0", None),
             ("+4", None),

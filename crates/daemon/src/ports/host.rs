@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use engine::Refused;
 use ports::{Block, Id, Kind, Protocol, Reservation};
@@ -69,6 +69,10 @@ impl Kernel for Host {
     type Installation = Installed;
     type List = Files;
     type Placeholder = OwnedFd;
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
 
     fn open_guard(&mut self) -> Result<Guard, Unavailable> {
         match &self.places {

@@ -374,6 +374,9 @@ impl Client {
         self.binding = Some(binding);
         if changed {
             effects.extend(self.record());
+        }
+        // A batch of nothing never ends.
+        if !effects.is_empty() {
             self.carry_out(Purpose::Other, effects);
         }
     }

@@ -180,18 +180,7 @@ mod tests {
     use crate::testing;
 
     fn interface(left_behind: Option<(Ipv4Addr, u32)>) -> Interface {
-        let link = LinkRow {
-            index: 2,
-            name: "eth0".into(),
-            alternative_names: Vec::new(),
-            guid: tables::Guid::default(),
-            hardware_type: wire::HardwareType(1),
-            hardware: [2, 0, 0, 0, 0, 9].into(),
-            broadcast: [0xff; 6].into(),
-            mtu: 1_500,
-            is_up: true,
-            is_loopback: false,
-        };
+        let link = testing::link(2, "eth0");
         let folder = testing::Folder::new("interface");
         let identity = Identity::discover(folder.path());
         let mut interface =

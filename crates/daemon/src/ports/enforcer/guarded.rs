@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::SystemTime;
 
 use engine::Refused;
 use ports::guard::{Features, Row};
@@ -73,7 +72,7 @@ fn as_enforced<K: Kernel>(
     let terms = Terms {
         owner: Owner { uid: row.owner, is_privileged: row.owner == 0, ..Owner::default() },
         purpose: None,
-        created_at: SystemTime::now(),
+        created_at: kernel.now(),
         expires_at: row.expires_at,
         refusal: Some(row.refusal),
         dry_run: row.dry_run,

@@ -1,6 +1,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::RangeInclusive;
+use std::time::SystemTime;
 
 use engine::Refused;
 use ports::{Block, Id, Kind, Protocol, Reservation};
@@ -18,6 +19,9 @@ pub(in crate::ports) trait Kernel: Debug {
     type List: Storage;
     /// A socket that sits on a reserved port.
     type Placeholder: Debug;
+
+    /// The time by the wall clock.
+    fn now(&self) -> SystemTime;
 
     /// Takes over the guard that is pinned for the daemon's network namespace, or makes one.
     fn open_guard(&mut self) -> Result<Guard<Self::Installation>, Unavailable>;

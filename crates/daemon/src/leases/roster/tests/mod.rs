@@ -8,7 +8,8 @@ use engine::Rng;
 
 use super::output::Refusal;
 use super::{ClientKey, Failure, Input, Operation};
-use crate::host::{AddressRow, Notice};
+use crate::host::{AddressRow, LinkRow, Notice};
+use crate::testing;
 use world::{Answer, NETWORK, World};
 
 const MANAGED: &str = "[[interface]]\nname = 'eth*'\n";
@@ -47,7 +48,7 @@ fn an_interface_that_is_back_asks_for_its_address() {
     world.unplug(2);
     world.run(SECOND);
     world.check();
-    world.plug_as(9, "eth0", hardware);
+    world.plug_in(LinkRow { hardware, ..testing::link(9, "eth0") });
     world.run(SECOND);
     world.check();
     assert_eq!(world.leased(9), Some(address));
@@ -60,7 +61,7 @@ fn an_interface_that_was_released_stays_so_when_it_is_back() {
     world.command("eth0", Operation::Release, 10 * SECOND);
     world.run(SECOND);
     world.unplug(2);
-    world.plug_as(9, "eth0", hardware);
+    world.plug_in(LinkRow { hardware, ..testing::link(9, "eth0") });
     world.run(SECOND);
     let (interface, _) = world.roster.client(ClientKey::ipv4(NETWORK, 9)).unwrap();
     assert_eq!(interface.client.state(), v4::State::Released);
@@ -135,15 +136,7 @@ fn an_address_that_somebody_removed_is_put_back() {
 fn what_notifications_lost_is_found_in_the_tables() {
     let (mut world, address) = one_leased();
     world.addresses.remove(&(2, address));
-    world.links.insert(
-        3,
-        crate::host::LinkRow {
-            index: 3,
-            name: "eth1".into(),
-            hardware: [2, 0, 0, 0, 7, 7].into(),
-            ..world.links[&2].clone()
-        },
-    );
+    world.links.insert(3, testing::link(3, "eth1"));
     world.tell(Input::Notice(Notice::Lost));
     world.run(SECOND);
     world.check();
@@ -292,7 +285,7 @@ fn churn(seed: u64, interfaces: u32) {
             1 => {
                 let link = world.links[&ifindex].clone();
                 world.unplug(ifindex);
-                world.plug_as(next, &link.name, link.hardware);
+                world.plug_in(LinkRow { index: next, ..link });
                 next += 1;
             }
             2 => world.change_link(ifindex, |link| link.is_up = !link.is_up),

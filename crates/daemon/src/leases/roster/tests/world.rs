@@ -19,7 +19,7 @@ use crate::host::{self, AddressRow, Change, LinkRow, Notice, RouteRow, Tables};
 use crate::leases::Identity;
 use crate::leases::resolver::Servers;
 use crate::leases::store::Entry;
-use crate::testing::Folder;
+use crate::testing::{self, Folder};
 
 pub(super) const NETWORK: Network = Network(7);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -149,24 +149,11 @@ impl World {
 
     /// Plugs in an interface that is up.
     pub(super) fn plug(&mut self, ifindex: u32, name: &str) {
-        let [.., a, b] = ifindex.to_be_bytes();
-        self.plug_as(ifindex, name, HardwareAddress::ethernet([2, 0, 0, 0, a, b]));
+        self.plug_in(testing::link(ifindex, name));
     }
 
-    pub(super) fn plug_as(&mut self, ifindex: u32, name: &str, hardware: HardwareAddress) {
-        let link = LinkRow {
-            index: ifindex,
-            name: name.to_owned(),
-            alternative_names: Vec::new(),
-            guid: tables::Guid::default(),
-            hardware_type: wire::HardwareType(1),
-            hardware,
-            broadcast: [0xff; 6].into(),
-            mtu: 1_500,
-            is_up: true,
-            is_loopback: false,
-        };
-        self.links.insert(ifindex, link.clone());
+    pub(super) fn plug_in(&mut self, link: LinkRow) {
+        self.links.insert(link.index, link.clone());
         self.tell(Input::Notice(Notice::Link(link)));
     }
 
