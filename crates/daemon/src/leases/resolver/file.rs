@@ -16,16 +16,20 @@ use crate::refusal::refused;
 pub struct ResolvConf {
     path: PathBuf,
     interfaces: BTreeMap<String, Servers>,
+    /// Whether they are others than when the file was written.
+    has_changed: bool,
+    /// What the file says, if it was written.
+    written: Option<String>,
 }
 
 impl ResolvConf {
     /// A file that is written when there is something to write.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, interfaces: BTreeMap::new() }
+        Self { path, interfaces: BTreeMap::new(), has_changed: false, written: None }
     }
 
     /// Replaces the file as a whole, so that nobody reads half of it.
-    fn write(&self) -> Result<(), Refused> {
+    fn write(&self, text: &str) -> Result<(), Refused> {
         let new = self.path.with_extension("new");
         let write = || -> io::Result<()> {
             if let Some(folder) = self.path.parent() {
@@ -34,7 +38,7 @@ impl ResolvConf {
             let mut file = File::create(&new)?;
             // Whoever looks names up reads it, whatever the daemon's files are otherwise.
             file.set_permissions(Permissions::from_mode(0o644))?;
-            file.write_all(self.text().as_bytes())?;
+            file.write_all(text.as_bytes())?;
             fs::rename(&new, &self.path)
         };
         write().map_err(|error| refused(self.path.display(), &error))
@@ -70,13 +74,29 @@ impl ResolvConf {
 impl Backend for ResolvConf {
     fn set(&mut self, servers: &Servers) -> Result<(), Refused> {
         self.interfaces.insert(servers.interface.clone(), servers.clone());
-        self.write()
+        self.has_changed = true;
+        Ok(())
     }
 
     fn clear(&mut self, interface: &str) -> Result<(), Refused> {
         // Also without an entry: an earlier daemon may have left the file.
-        let known = self.interfaces.remove(interface).is_some();
-        if known || self.path.exists() { self.write() } else { Ok(()) }
+        self.has_changed |= self.interfaces.remove(interface).is_some() || self.path.exists();
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), Refused> {
+        if !std::mem::take(&mut self.has_changed) {
+            return Ok(());
+        }
+        let text = self.text();
+        // Many interfaces may bring the same servers; somebody else may have removed the file.
+        if self.written.as_ref() == Some(&text) && self.path.exists() {
+            return Ok(());
+        }
+        self.written = None;
+        self.write(&text)?;
+        self.written = Some(text);
+        Ok(())
     }
 }
 
@@ -103,6 +123,7 @@ mod tests {
         let mut file = ResolvConf::new(path.clone());
         file.set(&servers("eth1", 200, 2, &["b", "a"])).unwrap();
         file.set(&servers("eth0", 100, 1, &["a"])).unwrap();
+        file.commit().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             text.ends_with(
@@ -113,9 +134,11 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644, "for everybody to read, as it is made anew");
         file.clear("eth0").unwrap();
+        file.commit().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.ends_with("search b a\nnameserver 10.0.0.2\nnameserver 10.0.0.9\n"), "{text}");
         file.clear("eth1").unwrap();
+        file.commit().unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
 
@@ -123,11 +146,32 @@ mod tests {
     fn nothing_to_clear_makes_no_file_and_a_bad_place_is_told() {
         let folder = Folder::new("resolv");
         let path = folder.path().join("resolv.conf");
-        ResolvConf::new(path.clone()).clear("eth0").unwrap();
+        let mut file = ResolvConf::new(path.clone());
+        file.clear("eth0").unwrap();
+        file.commit().unwrap();
         assert!(!path.exists());
         fs::write(&path, "").unwrap();
-        let error =
-            ResolvConf::new(path.join("x")).set(&servers("eth0", 1, 1, &[])).unwrap_err().text;
+        let mut file = ResolvConf::new(path.join("x"));
+        file.set(&servers("eth0", 1, 1, &[])).unwrap();
+        let error = file.commit().unwrap_err().text;
         assert!(error.contains("resolv.conf/x"), "{error}");
+    }
+
+    #[test]
+    fn the_same_text_is_written_once_as_long_as_it_is_there() {
+        let folder = Folder::new("resolv");
+        let path = folder.path().join("resolv.conf");
+        let mut file = ResolvConf::new(path.clone());
+        file.set(&servers("eth0", 1, 1, &[])).unwrap();
+        file.commit().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, "another's").unwrap();
+        file.set(&servers("eth1", 1, 1, &[])).unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another's");
+        fs::remove_file(&path).unwrap();
+        file.set(&servers("eth2", 1, 1, &[])).unwrap();
+        file.commit().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }

@@ -96,6 +96,11 @@ pub trait Backend: Send {
 
     /// Takes it away. One that is not there is no error.
     fn clear(&mut self, interface: &str) -> Result<(), Refused>;
+
+    /// Makes good what the calls since the last one left to be done at once for all of them.
+    fn commit(&mut self) -> Result<(), Refused> {
+        Ok(())
+    }
 }
 
 /// Nowhere.
@@ -284,12 +289,14 @@ fn work<T>(
             for interface in unchanged.iter().copied().chain(changed.keys()) {
                 report(backend.clear(interface));
             }
+            report(backend.commit());
             backend = choice.backend();
             for servers in unchanged.iter().filter_map(|interface| merged(present.get(*interface)?))
             {
                 report(backend.set(&servers));
             }
         }
+        let mut results = Vec::with_capacity(changed.len());
         for (interface, tags) in changed {
             let result = match present.get(&interface).and_then(merged) {
                 Some(servers) => backend.set(&servers),
@@ -298,6 +305,11 @@ fn work<T>(
                     backend.clear(&interface)
                 }
             };
+            results.push((tags, result));
+        }
+        let committed = backend.commit();
+        for (tags, result) in results {
+            let result = result.and_then(|()| committed.clone());
             for tag in tags {
                 done(tag, result.clone());
             }
