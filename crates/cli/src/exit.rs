@@ -3,7 +3,7 @@
 use std::io;
 use std::process;
 
-/// What the shell is told. Scripts rely on the numbers.
+/// What the shell is report. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Success,
@@ -36,18 +36,18 @@ impl From<Exit> for process::ExitCode {
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Something a person can read and perhaps mend.
-    Told(Box<Told>),
+    Error(Box<Report>),
     /// What was to be printed could not be. A closed pipe is no failure: who reads has had enough.
     Output(io::Error),
 }
 
 /// An error as it is shown.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Report {
     pub(crate) exit: Exit,
     /// Lower case, without a stop.
     pub(crate) message: String,
-    /// The message is for JSON's readers: people were told in other words.
+    /// The message is for JSON's readers: people were given other words.
     pub(crate) said_already: bool,
     /// Sentences that say what to do.
     pub(crate) hints: Vec<String>,
@@ -59,26 +59,26 @@ impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         let message = message.into();
         let (hints, object) = (Vec::new(), None);
-        Self::Told(Box::new(Told { exit, message, said_already: false, hints, object }))
+        Self::Error(Box::new(Report { exit, message, said_already: false, hints, object }))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        if let Self::Told(told) = &mut self {
-            told.hints.push(hint.into());
+        if let Self::Error(report) = &mut self {
+            report.hints.push(hint.into());
         }
         self
     }
 
     pub(crate) fn said_already(mut self) -> Self {
-        if let Self::Told(told) = &mut self {
-            told.said_already = true;
+        if let Self::Error(report) = &mut self {
+            report.said_already = true;
         }
         self
     }
 
     pub(crate) fn object(mut self, object: Option<serde_json::Value>) -> Self {
-        if let Self::Told(told) = &mut self {
-            told.object = object;
+        if let Self::Error(report) = &mut self {
+            report.object = object;
         }
         self
     }

@@ -70,7 +70,7 @@ struct Telling<'a> {
 
 /// A step, as JSON.
 #[derive(Serialize)]
-struct Told<'a> {
+struct StepLine<'a> {
     step: usize,
     name: &'a str,
     text: &'a str,
@@ -80,7 +80,7 @@ impl Telling<'_> {
     fn step(&mut self, step: &Step<'_>) -> io::Result<()> {
         let Step { number, name, text, .. } = *step;
         let printed = match self.printer.is_json() {
-            true => self.printer.json(&Told { step: number, name, text }),
+            true => self.printer.json(&StepLine { step: number, name, text }),
             false => self.printer.print(&format!("{}\n", escaped(&step.to_string()))),
         };
         self.remember(printed)

@@ -92,8 +92,8 @@ impl Printer {
 
     /// Says why the command failed, and what may be done about it; returns what to tell the shell.
     pub(crate) fn failure(&mut self, failure: Failure) -> Exit {
-        let told = match failure {
-            Failure::Told(told) => told,
+        let report = match failure {
+            Failure::Error(report) => report,
             Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Exit::Success;
             }
@@ -103,18 +103,18 @@ impl Printer {
                 return Exit::Failed;
             }
         };
-        if let (true, Some(object)) = (self.json, &told.object) {
+        if let (true, Some(object)) = (self.json, &report.object) {
             // The sentence below says the same to a reader who is gone.
             self.json(object).ok();
         }
-        if self.json || !told.said_already {
+        if self.json || !report.said_already {
             let label = self.err_style.error("Error:");
-            self.note(&format!("{label} {}", escaped(&told.message)));
+            self.note(&format!("{label} {}", escaped(&report.message)));
         }
-        for hint in &told.hints {
+        for hint in &report.hints {
             self.hint(hint);
         }
-        told.exit
+        report.exit
     }
 
     /// Prints what the parser of the command line has to say: help, or what is wrong.

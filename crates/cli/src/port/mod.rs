@@ -24,10 +24,10 @@ pub(crate) use self::status::{counts, enforcement, weakness};
 
 pub(crate) fn run(session: &mut Session, command: Port) -> Result<Exit, Failure> {
     carry_out(session, command).map_err(|failure| match failure {
-        Failure::Told(told)
-            if told.exit == Exit::Unreachable && status::is_daemon_gone(session) =>
+        Failure::Error(report)
+            if report.exit == Exit::Unreachable && status::is_daemon_gone(session) =>
         {
-            Failure::Told(told).hint(
+            Failure::Error(report).hint(
                 "What was reserved stays so without the daemon; `iph port purge` takes it out of \
                  the kernel.",
             )
@@ -58,7 +58,7 @@ fn carry_out(session: &mut Session, command: Port) -> Result<Exit, Failure> {
 }
 
 fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let reservations = session.reservations(asked)?;
+    let reservations = session.list(asked)?;
     if session.printer.is_json() {
         return Ok(session.printer.json_lines(&reservations)?);
     }
@@ -140,7 +140,7 @@ fn revoke(session: &mut Session, block: Block, admitted: Admitted) -> Result<(),
 }
 
 fn holders(session: &mut Session, asked: &Holders) -> Result<(), Failure> {
-    let holders = session.holders(asked)?;
+    let holders = session.list(asked)?;
     if session.printer.is_json() {
         return Ok(session.printer.json_lines(&holders)?);
     }
@@ -148,7 +148,7 @@ fn holders(session: &mut Session, asked: &Holders) -> Result<(), Failure> {
         session.printer.note("Nobody sits there.");
         return Ok(());
     }
-    let reservations = session.reservations(&List::default())?;
+    let reservations = session.list(&List::default())?;
     let (width, style) = (session.printer.width(), session.printer.style());
     let text = shown::holders(&holders, &reservations).render(width, style);
     Ok(session.printer.print(&text)?)

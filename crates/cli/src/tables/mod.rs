@@ -424,7 +424,7 @@ mod tests {
 
     fn complaint(outcome: Result<impl std::fmt::Debug, Failure>) -> String {
         match outcome {
-            Err(Failure::Told(told)) if told.exit == Exit::Usage => told.message,
+            Err(Failure::Error(report)) if report.exit == Exit::Usage => report.message,
             other => panic!("{other:?}"),
         }
     }

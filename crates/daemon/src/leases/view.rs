@@ -10,8 +10,9 @@ use dhcp::v4::{self, Event, Outcome, Told, Via};
 use engine::Instant;
 use wire::dhcpv4::OptionCode;
 
+use super::Leases;
+use super::handle::Summary;
 use super::roster::{ClientKey, Interface};
-use super::{Leases, Summary};
 use crate::clock::Clock;
 use crate::host::LinkRow;
 
@@ -19,7 +20,7 @@ impl Leases {
     /// One client.
     pub(super) fn view(&self, client: ClientKey) -> Option<LeaseInfo> {
         let (interface, link) = self.roster.client(client)?;
-        Some(shown(interface, link, Clock::read()))
+        Some(lease_info(interface, link, Clock::read()))
     }
 
     /// One client after a command.
@@ -41,7 +42,9 @@ impl Leases {
         self.roster
             .clients()
             .filter(|(_, _, link)| matches(&link.name))
-            .map(|(key, interface, link)| self.listed.share(key, shown(interface, link, clock)))
+            .map(|(key, interface, link)| {
+                self.listed.share(key, lease_info(interface, link, clock))
+            })
             .collect()
     }
 
@@ -71,8 +74,8 @@ impl Leases {
     pub(super) fn on_event(&mut self, client: ClientKey, event: &Event) {
         let link = self.roster.link(client.ifindex);
         let Some(name) = link.map(|link| link.name.clone()) else { return };
-        let seen = seen(event);
-        let text = &seen.text;
+        let reported = reported(event);
+        let text = &reported.text;
         match event {
             Event::StateChanged { .. } | Event::Discarded { .. } | Event::OptionsIgnored { .. } => {
                 tracing::debug!("{name}: {text}")
@@ -101,14 +104,14 @@ impl Leases {
         }
         if self.events.are_awaited() {
             let event = match self.view(client) {
-                Some(lease) => seen.after(lease),
-                None => seen.about(name, client.ifindex, Family::Ipv4),
+                Some(lease) => reported.after(lease),
+                None => reported.about(name, client.ifindex, Family::Ipv4),
             };
             self.events.publish(Arc::new(event));
         }
     }
 
-    /// Tells subscribers that a client is no more.
+    /// Publishes that a client is no more.
     pub(super) fn announce_gone(&self, client: ClientKey, name: &str) {
         if self.events.are_awaited() {
             let text = format!("{name} is not managed any more");
@@ -119,16 +122,16 @@ impl Leases {
     }
 }
 
-fn shown(interface: &Interface, link: &LinkRow, clock: Clock) -> LeaseInfo {
-    let mut shown = without_lease(interface, link);
+fn lease_info(interface: &Interface, link: &LinkRow, clock: Clock) -> LeaseInfo {
+    let mut info = without_lease(interface, link);
     if let Some(lease) = interface.client.lease() {
         let times = |at| Time::from(clock.wall(at));
-        shown.bindings = vec![binding(lease, times)];
-        shown.renew_at = lease.renew_at.map(times);
-        shown.rebind_at = lease.rebind_at.map(times);
-        fill(&mut shown, lease, clock);
+        info.bindings = vec![binding(lease, times)];
+        info.renew_at = lease.renew_at.map(times);
+        info.rebind_at = lease.rebind_at.map(times);
+        fill(&mut info, lease, clock);
     }
-    shown
+    info
 }
 
 /// A client with what a server said to its INFORM.
@@ -138,27 +141,27 @@ fn informed(
     parameters: &v4::Lease,
     clock: Clock,
 ) -> LeaseInfo {
-    let mut shown = without_lease(interface, link);
-    fill(&mut shown, parameters, clock);
-    shown
+    let mut info = without_lease(interface, link);
+    fill(&mut info, parameters, clock);
+    info
 }
 
 fn without_lease(interface: &Interface, link: &LinkRow) -> LeaseInfo {
     let client = &interface.client;
-    let mut shown = LeaseInfo::new(&link.name, link.index, Family::Ipv4, state(client.state()));
-    shown.link_up = link.is_up;
-    shown.hardware_address = (!link.hardware.is_empty()).then(|| link.hardware.to_string());
-    shown.link_local = client.link_local().map(IpAddr::V4);
-    shown.metric = Some(interface.metric);
-    shown.client_identifier = client.client_identifier().map(|bytes| colons(&bytes));
-    shown
+    let mut info = LeaseInfo::new(&link.name, link.index, Family::Ipv4, state(client.state()));
+    info.link_up = link.is_up;
+    info.hardware_address = (!link.hardware.is_empty()).then(|| link.hardware.to_string());
+    info.link_local = client.link_local().map(IpAddr::V4);
+    info.metric = Some(interface.metric);
+    info.client_identifier = client.client_identifier().map(|bytes| colons(&bytes));
+    info
 }
 
 /// What a lease says beside its address and its terms.
-fn fill(shown: &mut LeaseInfo, lease: &v4::Lease, clock: Clock) {
-    shown.server = Some(Server::at(lease.server));
-    shown.obtained_at = Some(clock.wall(lease.obtained_at).into());
-    shown.routes = lease
+fn fill(info: &mut LeaseInfo, lease: &v4::Lease, clock: Clock) {
+    info.server = Some(Server::at(lease.server));
+    info.obtained_at = Some(clock.wall(lease.obtained_at).into());
+    info.routes = lease
         .routes
         .iter()
         .filter_map(|route| {
@@ -166,15 +169,15 @@ fn fill(shown: &mut LeaseInfo, lease: &v4::Lease, clock: Clock) {
             Some(Route::new(destination, route.gateway.map(IpAddr::V4)))
         })
         .collect();
-    shown.dns = lease.dns.iter().copied().map(IpAddr::V4).collect();
-    shown.domain_name.clone_from(&lease.domain_name);
-    shown.domain_search.clone_from(&lease.domain_search);
-    shown.ntp = lease.ntp.iter().copied().map(IpAddr::V4).collect();
-    shown.mtu = lease.mtu.map(u32::from);
-    shown.host_name.clone_from(&lease.host_name);
-    shown.captive_portal.clone_from(&lease.captive_portal);
-    shown.options = lease.other_options().map(|(code, data)| option(code, data)).collect();
-    shown.options.sort_by_key(|option| option.code);
+    info.dns = lease.dns.iter().copied().map(IpAddr::V4).collect();
+    info.domain_name.clone_from(&lease.domain_name);
+    info.domain_search.clone_from(&lease.domain_search);
+    info.ntp = lease.ntp.iter().copied().map(IpAddr::V4).collect();
+    info.mtu = lease.mtu.map(u32::from);
+    info.host_name.clone_from(&lease.host_name);
+    info.captive_portal.clone_from(&lease.captive_portal);
+    info.options = lease.other_options().map(|(code, data)| option(code, data)).collect();
+    info.options.sort_by_key(|option| option.code);
 }
 
 /// DHCPv4 has one lifetime: the address is preferred as long as it is valid.
@@ -194,7 +197,7 @@ fn option(code: OptionCode, data: &[u8]) -> DhcpOption {
 }
 
 /// How a server was asked, in the API's terms.
-pub(crate) fn via(via: Via) -> lease::Via {
+pub(super) fn via(via: Via) -> lease::Via {
     match via {
         Via::Unicast => lease::Via::Unicast,
         Via::Broadcast => lease::Via::Broadcast,
@@ -233,14 +236,14 @@ fn worth_a_warning(tries: u32) -> bool {
 }
 
 /// What happened, of no client yet: a sentence and what it says in its members.
-fn seen(event: &Event) -> lease::Event {
-    let seen = |kind: EventKind, text: String| lease::Event::new(kind, text);
+fn reported(event: &Event) -> lease::Event {
+    let event_of = |kind: EventKind, text: String| lease::Event::new(kind, text);
     match event {
         Event::StateChanged { from, to } => {
-            let mut seen = seen(EventKind::State, format!("{to} after {from}"));
-            seen.state = Some(state(*to));
-            seen.previous_state = Some(state(*from));
-            seen
+            let mut reported = event_of(EventKind::State, format!("{to} after {from}"));
+            reported.state = Some(state(*to));
+            reported.previous_state = Some(state(*from));
+            reported
         }
         Event::Acquired(lease) => {
             let end = match lease.expires_at {
@@ -249,7 +252,7 @@ fn seen(event: &Event) -> lease::Event {
             };
             let v4::Lease { address, prefix_length, server, .. } = &**lease;
             let text = format!("leased {address}/{prefix_length} from {server} {end}");
-            with_lease(seen(EventKind::Acquired, text), lease)
+            with_lease(event_of(EventKind::Acquired, text), lease)
         }
         Event::Renewed { lease, via: how } => {
             let asked = match how {
@@ -258,9 +261,9 @@ fn seen(event: &Event) -> lease::Event {
                 Via::SameNetwork => "the network is the same and keeps".to_owned(),
             };
             let text = format!("{asked} the lease of {}", lease.address);
-            let mut seen = with_lease(seen(EventKind::Renewed, text), lease);
-            seen.via = Some(via(*how));
-            seen
+            let mut reported = with_lease(event_of(EventKind::Renewed, text), lease);
+            reported.via = Some(via(*how));
+            reported
         }
         Event::Released { address, prefix_length, server, told } => {
             let (text, reason) = match told {
@@ -270,55 +273,55 @@ fn seen(event: &Event) -> lease::Event {
                     (text, Some(reason.clone()))
                 }
             };
-            let mut seen = seen(EventKind::Released, text);
-            seen.bindings = vec![Binding::of_address(*address, *prefix_length)];
-            seen.server = Some(Server::at(*server));
-            seen.message_sent = Some(reason.is_none());
-            seen.reason = reason;
-            seen
+            let mut reported = event_of(EventKind::Released, text);
+            reported.bindings = vec![Binding::of_address(*address, *prefix_length)];
+            reported.server = Some(Server::at(*server));
+            reported.message_sent = Some(reason.is_none());
+            reported.reason = reason;
+            reported
         }
         Event::Expired { address, prefix_length } => {
             let text = format!("the lease of {address} ran out; it is not used any more");
-            let mut seen = seen(EventKind::Expired, text);
-            seen.bindings = vec![Binding::of_address(*address, *prefix_length)];
-            seen
+            let mut reported = event_of(EventKind::Expired, text);
+            reported.bindings = vec![Binding::of_address(*address, *prefix_length)];
+            reported
         }
         Event::Refused { server, message } => {
             let words = message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-            let mut seen = seen(EventKind::Refused, format!("{server} refused{words}"));
-            seen.server = Some(Server::at(*server));
-            seen.reason.clone_from(message);
-            seen
+            let mut reported = event_of(EventKind::Refused, format!("{server} refused{words}"));
+            reported.server = Some(Server::at(*server));
+            reported.reason.clone_from(message);
+            reported
         }
         Event::Conflict { address, hardware, defended } => {
             let end = if *defended { "it was defended" } else { "it was given up" };
             let text = format!("{hardware} uses {address} too; {end}");
-            let mut seen = with_address(seen(EventKind::Conflict, text), *address);
-            seen.hardware_address = Some(hardware.to_string());
-            seen.defended = Some(*defended);
-            seen
+            let mut reported = with_address(event_of(EventKind::Conflict, text), *address);
+            reported.hardware_address = Some(hardware.to_string());
+            reported.defended = Some(*defended);
+            reported
         }
         Event::NoAnswer { waited, tries } => {
             let (waited, word) = (waited.as_secs_f64(), if *tries == 1 { "try" } else { "tries" });
             let text = format!("no server answered within {waited:.1} s, {tries} {word}");
-            let mut seen = seen(EventKind::NoAnswer, text);
-            seen.waited = Some(waited);
-            seen.tries = Some(*tries);
-            seen
+            let mut reported = event_of(EventKind::NoAnswer, text);
+            reported.waited = Some(waited);
+            reported.tries = Some(*tries);
+            reported
         }
         Event::LinkLocal { address } => {
             let text = format!("uses {address} because no server answered");
-            with_address(seen(EventKind::LinkLocal, text), *address)
+            with_address(event_of(EventKind::LinkLocal, text), *address)
         }
         Event::Restored { address } => {
             let text = format!("{address} or a route of it was removed and put back");
-            with_address(seen(EventKind::Restored, text), *address)
+            with_address(event_of(EventKind::Restored, text), *address)
         }
         Event::SameNetwork { gateway } => {
             let text = format!("back on the network of {gateway}");
-            let mut seen = seen(EventKind::SameNetwork, text);
-            seen.router = Some((*gateway).into());
-            seen
+            let mut reported = event_of(EventKind::SameNetwork, text);
+            reported.router = Some((*gateway).into());
+            reported
         }
         Event::Discarded { reason } => with_reason(EventKind::Discarded, reason),
         Event::OptionsIgnored { reason } => with_reason(EventKind::OptionsIgnored, reason),
@@ -363,22 +366,22 @@ mod tests {
     #[test]
     fn ignored_options_are_named() {
         let reason = "ACK from 192.0.2.1: option 1 has a wrong length".to_owned();
-        let seen = seen(&Event::OptionsIgnored { reason: reason.clone() });
-        assert_eq!((seen.kind, seen.reason), (EventKind::OptionsIgnored, Some(reason)));
+        let reported = reported(&Event::OptionsIgnored { reason: reason.clone() });
+        assert_eq!((reported.kind, reported.reason), (EventKind::OptionsIgnored, Some(reason)));
     }
 
     #[test]
     fn facts_are_members_and_not_only_words() {
         let (address, server) = (Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(192, 0, 2, 1));
         let told = Told::NotSent { reason: "the link is down".to_owned() };
-        let released = seen(&Event::Released { address, prefix_length: 24, server, told });
+        let released = reported(&Event::Released { address, prefix_length: 24, server, told });
         assert_eq!(released.bindings, [Binding::of_address(address, 24)]);
         assert_eq!(released.server, Some(Server::at(server)));
         assert_eq!(released.message_sent, Some(false));
         assert_eq!(released.reason.as_deref(), Some("the link is down"));
 
         let changed = Event::StateChanged { from: v4::State::Bound, to: v4::State::Renewing };
-        let changed = seen(&changed);
+        let changed = reported(&changed);
         let states = (changed.previous_state, changed.state);
         assert_eq!(states, (Some(State::Bound), Some(State::Renewing)));
     }

@@ -29,14 +29,14 @@ pub(super) struct Link {
     troubles: Troubles,
 }
 
-/// Why nothing is found, and who is told.
+/// Why nothing is found, and who is reported.
 #[derive(Clone, Default)]
-pub(super) struct Troubles(Arc<Mutex<Told>>);
+pub(super) struct Troubles(Arc<Mutex<Reported>>);
 
 #[derive(Default)]
-struct Told {
+struct Reported {
     trouble: Option<String>,
-    tell: Option<Box<dyn Fn(Option<String>) + Send>>,
+    report: Option<Box<dyn Fn(Option<String>) + Send>>,
 }
 
 /// The other end.
@@ -69,7 +69,7 @@ impl Link {
             Other::Service(path) => (None, Some(path)),
             Other::Child(started) => (Some(started), None),
         };
-        // Now this thread needs nothing, and what it is told cannot make it use anything.
+        // Now this thread needs nothing, and what it receives cannot make it use anything.
         sandbox::drop_capabilities(&[]);
         sandbox::deny_foreign_calls();
         let channel = started.and_then(|started| match started {
@@ -113,7 +113,7 @@ impl Link {
             Err(error) => {
                 tracing::debug!("the process that looks into others: {error}");
                 self.channel = None;
-                // That there is no connection is told already, and so is the end of a child.
+                // That there is no connection is reported already, and so is the end of a child.
                 if let Some(path) = &self.service
                     && error.kind() != io::ErrorKind::NotConnected
                 {
@@ -153,11 +153,11 @@ impl Link {
             return Err(io::ErrorKind::NotConnected.into());
         };
         while self.is_late {
-            self.is_late = !matches!(channel.told(until)?, Record::End { .. });
+            self.is_late = !matches!(channel.receive_record(until)?, Record::End { .. });
         }
         channel.ask(request, with)?;
         loop {
-            match channel.told(until)? {
+            match channel.receive_record(until)? {
                 Record::End { complete } => return Ok(complete),
                 record => {
                     if !take(record) {
@@ -203,12 +203,12 @@ fn connect(path: &std::path::Path) -> io::Result<UnixStream> {
 }
 
 impl Troubles {
-    pub(super) fn subscribe(&self, tell: impl Fn(Option<String>) + Send + 'static) {
-        let mut told = self.lock();
-        if told.trouble.is_some() {
-            tell(told.trouble.clone());
+    pub(super) fn subscribe(&self, report: impl Fn(Option<String>) + Send + 'static) {
+        let mut reported = self.lock();
+        if reported.trouble.is_some() {
+            report(reported.trouble.clone());
         }
-        told.tell = Some(Box::new(tell));
+        reported.report = Some(Box::new(report));
     }
 
     fn raise(&self, trouble: String) {
@@ -220,17 +220,17 @@ impl Troubles {
     }
 
     fn change(&self, trouble: Option<String>) {
-        let mut told = self.lock();
-        if told.trouble != trouble {
-            told.trouble.clone_from(&trouble);
-            if let Some(tell) = &told.tell {
-                tell(trouble);
+        let mut reported = self.lock();
+        if reported.trouble != trouble {
+            reported.trouble.clone_from(&trouble);
+            if let Some(report) = &reported.report {
+                report(trouble);
             }
         }
     }
 
     /// A panic elsewhere leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, Reported> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

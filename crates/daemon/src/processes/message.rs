@@ -116,7 +116,7 @@ impl Channel {
     }
 
     /// Sends a record, together with those that follow as long as they are few.
-    pub(super) fn tell(&mut self, record: &Record) -> io::Result<()> {
+    pub(super) fn send_record(&mut self, record: &Record) -> io::Result<()> {
         serde_json::to_writer(&mut self.outgoing, record)?;
         self.outgoing.push(b'\n');
         if matches!(record, Record::End { .. }) || self.outgoing.len() >= PIECE {
@@ -127,14 +127,14 @@ impl Channel {
     }
 
     /// The next record. An error of kind `TimedOut` leaves what came of it for the next time.
-    pub(super) fn told(&mut self, until: Instant) -> io::Result<Record> {
+    pub(super) fn receive_record(&mut self, until: Instant) -> io::Result<Record> {
         match self.line(RECORD, Some(until), &mut Vec::new())? {
             Some(line) => parse(&line),
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
-    /// Whether the other end is still there, as far as can be told without waiting.
+    /// Whether the other end is still there, as far as can be known without waiting.
     pub(super) fn is_open(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut entries = [PollFd::new(&self.stream, PollFlags::RDHUP)];
@@ -251,14 +251,14 @@ mod tests {
         };
         let records = [Record::Process(process), Record::End { complete: true }];
         for record in &records {
-            finder.tell(record).unwrap();
+            finder.send_record(record).unwrap();
         }
         for record in &records {
-            assert_eq!(daemon.told(soon()).unwrap(), *record);
+            assert_eq!(daemon.receive_record(soon()).unwrap(), *record);
         }
         drop(finder);
         assert!(!daemon.is_open());
-        assert_eq!(daemon.told(soon()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(daemon.receive_record(soon()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
@@ -297,8 +297,8 @@ mod tests {
         let (mut daemon, finder) = pair();
         (&finder.stream).write_all(b"{\"end\":").unwrap();
         let soon_over = Instant::now() + Duration::from_millis(20);
-        assert_eq!(daemon.told(soon_over).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(daemon.receive_record(soon_over).unwrap_err().kind(), io::ErrorKind::TimedOut);
         (&finder.stream).write_all(b"{\"complete\":false}}\n").unwrap();
-        assert_eq!(daemon.told(soon()).unwrap(), Record::End { complete: false });
+        assert_eq!(daemon.receive_record(soon()).unwrap(), Record::End { complete: false });
     }
 }

@@ -115,9 +115,9 @@ impl Processes {
     ) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let troubles = Troubles::default();
-        let (watched, told) = (watched.clone(), troubles.clone());
+        let (watched, reported) = (watched.clone(), troubles.clone());
         let work = move || {
-            let mut link = link(told);
+            let mut link = link(reported);
             queue.into_iter().for_each(|job| job(&mut link));
         };
         thread::Builder::new()
@@ -126,10 +126,10 @@ impl Processes {
         Ok(Self { jobs, troubles })
     }
 
-    /// Has a change of trouble told, beginning with the present one: why nothing is found, or that
+    /// Reports each change of trouble, beginning with the present one: why nothing is found, or that
     /// it works again.
-    pub fn on_trouble(&self, tell: impl Fn(Option<String>) + Send + 'static) {
-        self.troubles.subscribe(tell);
+    pub fn on_trouble(&self, report: impl Fn(Option<String>) + Send + 'static) {
+        self.troubles.subscribe(report);
     }
 
     /// Finds the processes that have sockets with these inodes open.
@@ -151,8 +151,8 @@ impl Processes {
             let mut found = HashMap::new();
             let mut process = None;
             link.ask(&request, map.as_ref().map(AsFd::as_fd), |record| match (record, &process) {
-                (Record::Process(told), _) => {
-                    process = Some(told);
+                (Record::Process(found), _) => {
+                    process = Some(found);
                     true
                 }
                 (Record::Socket { inode, answer }, Some(process)) if inodes.contains(&inode) => {
@@ -424,15 +424,15 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_not_there_is_told_and_one_that_comes_is_used() {
+    fn a_service_that_is_not_there_is_reported_and_one_that_comes_is_used() {
         let folder = crate::testing::Folder::new("service");
         let socket = folder.path().join("socket");
         let processes =
             Prepared::new(Finder::Service(socket.clone())).start(&Watched::alone()).unwrap();
-        let (tell, told) = mpsc::channel();
-        processes.on_trouble(move |trouble| tell.send(trouble).unwrap());
+        let (report, reported) = mpsc::channel();
+        processes.on_trouble(move |trouble| report.send(trouble).unwrap());
         assert_eq!(processes.process(1).blocking_recv().unwrap(), None);
-        let trouble = told.recv().unwrap().unwrap();
+        let trouble = reported.recv().unwrap().unwrap();
         assert!(trouble.contains("socket: "), "{trouble}");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         // Twice: an instance may end at any time.
@@ -450,6 +450,6 @@ mod tests {
             assert_eq!(processes.process(own).blocking_recv().unwrap().unwrap().pid, own);
             accepting.join().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
         }
-        assert_eq!(told.recv().unwrap(), None);
+        assert_eq!(reported.recv().unwrap(), None);
     }
 }

@@ -28,7 +28,7 @@ const UNCLOSED: usize = 8;
 const CLOSED_WITHIN: Duration = Duration::from_millis(50);
 
 /// Where a record of what was found goes.
-pub(super) type Tell<'a> = &'a mut dyn FnMut(Record) -> io::Result<()>;
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Record) -> io::Result<()>;
 
 /// A mounted `/proc`.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Proc {
         mut wanted: Wanted,
         closer: &Closer,
         until: Instant,
-        tell: Tell<'_>,
+        send: Sink<'_>,
     ) -> io::Result<bool> {
         let mut entries = Vec::with_capacity(ENTRIES);
         for pid in self.numbers(".") {
@@ -71,7 +71,7 @@ impl Proc {
                 return Ok(false);
             }
             let Ok(folder) = self.folder(&format!("{pid}/fd")) else { continue };
-            let mut is_told = false;
+            let mut is_sent = false;
             let mut listing = RawDir::new(&folder, entries.spare_capacity_mut());
             while let Some(Ok(entry)) = listing.next() {
                 let mut target = [MaybeUninit::<u8>::uninit(); 32];
@@ -83,13 +83,13 @@ impl Proc {
                 else {
                     continue;
                 };
-                if !is_told {
+                if !is_sent {
                     let Some(process) = self.process(pid) else { continue };
-                    tell(Record::Process(process))?;
-                    is_told = true;
+                    send(Record::Process(process))?;
+                    is_sent = true;
                 }
                 let answer = wanted.ask(inode, pid, entry.file_name(), closer);
-                tell(Record::Socket { inode, answer })?;
+                send(Record::Socket { inode, answer })?;
             }
         }
         Ok(true)
@@ -119,7 +119,7 @@ impl Proc {
 
     /// Finds all network namespaces that have a thread, with one for each. Returns whether all
     /// threads were looked at.
-    pub(super) fn networks(&self, until: Instant, tell: Tell<'_>) -> io::Result<bool> {
+    pub(super) fn networks(&self, until: Instant, send: Sink<'_>) -> io::Result<bool> {
         let mut known = HashSet::new();
         for pid in self.numbers(".") {
             for thread in self.numbers(&format!("{pid}/task")) {
@@ -130,7 +130,7 @@ impl Proc {
                 if let Ok(name) = String::from_utf8(name)
                     && known.insert(name.clone())
                 {
-                    tell(Record::Network { name, pid, thread })?;
+                    send(Record::Network { name, pid, thread })?;
                 }
             }
         }

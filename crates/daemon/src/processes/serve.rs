@@ -21,7 +21,7 @@ use super::search::{Proc, Wanted};
 pub(super) const KEPT: [Capability; 2] = [Capability::SysPtrace, Capability::DacReadSearch];
 /// The most threads that close copies of sockets.
 const CLOSERS: usize = 8;
-/// The longest value of a map that is told.
+/// The longest value of a map that is sent.
 const VALUE: usize = 64;
 
 /// The process, with the daemon at the other end of its standard input. Returns its exit status.
@@ -76,7 +76,7 @@ pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
     let sees_all = capability::is_effective(Capability::SysPtrace)?;
     while let Some((request, with)) = channel.asked()? {
         let until = Instant::now() + SEARCH_WITHIN;
-        let tell = &mut |record| channel.tell(&record);
+        let send = &mut |record| channel.send_record(&record);
         let complete = match request {
             Request::Sockets { inodes, asked } => {
                 // Without its map nothing is asked.
@@ -87,21 +87,21 @@ pub(super) fn serve(stream: UnixStream) -> io::Result<()> {
                     asked: asked.into_iter().collect(),
                     map,
                 };
-                proc.of_sockets(wanted, &closer, until, tell)?
+                proc.of_sockets(wanted, &closer, until, send)?
             }
             Request::Running { names, network } => {
                 if let Some(name) = proc.running(&names, &network, until) {
-                    tell(Record::Running { name })?;
+                    send(Record::Running { name })?;
                 }
                 Instant::now() < until
             }
             Request::Process { pid } => {
-                proc.process(pid).map(Record::Process).map_or(Ok(()), tell)?;
+                proc.process(pid).map(Record::Process).map_or(Ok(()), send)?;
                 true
             }
-            Request::Networks {} => proc.networks(until, tell)?,
+            Request::Networks {} => proc.networks(until, send)?,
         };
-        channel.tell(&Record::End { complete: complete && sees_all })?;
+        channel.send_record(&Record::End { complete: complete && sees_all })?;
     }
     Ok(())
 }

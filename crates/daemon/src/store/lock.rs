@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::told;
+use super::describe;
 use crate::patience;
 
 /// The state directory is this daemon's as long as this lives: two would overwrite each other's
@@ -19,7 +19,7 @@ pub enum StoreError {
     #[error("another daemon uses {}", .0.display())]
     InUse(PathBuf),
     /// It cannot be made or written.
-    #[error("{}: leases will not survive a restart", told(path, error))]
+    #[error("{}: leases will not survive a restart", describe(path, error))]
     Unusable {
         /// What could not be made.
         path: PathBuf,

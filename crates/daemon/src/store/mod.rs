@@ -4,15 +4,15 @@
 //! A record is on disk, and would survive a power failure, before anybody is told so.
 
 mod envelope;
+mod failure;
 pub(crate) mod file;
 mod lock;
 mod records;
-mod told;
 
+pub(crate) use failure::{describe, refused};
 pub(crate) use lock::Lock;
 pub use lock::StoreError;
 pub(crate) use records::{Boot, Found, Record, Records};
-pub(crate) use told::{refused, told};
 
 #[cfg(test)]
 pub(crate) use envelope::{open, seal};

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::file::{self, Damaged};
-use super::{envelope, refused, told};
+use super::{describe, envelope, refused};
 use crate::clock::Clock;
 
 const EXTENSION: &str = ".json";
@@ -117,7 +117,7 @@ impl<R: Record> Records<R> {
         let taken_over = self.earlier.as_deref().map(|earlier| self.take_over(earlier));
         self.load_from(&self.folder, clock, &mut found);
         if let Some(earlier) = &self.earlier {
-            // Those that could not be moved are the newer ones; what is no file is told.
+            // Those that could not be moved are the newer ones; what is no file is reported.
             self.load_from(earlier, clock, &mut found);
         }
         match taken_over {
@@ -222,12 +222,12 @@ impl<R: Record> Records<R> {
         let read = [from, to].into_iter().try_for_each(|key| self.take_over_one(key));
         let bytes = match read.and_then(|()| fs::read(&old)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            read => read.map_err(|error| told(&old, &error))?,
+            read => read.map_err(|error| describe(&old, &error))?,
         };
         let stored = renamed(open::<R>(&bytes, from)?);
         let bytes = envelope::seal(R::SCHEMA, &stored);
         let moved = file::replace(&new, &bytes, true).and_then(|()| file::remove(&old, true));
-        moved.map_err(|error| told(&new, &error))
+        moved.map_err(|error| describe(&new, &error))
     }
 
     /// Makes the folder, if it is not there.
@@ -265,7 +265,7 @@ impl<R: Record> Records<R> {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                found.damaged.push(Damaged { name: None, text: told(folder, &error) });
+                found.damaged.push(Damaged { name: None, text: describe(folder, &error) });
             }
         }
     }

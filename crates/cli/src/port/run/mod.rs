@@ -60,7 +60,7 @@ pub(super) fn run(session: &mut Session, asked: Run) -> Result<Exit, Failure> {
 
 /// A control group that is let into all of the reservations.
 fn cgroup(session: &mut Session, which: &[Which]) -> Result<Cgroup, Failure> {
-    let reservations = session.reservations(&List::default())?;
+    let reservations = session.list(&List::default())?;
     let mut meant = Vec::new();
     for which in which {
         let found = reservations.iter().find(|reservation| which.is(reservation));
@@ -152,7 +152,7 @@ impl Runner {
         let mut door = door;
         let mut listener = self.listener.as_ref();
         let mut ended = None;
-        let mut told = Told::default();
+        let mut complaints = Complaints::default();
         loop {
             match process::reap_any().map_err(failed)? {
                 Reaped::Child(child, status) => {
@@ -174,7 +174,7 @@ impl Runner {
             {
                 // Whatever comes of it: the kernel has the last word on the bind.
                 if let Err(complaint) = door.admit(session, supervised, &bind) {
-                    told.tell(session, &complaint);
+                    complaints.note(session, &complaint);
                 }
                 supervised.resume(&bind).map_err(failed)?;
             }
@@ -207,12 +207,12 @@ impl Runner {
 
 /// Complaints, each once: a program may try the same again for ever.
 #[derive(Debug, Default)]
-struct Told(BTreeSet<String>);
+struct Complaints(BTreeSet<String>);
 
-impl Told {
+impl Complaints {
     const MOST: usize = 32;
 
-    fn tell(&mut self, session: &mut Session, complaint: &str) {
+    fn note(&mut self, session: &mut Session, complaint: &str) {
         if self.0.len() < Self::MOST && self.0.insert(complaint.to_owned()) {
             session.printer.note(&format!("iph: {}", escaped(complaint)));
         }
@@ -268,8 +268,8 @@ mod tests {
         for (which, words) in
             [(Which::Number(5), "number or token"), (Which::Block(block), "exactly tcp/5000-5019")]
         {
-            let Failure::Told(told) = unknown(&which) else { panic!("nothing was told") };
-            assert!(told.message.contains(words), "{told:?}");
+            let Failure::Error(report) = unknown(&which) else { panic!("no report") };
+            assert!(report.message.contains(words), "{report:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PortSet;
 use crate::shortage;
-use crate::store::{file, told};
+use crate::store::{describe, file};
 
 /// The file from which the next daemon knows what this one wrote.
 ///
@@ -97,7 +97,7 @@ impl Record {
 
     /// What is written here is part of a change of the kernel's list, which is not what failed.
     fn named(&self, error: &io::Error) -> io::Error {
-        io::Error::new(error.kind(), told(&self.path, error))
+        io::Error::new(error.kind(), describe(&self.path, error))
     }
 }
 

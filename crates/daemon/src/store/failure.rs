@@ -8,11 +8,11 @@ use crate::refusal;
 
 /// An error with a file or folder, as engines know it.
 pub(crate) fn refused(path: &Path, error: &io::Error) -> Refused {
-    Refused::new(refusal::reason(error), told(path, error))
+    Refused::new(refusal::reason(error), describe(path, error))
 }
 
 /// An error with a file or folder, in words: which one it was, and what of its disk is used up.
-pub(crate) fn told(path: &Path, error: &io::Error) -> String {
+pub(crate) fn describe(path: &Path, error: &io::Error) -> String {
     let text = format!("{}: {error}", path.display());
     let what = match error.kind() {
         io::ErrorKind::StorageFull if has_no_inodes(path) => "has no room for another file",
@@ -52,17 +52,17 @@ mod tests {
 
     #[test]
     fn the_file_and_its_file_system_are_named() {
-        let folder = Folder::new("told");
+        let folder = Folder::new("failure");
         let path = folder.path().join("a/b.json");
         let point = file_system(&path).unwrap();
         assert!(folder.path().starts_with(&point), "{}", point.display());
         for (number, words) in [(28, "is full"), (122, "quota"), (30, "is read-only")] {
-            let text = told(&path, &io::Error::from_raw_os_error(number));
+            let text = describe(&path, &io::Error::from_raw_os_error(number));
             assert!(text.starts_with(&format!("{}: ", path.display())), "{text}");
             let at = format!("the file system at {} ", point.display());
             assert!(text.contains(&at) && text.contains(words), "{text}");
         }
-        let text = told(&path, &io::Error::from_raw_os_error(13));
+        let text = describe(&path, &io::Error::from_raw_os_error(13));
         assert!(text.ends_with("(os error 13)"), "{text}");
     }
 }
