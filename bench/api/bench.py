@@ -160,10 +160,9 @@ class Ours:
         return Connection(self.socket, timeout).call(f"org.iphelper.{method}", parameters)
 
     def lease(self):
-        """The lease, in whatever member the reply has it."""
+        """The lease; empty while there is none."""
         reply = self.ask("Lease.List", interface="c0")
-        rows = reply.get("rows") or reply.get("leases") or [reply.get("lease") or {}]
-        return rows[0]
+        return next(iter(reply["leases"]), {})
 
 
 class Connection:

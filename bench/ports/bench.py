@@ -174,7 +174,7 @@ class Site:
 
     def close(self):
         if self.daemon:
-            for reservation in Connection(self.socket).list("List", "reservation"):
+            for reservation in Connection(self.socket).list("List", "reservations"):
                 block = {key: reservation[key] for key in ("protocol", "start_port", "number_of_ports")}
                 self.call("Delete", **block)
             self.daemon.terminate()
@@ -346,7 +346,7 @@ def measure_calls(site, binder, associate, options, table):
     listed = []
     for _ in range(options.calls):
         took, replies = timed(lambda: connection.messages("Holders"))
-        rows = replies.count(b"\0")
+        rows = replies.count(b'"port":')
         if rows < 10000:
             sys.exit(f"{rows} sockets listed of 10,000")
         listed.append(took)

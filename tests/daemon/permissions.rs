@@ -94,10 +94,11 @@ fn the_daemon_keeps_few_capabilities() {
 
     // Another process reads whose sockets they are. It gives up the rest before it reads a request.
     let socket = host.namespace.run(|| UdpSocket::bind("0.0.0.0:5000")).unwrap().unwrap();
-    let holders = host.connect().list("PortReservation.Holders", json!({"protocol": "udp"}));
+    let holders =
+        host.connect().list("PortReservation.Holders", json!({"protocol": "udp"}), "holders");
     let holders = holders.unwrap();
     let own = json!(std::process::id());
-    assert!(holders.iter().any(|row| row["holder"]["who"]["pid"] == own), "{holders:?}");
+    assert!(holders.iter().any(|row| row["who"]["pid"] == own), "{holders:?}");
     drop(socket);
     // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE.
     for task in fs::read_dir(format!("/proc/{finder}/task")).unwrap() {

@@ -17,19 +17,12 @@ fn fifty_at_once() {
     lan.plug_many(&host.namespace, "c", COUNT).unwrap();
     host.start("[[interface]]\nname = \"c*\"");
     let clients = |host: &Host| {
-        let mut connection = host.connect();
-        connection.subscribe("Lease.List", json!({"interface": "c*"}));
-        let mut clients = Vec::new();
-        // The last of them is followed by the end of nothing: the count is known.
-        while clients.len() < COUNT {
-            clients.push(connection.receive().unwrap().unwrap()["lease"].clone());
-        }
-        clients
+        host.connect().list("Lease.List", json!({"interface": "c*"}), "leases").unwrap()
     };
     let mut last = Vec::new();
     let bound = lab::wait_until("every interface bound", iphelper_tests::PATIENCE * 2, || {
         last = clients(&host);
-        last.iter().all(|client| client["state"] == "bound")
+        last.len() == COUNT && last.iter().all(|client| client["state"] == "bound")
     });
     bound.unwrap_or_else(|error| panic!("{error}: {last:#?}"));
     let addresses: BTreeSet<_> =

@@ -410,8 +410,8 @@ fn its_token_is_its_owners() {
     let mut other = site.stranger();
     other.become_user(SOMEBODY + 1);
     let listed = other.call(&site.socket(), "-", "List", json!({})).unwrap();
-    assert_eq!(listed["reservation"]["id"], reservation["id"]);
-    assert_eq!(listed["reservation"]["token"], Value::Null);
+    assert_eq!(listed["reservations"][0]["id"], reservation["id"]);
+    assert_eq!(listed["reservations"][0]["token"], Value::Null);
     assert_eq!(site.reservations()[0]["token"], token, "root sees it");
     other.socket("s", "tcp4");
     let error = other.associate(&site.socket(), "s", token).unwrap_err();

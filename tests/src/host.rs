@@ -167,7 +167,8 @@ impl Host {
     pub fn monitor(&self) -> varlink::Connection {
         let mut connection = self.connect();
         connection.subscribe("Lease.Monitor", json!({}));
-        if self.call("Lease.List", json!({})).is_ok() {
+        let leases = self.call("Lease.List", json!({})).expect("a list");
+        if leases["leases"] != json!([]) {
             // It begins with each client there is; with the first of them it has begun.
             connection.event("the present state", |event| event["kind"] == "state");
         }
@@ -222,7 +223,7 @@ impl Host {
     /// The client of an interface, as the daemon tells it; `None` if it has none.
     pub fn client(&self, interface: &str) -> Option<Value> {
         let reply = self.call("Lease.List", json!({"interface": interface})).ok()?;
-        Some(reply["lease"].clone())
+        reply["leases"].get(0).cloned()
     }
 
     /// The sum of the daemon's counters whose names contain this.

@@ -56,15 +56,22 @@ impl Connection {
         self.message().map(|bytes| reply(&bytes))
     }
 
-    /// Calls a method with `more`, for as many replies as there are. An error is the end of them.
-    pub fn list(&mut self, method: &str, parameters: Value) -> Result<Vec<Value>, Error> {
+    /// Calls a method that lists objects: all there are, of however many replies, which have them in
+    /// the member of that name.
+    pub fn list(
+        &mut self,
+        method: &str,
+        parameters: Value,
+        member: &str,
+    ) -> Result<Vec<Value>, Error> {
         self.subscribe(method, parameters);
-        let mut replies = Vec::new();
+        let mut objects = Vec::new();
         loop {
             let bytes = self.message().expect("a reply before the connection ends");
-            replies.push(reply(&bytes)?);
+            let reply = reply(&bytes)?;
+            objects.extend_from_slice(reply[member].as_array().expect("a list"));
             if !continues(&bytes) {
-                return Ok(replies);
+                return Ok(objects);
             }
         }
     }

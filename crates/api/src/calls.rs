@@ -1,8 +1,78 @@
-//! The calls of an interface as one enum.
+//! The calls of an interface as one enum, and what answers them.
 
-/// Declares the calls of an interface: whether each is a `read` or a `change`, which type replies to
-/// it, and an enum over them. Who may make a change is asked before it is begun.
+/// Declares the calls of an interface, each with what it is and which type replies to it:
+///
+/// - `read` and `change`: one reply. Who may make a change is asked before it is begun.
+/// - `list`: the objects there are, in parts; in braces the reply's member that holds them, and what
+///   they are.
+/// - `monitor`: replies that go on until one side ends them.
 macro_rules! calls {
+    (
+        $interface:literal, $error:ident;
+        $( $kind:ident $method:ident => $reply:ty $({ $member:ident: $object:ty })?, )*
+    ) => {
+        crate::calls::methods! {
+            $interface, $error;
+            $( $kind $method => $reply, )*
+        }
+
+        $( $(
+            impl crate::Listing for $method {
+                const MEMBER: &'static str = stringify!($member);
+                type Object = $object;
+
+                fn objects(reply: $reply) -> Vec<$object> {
+                    reply.$member
+                }
+            }
+        )? )*
+
+        $(
+            #[cfg(feature = "tokio")]
+            impl crate::server::Asked for $method {
+                type Answer = crate::calls::answer!($kind $method);
+            }
+        )*
+
+        /// Answers the calls of this interface.
+        #[cfg(feature = "tokio")]
+        pub trait Handler<Peer>: $( crate::server::Serves<$method, Peer> + )* {}
+
+        #[cfg(feature = "tokio")]
+        impl<H, Peer> Handler<Peer> for H where H: $( crate::server::Serves<$method, Peer> + )* {}
+
+        impl Call {
+            /// Whether only a caller that takes more than one reply may make it.
+            pub(crate) fn goes_on(&self) -> bool {
+                match self {
+                    $( Self::$method(_) => crate::calls::goes_on!($kind), )*
+                }
+            }
+
+            /// Has it answered.
+            #[cfg(feature = "tokio")]
+            pub(crate) async fn answer<H, Peer>(
+                self,
+                handler: &H,
+                peer: &Peer,
+                exchange: crate::server::Exchange<'_>,
+            ) -> Result<(), crate::server::Over>
+            where
+                H: Handler<Peer>,
+                Peer: Sync,
+            {
+                match self {
+                    $( Self::$method(call) => {
+                        crate::calls::send!($kind exchange, handler, peer, call).await
+                    } )*
+                }
+            }
+        }
+    };
+}
+
+/// Declares the calls of an interface: an enum over them, and what is known of each method.
+macro_rules! methods {
     (
         $interface:literal, $error:ident;
         $( $kind:ident $method:ident => $reply:ty, )*
@@ -57,15 +127,51 @@ macro_rules! calls {
 
 /// What a method's kind says.
 macro_rules! changes {
-    (read) => {
-        false
-    };
     (change) => {
         true
     };
+    ($kind:ident) => {
+        false
+    };
 }
 
-pub(crate) use {calls, changes};
+/// Whether replies to a method of a kind go on for as long as the caller likes.
+macro_rules! goes_on {
+    (monitor) => {
+        true
+    };
+    ($kind:ident) => {
+        false
+    };
+}
+
+/// What a handler makes of a method of a kind.
+#[cfg(feature = "tokio")]
+macro_rules! answer {
+    (list $method:ident) => { crate::server::Listed<<$method as crate::Listing>::Object> };
+    (monitor $method:ident) => {
+        crate::server::Subscription<<$method as crate::server::Monitoring>::Item>
+    };
+    ($kind:ident $method:ident) => { <$method as crate::Method>::Reply };
+}
+
+/// Sends what a handler makes of a method of a kind.
+#[cfg(feature = "tokio")]
+macro_rules! send {
+    (list $exchange:ident, $handler:ident, $peer:ident, $call:ident) => {
+        $exchange.list($handler, $peer, $call)
+    };
+    (monitor $exchange:ident, $handler:ident, $peer:ident, $call:ident) => {
+        $exchange.follow($handler, $peer, $call)
+    };
+    ($kind:ident $exchange:ident, $handler:ident, $peer:ident, $call:ident) => {
+        $exchange.answer($handler, $peer, $call)
+    };
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) use {answer, send};
+pub(crate) use {calls, changes, goes_on, methods};
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;

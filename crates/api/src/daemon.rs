@@ -134,6 +134,16 @@ pub enum Error {
     Cancelled,
 }
 
+impl crate::InterfaceError for Error {
+    fn access_denied(needed: String) -> Self {
+        Self::AccessDenied { needed }
+    }
+
+    fn cancelled() -> Self {
+        Self::Cancelled
+    }
+}
+
 fn holders(per_user: bool) -> &'static str {
     match per_user {
         true => "this user has",

@@ -55,6 +55,28 @@ pub trait Method: Serialize + DeserializeOwned + Send + Sync + 'static {
     type Error: Serialize + DeserializeOwned + std::error::Error + Send + Sync + 'static;
 }
 
+/// A method that is answered with all the objects there are, in any number of replies. None is an
+/// answer like any other.
+pub trait Listing: Method {
+    /// The reply's member that holds them.
+    const MEMBER: &'static str;
+
+    /// What they are.
+    type Object: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Those of one reply.
+    fn objects(reply: Self::Reply) -> Vec<Self::Object>;
+}
+
+/// What the errors of each interface have in common.
+pub trait InterfaceError: Sized {
+    /// The caller may not do that; the error says what would do.
+    fn access_denied(needed: String) -> Self;
+
+    /// The daemon is ending.
+    fn cancelled() -> Self;
+}
+
 /// The reply of a method that returns nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Empty {}

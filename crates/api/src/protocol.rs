@@ -209,16 +209,79 @@ pub(crate) struct Outgoing {
     buffer: Vec<u8>,
     /// What is before has been written.
     start: usize,
+    /// The reply that is being made, an object at a time.
+    list: Option<List>,
+}
+
+/// A reply whose one member is a list, and which has not come to its end.
+#[derive(Debug)]
+struct List {
+    /// Where it begins in the buffer, as long as nothing of it has been written.
+    start: usize,
+    /// Its bytes so far.
+    length: usize,
+    is_empty: bool,
 }
 
 impl Outgoing {
     pub(crate) fn push<T: Serialize>(&mut self, message: &T) -> Result<(), Error> {
+        self.make_space();
+        encode(message, &mut self.buffer)
+    }
+
+    fn make_space(&mut self) {
         // Moving less than half of the buffer keeps the cost of each byte constant.
         if self.start > self.buffer.len() / 2 {
             self.buffer.drain(..self.start);
             self.start = 0;
         }
-        encode(message, &mut self.buffer)
+    }
+
+    /// Begins a reply whose one member is a list.
+    pub(crate) fn begin_list(&mut self, member: &str) {
+        self.make_space();
+        let start = self.buffer.len();
+        for text in [r#"{"parameters":{""#, member, r#"":["#] {
+            self.buffer.extend_from_slice(text.as_bytes());
+        }
+        let length = self.buffer.len() - start;
+        self.list = Some(List { start, length, is_empty: true });
+    }
+
+    /// Adds to the list that was begun.
+    pub(crate) fn push_to_list<T: Serialize>(&mut self, object: &T) -> Result<(), Error> {
+        let Some(list) = &mut self.list else { return Err(Error::Unexpected) };
+        let before = self.buffer.len();
+        if !list.is_empty {
+            self.buffer.push(b',');
+        }
+        if let Err(error) = serde_json::to_writer(&mut self.buffer, object) {
+            self.buffer.truncate(before);
+            return Err(Error::Unencodable(error));
+        }
+        list.is_empty = false;
+        list.length += self.buffer.len() - before;
+        Ok(())
+    }
+
+    /// Bytes of the list that was begun.
+    pub(crate) fn list_length(&self) -> usize {
+        self.list.as_ref().map_or(0, |list| list.length)
+    }
+
+    /// Ends the list that was begun.
+    pub(crate) fn end_list(&mut self, continues: bool) {
+        if self.list.take().is_some() {
+            let end: &[u8] = if continues { b"]},\"continues\":true}\0" } else { b"]}}\0" };
+            self.buffer.extend_from_slice(end);
+        }
+    }
+
+    /// Takes back the list that was begun. Nothing of it has been written.
+    pub(crate) fn abandon_list(&mut self) {
+        if let Some(list) = self.list.take() {
+            self.buffer.truncate(list.start);
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -231,6 +294,9 @@ impl Outgoing {
             self.buffer.clear();
             self.buffer.shrink_to(KEPT_CAPACITY);
             self.start = 0;
+            if let Some(list) = &mut self.list {
+                list.start = 0;
+            }
         }
     }
 }
@@ -311,6 +377,30 @@ mod tests {
         written.extend_from_slice(outgoing.bytes());
         let expected: Vec<u8> = (0..1000).flat_map(|n| format!("{n}\0").into_bytes()).collect();
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn a_list_is_made_an_object_at_a_time() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(&1).unwrap();
+        outgoing.begin_list("rows");
+        outgoing.push_to_list(&"a").unwrap();
+        let unencodable = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(matches!(outgoing.push_to_list(&unencodable), Err(Error::Unencodable(_))));
+        // What was written meanwhile is as good as what was not.
+        outgoing.advance(outgoing.bytes().len());
+        outgoing.push_to_list(&"b").unwrap();
+        outgoing.end_list(true);
+        assert_eq!(outgoing.bytes(), b",\"b\"]},\"continues\":true}\0");
+        outgoing.begin_list("rows");
+        outgoing.end_list(false);
+        assert!(outgoing.bytes().ends_with(b"\0{\"parameters\":{\"rows\":[]}}\0"));
+        let before = outgoing.bytes().to_vec();
+        outgoing.begin_list("rows");
+        outgoing.push_to_list(&"c").unwrap();
+        outgoing.abandon_list();
+        assert_eq!(outgoing.bytes(), before);
+        assert!(matches!(outgoing.push_to_list(&"d"), Err(Error::Unexpected)));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::calls::calls;
+use crate::calls::methods;
 
 /// The interface's description, as `GetInterfaceDescription` returns it.
 pub const IDL: &str = include_str!("org.varlink.service.varlink");
@@ -44,7 +44,7 @@ pub struct GetInterfaceDescriptionReply {
     pub description: String,
 }
 
-calls! {
+methods! {
     "org.varlink.service", Error;
     read GetInfo => GetInfoReply,
     read GetInterfaceDescription => GetInterfaceDescriptionReply,

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use iphelper_api::client::{AsyncClient, CallError, Client, Error};
+use iphelper_api::lease::LeaseInfo;
 use iphelper_api::server::Limits;
 use iphelper_api::{daemon, lease, service};
 use support::{Canned, DEADLINE, Server, bound, event, until};
@@ -52,28 +53,46 @@ fn methods_answer_and_errors_are_typed() {
 }
 
 #[test]
-fn list_answers_with_all_or_the_first() {
+fn list_answers_with_all_there_are() {
     let server = Server::start();
     let mut client = server.client();
-    let names = |replies: Vec<lease::ListReply>| -> Vec<String> {
-        replies.into_iter().map(|reply| reply.lease.interface).collect()
+    let names = |leases: Vec<LeaseInfo>| -> Vec<String> {
+        leases.into_iter().map(|lease| lease.interface).collect()
     };
 
-    let all = client.call_more(&lease::List::default()).unwrap();
+    let all = client.list(&lease::List::default()).unwrap();
     assert_eq!(names(all), ["eth0", "eth1", "wlan0"]);
     let pattern = lease::List { interface: Some("eth*".into()), family: None };
-    assert_eq!(names(client.call_more(&pattern).unwrap()), ["eth0", "eth1"]);
-    assert_eq!(client.call(&pattern).unwrap().lease, bound("eth0", 2));
+    // With and without `more`.
+    assert_eq!(names(client.list(&pattern).unwrap()), ["eth0", "eth1"]);
+    assert_eq!(client.call(&pattern).unwrap().leases, [bound("eth0", 2), bound("eth1", 3)]);
 
     let nothing = lease::List { interface: Some("ppp*".into()), family: None };
-    for error in [client.call(&nothing).unwrap_err(), client.call_more(&nothing).unwrap_err()] {
-        match error {
-            CallError::Method(lease::Error::NotManaged { interface, holder: None }) => {
-                assert_eq!(interface, "ppp*");
-            }
-            other => panic!("{other:?}"),
-        }
+    assert_eq!(client.call(&nothing).unwrap().leases, []);
+    assert_eq!(client.call_more(&nothing).unwrap(), [lease::ListReply { leases: vec![] }]);
+}
+
+#[test]
+fn a_long_list_comes_in_parts_to_those_who_take_more_than_one_reply() {
+    let server = Server::start();
+    let leases: Vec<_> = (2..502).map(|ifindex| bound(&format!("eth{ifindex}"), ifindex)).collect();
+    *server.canned.leases.lock().unwrap() = leases.clone();
+    let mut client = server.client();
+    let replies = client.call_more(&lease::List::default()).unwrap();
+    assert!(replies.len() > 10, "{}", replies.len());
+    for reply in &replies {
+        let length = serde_json::to_string(reply).unwrap().len();
+        assert!((1..40 << 10).contains(&length), "{length}");
     }
+    let listed: Vec<_> = replies.into_iter().flat_map(|reply| reply.leases).collect();
+    assert!(listed == leases);
+
+    let error = client.call(&lease::List::default()).unwrap_err();
+    let expected_more =
+        |error| matches!(error, CallError::Client(Error::Service(service::Error::ExpectedMore)));
+    assert!(expected_more(error));
+    // Nothing of the list was sent, and the connection goes on.
+    assert_eq!(client.call(&daemon::Status {}).unwrap().interfaces, 3);
 }
 
 #[test]
@@ -97,7 +116,7 @@ fn changes_are_refused_to_those_who_may_not() {
         assert_eq!(answer["error"], format!("org.iphelper.{interface}.AccessDenied"));
         assert_eq!(answer["parameters"]["needed"], "membership of group iphelper");
     }
-    assert_eq!(server.client().call_more(&lease::List::default()).unwrap().len(), 3);
+    assert_eq!(server.client().list(&lease::List::default()).unwrap().len(), 3);
 }
 
 #[test]
@@ -219,7 +238,7 @@ fn a_slow_subscriber_is_resynchronised_and_delays_nobody() {
         worst = worst.max(began.elapsed());
     }
     assert!(worst < DEADLINE / 2, "{worst:?}");
-    assert_eq!(server.client().call_more(&lease::List::default()).unwrap().len(), 3);
+    assert_eq!(server.client().list(&lease::List::default()).unwrap().len(), 3);
 
     let mut seen = 0;
     loop {
@@ -282,11 +301,11 @@ fn calls_are_answered_in_order() {
             parameters if parameters.get("already").is_some() => "acquire",
             parameters if parameters.get("vendor").is_some() => "info",
             parameters if parameters.get("counters").is_some() => "counters",
-            _ if answer.get("continues").is_some() => "lease...",
-            _ => "lease",
+            parameters if parameters.get("leases").is_some() => "leases",
+            _ => "something else",
         })
         .collect();
-    assert_eq!(kinds, ["acquire", "info", "lease...", "lease...", "lease", "counters"]);
+    assert_eq!(kinds, ["acquire", "info", "leases", "counters"]);
 }
 
 #[test]
@@ -501,10 +520,10 @@ fn ten_thousand_leases_arrive_complete_and_in_order() {
     *canned.leases.lock().unwrap() = (0..10_000).map(|index| bound(&name(index), index)).collect();
     let server = Server::with(canned, Limits::default());
     // Some 9 MB: many times what the server queues at once.
-    let leases = server.client().call_more(&lease::List::default()).unwrap();
+    let leases = server.client().list(&lease::List::default()).unwrap();
     assert_eq!(leases.len(), 10_000);
-    for (index, reply) in (0..).zip(leases) {
-        assert_eq!(reply.lease.interface, name(index));
+    for (index, lease) in (0..).zip(leases) {
+        assert_eq!(lease.interface, name(index));
     }
 }
 
@@ -515,7 +534,7 @@ fn the_asynchronous_client_does_the_same() {
     runtime.block_on(async {
         let connect = || AsyncClient::connect(server.path(), Some(DEADLINE));
         let mut client = connect().await.unwrap();
-        assert_eq!(client.call_more(&lease::List::default()).await.unwrap().len(), 3);
+        assert_eq!(client.list(&lease::List::default()).await.unwrap().len(), 3);
         let refused = lease::Renew { interface: "wlan0".into(), ..Default::default() };
         match client.call(&refused).await.unwrap_err() {
             CallError::Method(lease::Error::Refused { message, .. }) => {

@@ -36,9 +36,11 @@ fn server_with(count: u32) -> Server {
 fn a_table_comes_in_parts_and_in_order() {
     let server = server_with(1000);
     let replies = server.client().call_more(&interface::ListStack::default()).unwrap();
-    let most = Rows::<tables::StackEntry>::MOST;
-    assert_eq!(replies.len(), 1000_usize.div_ceil(most));
-    assert!(replies.iter().all(|part| (1..=most).contains(&part.rows.len())));
+    assert!(replies.len() > 2, "{}", replies.len());
+    for part in &replies {
+        let length = serde_json::to_string(part).unwrap().len();
+        assert!(!part.rows.is_empty() && length < 40 << 10, "{length}");
+    }
     let numbers = replies.iter().flat_map(|part| &part.rows).map(|row| row.lower_ifindex);
     assert!(numbers.eq(0..1000));
 }
@@ -70,13 +72,15 @@ impl<R> Concat for Vec<Rows<R>> {
 }
 
 #[test]
-fn streams_need_more() {
-    let server = server_with(1);
+fn what_goes_on_needs_more() {
     let expected =
         |error| matches!(error, CallError::Client(Error::Service(service::Error::ExpectedMore)));
+    let server = server_with(1_000);
+    assert!(expected(server.client().call(&interface::ListStack::default()).unwrap_err()));
+    let server = server_with(1);
     let mut client = server.client();
-    assert!(expected(client.call(&interface::ListStack::default()).unwrap_err()));
-    assert!(expected(client.call(&interface::ListInterfaces::default()).unwrap_err()));
+    assert_eq!(client.call(&interface::ListStack::default()).unwrap().rows.len(), 1);
+    assert_eq!(client.call(&interface::ListInterfaces::default()).unwrap().rows.len(), 0);
     assert!(expected(client.call(&interface::Monitor::default()).unwrap_err()));
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn run(session: &mut Session) -> Result<(), Failure> {
     let ports = session.ports()?;
     let reservations = match &ports {
         Some(ports) if ports.reservations + ports.runtime_reservations > 0 => {
-            session.reservations(&ports::List::default())?
+            session.list(&ports::List::default())?
         }
         _ => Vec::new(),
     };

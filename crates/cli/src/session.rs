@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use api::client::{CallError, Client, Replies};
 use api::lease::LeaseInfo;
-use api::ports::{self, Holder, Reservation};
-use api::{Method, Timeout, daemon, lease};
+use api::{Listing, Method, Timeout, daemon, lease, ports};
 use serde::Serialize;
 
 use crate::arguments::Global;
@@ -61,43 +60,28 @@ impl Session {
         self.connection()?.stream(call)
     }
 
-    /// Every client there is, or those asked for. Nothing asked for and nothing there is no error.
+    /// All objects that a method lists; none is no error.
+    pub(crate) fn list<M: Listing>(&self, call: &M) -> Result<Vec<M::Object>, CallError<M::Error>> {
+        self.connection()?.list(call)
+    }
+
+    /// The clients that are asked for. None of those asked for, where any were, is an error; and so is
+    /// to ask for IPv6, which there are no leases of yet.
     pub(crate) fn leases(
         &self,
         call: &lease::List,
     ) -> Result<Vec<LeaseInfo>, CallError<lease::Error>> {
-        match self.connection()?.call_more(call) {
-            Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
-            Err(CallError::Method(lease::Error::NotManaged { .. }))
-                if call.interface.is_none() && call.family != Some(lease::Family::Ipv6) =>
-            {
-                Ok(Vec::new())
+        let leases = self.list(call)?;
+        match &call.interface {
+            _ if leases.is_empty() && call.family == Some(lease::Family::Ipv6) => {
+                let family = lease::Family::Ipv6;
+                Err(CallError::Method(lease::Error::FamilyNotSupported { family }))
             }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Every reservation there is, or those asked for; none is no error.
-    pub(crate) fn reservations(
-        &self,
-        call: &ports::List,
-    ) -> Result<Vec<Reservation>, CallError<ports::Error>> {
-        match self.connection()?.call_more(call) {
-            Ok(replies) => Ok(replies.into_iter().map(|reply| reply.reservation).collect()),
-            Err(CallError::Method(ports::Error::NotFound)) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Who sits on the ports asked for; nobody is no error.
-    pub(crate) fn holders(
-        &self,
-        call: &ports::Holders,
-    ) -> Result<Vec<Holder>, CallError<ports::Error>> {
-        match self.connection()?.call_more(call) {
-            Ok(replies) => Ok(replies.into_iter().map(|reply| reply.holder).collect()),
-            Err(CallError::Method(ports::Error::NotFound)) => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Some(interface) if leases.is_empty() => {
+                let interface = interface.clone();
+                Err(CallError::Method(lease::Error::NotManaged { interface, holder: None }))
+            }
+            _ => Ok(leases),
         }
     }
 

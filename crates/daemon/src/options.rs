@@ -36,7 +36,6 @@ impl Default for Options {
 
 /// The command line cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum UsageError {
     /// No such option.
     #[error("unknown option {0:?}")]

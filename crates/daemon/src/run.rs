@@ -34,7 +34,6 @@ const USAGE: u8 = 2;
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum RunError {
     /// The configuration cannot be used.
     #[error("{0}")]

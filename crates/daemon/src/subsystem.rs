@@ -169,7 +169,7 @@ impl<R> Requests<R> {
 #[derive(Debug)]
 pub(crate) struct Events<E>(broadcast::Sender<Arc<E>>);
 
-impl<E> Events<E> {
+impl<E: 'static> Events<E> {
     /// Keeps the last `kept` events.
     pub(crate) fn new(kept: usize) -> Self {
         Self(broadcast::Sender::new(kept))
@@ -187,8 +187,8 @@ impl<E> Events<E> {
     }
 
     /// Subscribes somebody who is sent `snapshot` first.
-    pub(crate) fn subscribe(&self, snapshot: Lazy<Arc<E>>) -> Subscription<E> {
-        Subscription { snapshot, events: self.0.subscribe() }
+    pub(crate) fn subscribe(&self, snapshot: Lazy<Arc<E>>) -> Subscription<Arc<E>> {
+        Subscription::new(snapshot, self.0.subscribe())
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use api::client::Client;
 use api::lease;
 
-use crate::stream::stream;
-use crate::{DEFAULT_SOCKET, Error, Event, LeaseInfo};
+use crate::stream::{OfReplies, stream};
+use crate::twins::twins;
+use crate::{DEFAULT_SOCKET, Error, LeaseEvent, LeaseInfo};
 
 /// How long the daemon may take over what it only has to look up.
 const LOOKUP: Duration = Duration::from_secs(10);
@@ -40,18 +41,22 @@ impl Daemon {
         &self.socket
     }
 
-    /// Every client there is, with the lease it holds, if any.
-    pub fn leases(&self) -> Result<Vec<LeaseInfo>, Error> {
-        listed(self.client(None)?.call_more(&lease::List::default()).map_err(Error::from))
-    }
+    twins! {
+        /// Every client there is, with the lease it holds, if any.
+        pub fn leases / leases_async(&self) -> Result<Vec<LeaseInfo>, Error> {
+            Ok(wait!(connect!(self, None).list(&lease::List::default()))?)
+        }
 
-    /// What happens to leases, from now on.
-    ///
-    /// `interface` is a name, or a pattern with `*` and `?`; `None` is all. First comes an event
-    /// of kind [`EventKind::State`](crate::EventKind::State) for each client there is.
-    pub fn watch(&self, interface: Option<&str>) -> Result<Events, Error> {
-        let call = lease::Monitor { interface: interface.map(str::to_owned) };
-        Ok(Events::new(self.client(None)?.stream(&call)?))
+        /// What happens to leases, from now on.
+        ///
+        /// `interface` is a name, or a pattern with `*` and `?`; `None` is all. First comes an
+        /// event of kind [`LeaseEventKind::State`](crate::LeaseEventKind::State) for each client there is.
+        pub fn watch / watch_async(&self, interface: Option<&str>)
+            -> Result<Events, Error> => Result<AsyncEvents, Error>
+        {
+            let call = lease::Monitor { interface: interface.map(str::to_owned) };
+            Ok(OfReplies::of(wait!(connect!(self, None).stream(&call))?))
+        }
     }
 
     /// Connects; `None` is for calls that only look something up.
@@ -75,37 +80,28 @@ impl Default for Daemon {
     }
 }
 
-/// Every client there is, with the lease it holds, if any; from [`Daemon::new`].
-pub fn leases() -> Result<Vec<LeaseInfo>, Error> {
-    Daemon::new().leases()
-}
+twins! {
+    /// Every client there is, with the lease it holds, if any; from [`Daemon::new`].
+    pub fn leases / leases_async() -> Result<Vec<LeaseInfo>, Error> {
+        wait!(Daemon::new(), leases / leases_async, ())
+    }
 
-/// What happens to leases, from now on; from [`Daemon::new`].
-pub fn watch() -> Result<Events, Error> {
-    Daemon::new().watch(None)
+    /// What happens to leases, from now on; from [`Daemon::new`].
+    pub fn watch / watch_async() -> Result<Events, Error> => Result<AsyncEvents, Error> {
+        wait!(Daemon::new(), watch / watch_async, (None))
+    }
 }
 
 stream! {
-    lease::Monitor, |reply| reply.event => Event;
+    lease::Monitor, |reply| reply.event => LeaseEvent;
 
     /// Events as they happen.
     ///
     /// A program that takes them too slowly misses some, and is told by one of kind
-    /// [`EventKind::Resync`](crate::EventKind::Resync); what there is then follows anew. Ends after
+    /// [`LeaseEventKind::Resync`](crate::LeaseEventKind::Resync); what there is then follows anew. Ends after
     /// an error, of which [`Error::Cancelled`] and [`Error::Closed`] mean that the daemon ended.
     pub struct Events;
 
     /// Events as they happen; as [`Events`].
     pub struct AsyncEvents;
-}
-
-/// A list is empty where the daemon says that it manages nothing.
-pub(crate) fn listed(
-    replies: Result<Vec<lease::ListReply>, Error>,
-) -> Result<Vec<LeaseInfo>, Error> {
-    match replies {
-        Ok(replies) => Ok(replies.into_iter().map(|reply| reply.lease).collect()),
-        Err(Error::NotManaged { .. }) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }

@@ -8,7 +8,7 @@ use api::client::{self, CallError};
 use api::{lease, ports};
 
 use crate::ports::{GuardLevel, Holder, Reservation};
-use crate::{ErrorKind, Family, Server};
+use crate::{ErrorKind, LeaseFamily, Server};
 
 /// A call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +118,7 @@ pub enum Error {
     #[error("leases of this family are not served: {family:?}")]
     FamilyNotSupported {
         /// The family.
-        family: Family,
+        family: LeaseFamily,
     },
 
     /// A port or a count is 0, the block passes 65535, or another argument is out of its range.

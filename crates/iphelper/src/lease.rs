@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use api::lease;
 
+use crate::twins::twins;
 use crate::{
-    AcquireReply, Daemon, Error, Family, InformReply, LeaseInfo, ReleaseReply, RenewReply,
+    AcquireReply, Daemon, Error, InformReply, LeaseFamily, LeaseInfo, ReleaseReply, RenewReply,
 };
 
 /// Added to what a command may take: connecting, and the answer's way back.
@@ -21,7 +22,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Lease {
     interface: String,
-    family: Family,
+    family: LeaseFamily,
     timeout: Option<Duration>,
     daemon: Daemon,
 }
@@ -38,11 +39,11 @@ impl Lease {
         if interface.is_empty() || interface.len() > 127 || interface.contains(odd) {
             return Err(Error::NoSuchInterface { interface });
         }
-        Ok(Self { interface, family: Family::Ipv4, timeout: None, daemon: Daemon::new() })
+        Ok(Self { interface, family: LeaseFamily::Ipv4, timeout: None, daemon: Daemon::new() })
     }
 
     /// The lease of another family.
-    pub fn family(mut self, family: Family) -> Self {
+    pub fn family(mut self, family: LeaseFamily) -> Self {
         self.family = family;
         self
     }
@@ -71,73 +72,63 @@ impl Lease {
         &self.daemon
     }
 
-    /// Shows the client of this interface and the lease it holds, if any.
-    pub fn show(&self) -> Result<LeaseInfo, Error> {
-        Ok(self.daemon.client(None)?.call(&self.list_call())?.lease)
-    }
+    twins! {
+        /// Shows the client of this interface and the lease it holds, if any.
+        pub fn show / show_async(&self) -> Result<LeaseInfo, Error> {
+            let call =
+                lease::List { interface: Some(self.interface.clone()), family: Some(self.family) };
+            let leases = wait!(connect!(self.daemon, None).list(&call))?;
+            let not_managed =
+                || Error::NotManaged { interface: self.interface.clone(), holder: None };
+            leases.into_iter().next().ok_or_else(not_managed)
+        }
 
-    /// Obtains a lease; the daemon manages the interface from now on.
-    ///
-    /// Answers when the lease is applied and on disk; with one in use, at once with that one.
-    pub fn acquire(&self) -> Result<AcquireReply, Error> {
-        Ok(self.client()?.call(&self.acquire_call()?)?)
-    }
+        /// Obtains a lease; the daemon manages the interface from now on.
+        ///
+        /// Answers when the lease is applied and on disk; with one in use, at once with that one.
+        pub fn acquire / acquire_async(&self) -> Result<AcquireReply, Error> {
+            let (interface, family) = (self.interface.clone(), Some(self.family));
+            let call = lease::Acquire { interface, family, timeout: self.checked_timeout()? };
+            Ok(wait!(connect!(self.daemon, self.patience()).call(&call))?)
+        }
 
-    /// Extends the lease now.
-    ///
-    /// The issuing server is asked alone until T2, any server after it. Without a lease, as after
-    /// [`release`](Self::release), any server is asked for one.
-    pub fn renew(&self) -> Result<RenewReply, Error> {
-        Ok(self.client()?.call(&self.renew_call()?)?)
-    }
+        /// Extends the lease now.
+        ///
+        /// The issuing server is asked alone until T2, any server after it. Without a lease, as
+        /// after [`release`](Self::release), any server is asked for one.
+        pub fn renew / renew_async(&self) -> Result<RenewReply, Error> {
+            let (interface, family) = (self.interface.clone(), Some(self.family));
+            let call = lease::Renew { interface, family, timeout: self.checked_timeout()? };
+            Ok(wait!(connect!(self.daemon, self.patience()).call(&call))?)
+        }
 
-    /// Gives the lease back to the issuing server, and removes address, routes and name servers.
-    ///
-    /// The interface then stays without a lease until [`acquire`](Self::acquire) or
-    /// [`renew`](Self::renew), or the next boot.
-    pub fn release(&self) -> Result<ReleaseReply, Error> {
-        Ok(self.client()?.call(&self.release_call()?)?)
-    }
+        /// Gives the lease back to the issuing server, and removes address, routes and name
+        /// servers.
+        ///
+        /// The interface then stays without a lease until [`acquire`](Self::acquire) or
+        /// [`renew`](Self::renew), or the next boot.
+        pub fn release / release_async(&self) -> Result<ReleaseReply, Error> {
+            let (interface, family) = (self.interface.clone(), Some(self.family));
+            let call = lease::Release { interface, family, timeout: self.checked_timeout()? };
+            Ok(wait!(connect!(self.daemon, self.patience()).call(&call))?)
+        }
 
-    /// Asks the servers for parameters only, for an interface whose address was configured by hand
-    /// (DHCPINFORM).
-    ///
-    /// `address` is that address; the interface's first when `None`.
-    pub fn inform(&self, address: Option<IpAddr>) -> Result<InformReply, Error> {
-        Ok(self.client()?.call(&self.inform_call(address)?)?)
+        /// Asks the servers for parameters only, for an interface whose address was configured by
+        /// hand (DHCPINFORM).
+        ///
+        /// `address` is that address; the interface's first when `None`.
+        pub fn inform / inform_async(&self, address: Option<IpAddr>) -> Result<InformReply, Error> {
+            let (interface, family) = (self.interface.clone(), Some(self.family));
+            let timeout = self.checked_timeout()?;
+            let call = lease::Inform { interface, family, address, timeout };
+            Ok(wait!(connect!(self.daemon, self.patience()).call(&call))?)
+        }
     }
 
     /// How long a command may take until the daemon cannot be believed to answer.
-    pub(crate) fn patience(&self) -> Duration {
-        self.timeout.unwrap_or(api::Timeout::DEFAULT.into()).saturating_add(MARGIN)
-    }
-
-    pub(crate) fn list_call(&self) -> lease::List {
-        lease::List { interface: Some(self.interface.clone()), family: Some(self.family) }
-    }
-
-    pub(crate) fn acquire_call(&self) -> Result<lease::Acquire, Error> {
-        let (interface, family) = (self.interface.clone(), Some(self.family));
-        Ok(lease::Acquire { interface, family, timeout: self.checked_timeout()? })
-    }
-
-    pub(crate) fn renew_call(&self) -> Result<lease::Renew, Error> {
-        let (interface, family) = (self.interface.clone(), Some(self.family));
-        Ok(lease::Renew { interface, family, timeout: self.checked_timeout()? })
-    }
-
-    pub(crate) fn release_call(&self) -> Result<lease::Release, Error> {
-        let (interface, family) = (self.interface.clone(), Some(self.family));
-        Ok(lease::Release { interface, family, timeout: self.checked_timeout()? })
-    }
-
-    pub(crate) fn inform_call(&self, address: Option<IpAddr>) -> Result<lease::Inform, Error> {
-        let (interface, family) = (self.interface.clone(), Some(self.family));
-        Ok(lease::Inform { interface, family, address, timeout: self.checked_timeout()? })
-    }
-
-    fn client(&self) -> Result<api::client::Client, Error> {
-        self.daemon.client(Some(self.patience()))
+    fn patience(&self) -> Option<Duration> {
+        let timeout = self.timeout.unwrap_or(api::Timeout::DEFAULT.into());
+        Some(timeout.saturating_add(MARGIN))
     }
 
     fn checked_timeout(&self) -> Result<Option<api::Timeout>, Error> {

@@ -93,30 +93,26 @@
 //! The calls above block the thread. With feature `async` each has a twin for tokio, whose name
 //! ends in `_async`: [`Lease::renew`] and `Lease::renew_async`.
 
-#[cfg(feature = "async")]
-mod asynchronous;
 mod daemon;
 mod error;
 mod lease;
 pub mod ports;
 mod stream;
 pub mod tables;
+mod twins;
 
+pub use ::tables::{ErrorKind, Next};
+pub use api::DEFAULT_SOCKET;
+pub use api::client::Stopper;
+pub use api::lease::{
+    AcquireReply, Binding, DhcpOption, Event as LeaseEvent, EventKind as LeaseEventKind,
+    Family as LeaseFamily, InformReply, LeaseInfo, ReleaseReply, RenewReply, Route as LeaseRoute,
+    Server, State as LeaseState, Via,
+};
+pub use api::{InvalidTime, Time};
 #[cfg(feature = "async")]
-pub use asynchronous::{leases_async, watch_async};
-#[cfg(feature = "async")]
-pub use daemon::AsyncEvents;
+pub use daemon::{AsyncEvents, leases_async, watch_async};
 pub use daemon::{Daemon, Events, leases, watch};
 pub use error::Error;
 pub use lease::Lease;
 pub use ports::{PortReservation, Protocol, RuntimeReservation};
-pub use stream::Next;
-
-pub use ::tables::ErrorKind;
-pub use api::DEFAULT_SOCKET;
-pub use api::client::Stopper;
-pub use api::lease::{
-    AcquireReply, Binding, DhcpOption, Event, EventKind, Family, InformReply, LeaseInfo,
-    ReleaseReply, RenewReply, Route, Server, State, Via,
-};
-pub use api::{InvalidTime, Prefix, Time};

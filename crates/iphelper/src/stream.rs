@@ -1,14 +1,10 @@
 //! What the daemon tells as it happens.
 
-/// What came of waiting for the next item of a stream for a bounded time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next<T> {
-    /// The next item.
-    Item(T),
-    /// None came in time; the stream goes on.
-    TimedOut,
-    /// There are no more: the stream was stopped, or an error came before.
-    Ended,
+/// A stream of what the daemon replies to a call that has been made. Not `From`, which would be in the
+/// contract.
+pub(crate) trait OfReplies<Replies> {
+    /// Starts it.
+    fn of(replies: Replies) -> Self;
 }
 
 /// Declares a stream of what the daemon tells, by blocking and by awaiting, from the replies of a
@@ -28,11 +24,6 @@ macro_rules! stream {
         }
 
         impl $name {
-            /// Starts with a call that has been made.
-            pub(crate) fn new(replies: api::client::Replies<$method>) -> Self {
-                Self { replies }
-            }
-
             /// Waits for the next, but not for longer than `timeout`.
             ///
             /// After an error comes the end.
@@ -54,6 +45,19 @@ macro_rules! stream {
             /// What ends the stream from another thread.
             pub fn stopper(&self) -> crate::Stopper {
                 self.replies.stopper()
+            }
+        }
+
+        impl crate::stream::OfReplies<api::client::Replies<$method>> for $name {
+            fn of(replies: api::client::Replies<$method>) -> Self {
+                Self { replies }
+            }
+        }
+
+        #[cfg(feature = "async")]
+        impl crate::stream::OfReplies<api::client::AsyncReplies<$method>> for $async_name {
+            fn of(replies: api::client::AsyncReplies<$method>) -> Self {
+                Self { replies }
             }
         }
 
@@ -83,11 +87,6 @@ macro_rules! stream {
 
         #[cfg(feature = "async")]
         impl $async_name {
-            /// Starts with a call that has been made.
-            pub(crate) fn new(replies: api::client::AsyncReplies<$method>) -> Self {
-                Self { replies }
-            }
-
             /// Waits for the next; `None` after the end.
             ///
             /// Cancel safe: nothing is lost when the future is dropped.

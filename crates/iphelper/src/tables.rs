@@ -3,7 +3,7 @@
 //! ```no_run
 //! use iphelper::tables::{self, Family};
 //!
-//! # fn main() -> Result<(), tables::Error> {
+//! # fn main() -> Result<(), tables::TableError> {
 //! for row in tables::ip_interfaces(Family::Unspecified)? {
 //!     println!("{} {} mtu {} forwarding {}", row.interface, row.family, row.nl_mtu, row.forwarding_enabled);
 //! }
@@ -16,28 +16,31 @@
 //! [`watch`] first tells all rows as added, then each change, without a gap and without loss.
 //!
 //! ```no_run
+//! use iphelper::Next;
 //! use iphelper::tables::{self, Subscription, Table};
 //!
-//! # fn main() -> Result<(), tables::Error> {
+//! # fn main() -> Result<(), tables::TableError> {
 //! let mut watch = tables::watch(Subscription::to([Table::UnicastAddress, Table::Route]))?;
-//! while let Some(change) = watch.wait(None)? {
+//! while let Next::Item(change) = watch.wait(None)? {
 //!     println!("{change:?}");
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! [`Watch::stopper`] ends it from another thread.
+//!
 //! # Writes
 //!
-//! They need `CAP_NET_ADMIN`, and tell [`Error::AlreadyExists`], [`Error::NotFound`],
-//! [`Error::NoSuchInterface`], [`Error::NotPermitted`], [`Error::InvalidValue`] and
-//! [`Error::NotSupported`] apart; [`Error::kind`] sorts all errors. A program that also asks the
+//! They need `CAP_NET_ADMIN`, and tell [`TableError::AlreadyExists`], [`TableError::NotFound`],
+//! [`TableError::NoSuchInterface`], [`TableError::NotPermitted`], [`TableError::InvalidValue`] and
+//! [`TableError::NotSupported`] apart; [`TableError::kind`] sorts all errors. A program that also asks the
 //! daemon converts them into [`iphelper::Error`](crate::Error).
 //!
 //! ```no_run
 //! use iphelper::tables::{self, Family, IpInterfaceSettings};
 //!
-//! # fn main() -> Result<(), tables::Error> {
+//! # fn main() -> Result<(), tables::TableError> {
 //! let router = IpInterfaceSettings { forwarding_enabled: Some(true), ..Default::default() };
 //! tables::set_ip_interface("eth0", Family::Ipv4, &router)?;
 //! # Ok(())
@@ -53,38 +56,41 @@ use std::time::Duration;
 
 pub use ::tables::{
     AccessType, AddressSettings, AdminStatus, AnycastAddress, BestRoute, Cache, Change, DadState,
-    Delta, Error, Failure, Family, Guid, GuidTextError, HardwareAddress, Interface, InterfaceType,
-    IpInterface, IpInterfaceSettings, LinkLocalAddressBehavior, Luid, Machine, MediaConnectState,
-    MulticastAddress, Name, Neighbor, NeighborSettings, NeighborState, NextHop, NextHopSettings,
-    NumberTextError, Offload, OperStatus, Prefix, PrefixOrigin, PrefixTextError, Protocol, Route,
-    RouteKey, RouteOrigin, RouteSettings, RouteType, RouterDiscoveryBehavior, RouterPreference,
-    Row, Scope, Selector, StackEntry, Statistics, Subscription, SuffixOrigin, Table, Tables,
-    UnicastAddress, Visit, Watch, Weight, snapshot,
+    Delta, Error as TableError, Failure, Family, Guid, GuidTextError, HardwareAddress, Interface,
+    InterfaceType, IpInterface, IpInterfaceSettings, LinkLocalAddressBehavior, Luid, Machine,
+    MediaConnectState, MulticastAddress, Name, Neighbor, NeighborSettings, NeighborState, NextHop,
+    NextHopSettings, NumberTextError, Offload, OperStatus, Prefix, PrefixOrigin, PrefixTextError,
+    Route, RouteKey, RouteOrigin, RouteProtocol, RouteSettings, RouteType, RouterDiscoveryBehavior,
+    RouterPreference, Row, Scope, Selector, StackEntry, Statistics, Subscription, SuffixOrigin,
+    Table, Tables, UnicastAddress, Visit, Watch, WatchStopper, Weight, snapshot,
 };
 
 /// All interfaces: see [`Tables::interfaces`].
-pub fn interfaces() -> Result<Vec<Interface>, Error> {
+pub fn interfaces() -> Result<Vec<Interface>, TableError> {
     Tables::open()?.interfaces()
 }
 
 /// One interface, by name, alternative name, index, LUID or GUID: see [`Tables::interface`].
-pub fn interface(selector: impl Into<Selector>) -> Result<Interface, Error> {
+pub fn interface(selector: impl Into<Selector>) -> Result<Interface, TableError> {
     Tables::open()?.interface(selector)
 }
 
 /// IP on all interfaces: see [`Tables::ip_interfaces`].
-pub fn ip_interfaces(family: Family) -> Result<Vec<IpInterface>, Error> {
+pub fn ip_interfaces(family: Family) -> Result<Vec<IpInterface>, TableError> {
     Tables::open()?.ip_interfaces(family)
 }
 
 /// IP on all interfaces, with the times of neighbour discovery: see
 /// [`Tables::ip_interfaces_with_times`].
-pub fn ip_interfaces_with_times(family: Family) -> Result<Vec<IpInterface>, Error> {
+pub fn ip_interfaces_with_times(family: Family) -> Result<Vec<IpInterface>, TableError> {
     Tables::open()?.ip_interfaces_with_times(family)
 }
 
 /// IP of one family on one interface: see [`Tables::ip_interface`].
-pub fn ip_interface(selector: impl Into<Selector>, family: Family) -> Result<IpInterface, Error> {
+pub fn ip_interface(
+    selector: impl Into<Selector>,
+    family: Family,
+) -> Result<IpInterface, TableError> {
     Tables::open()?.ip_interface(selector, family)
 }
 
@@ -93,37 +99,37 @@ pub fn set_ip_interface(
     selector: impl Into<Selector>,
     family: Family,
     settings: &IpInterfaceSettings,
-) -> Result<(), Error> {
+) -> Result<(), TableError> {
     Tables::open()?.set_ip_interface(selector, family, settings)
 }
 
 /// The unicast addresses of all interfaces: see [`Tables::unicast_addresses`].
-pub fn unicast_addresses(family: Family) -> Result<Vec<UnicastAddress>, Error> {
+pub fn unicast_addresses(family: Family) -> Result<Vec<UnicastAddress>, TableError> {
     Tables::open()?.unicast_addresses(family)
 }
 
 /// The groups that interfaces have joined: see [`Tables::multicast_addresses`].
-pub fn multicast_addresses(family: Family) -> Result<Vec<MulticastAddress>, Error> {
+pub fn multicast_addresses(family: Family) -> Result<Vec<MulticastAddress>, TableError> {
     Tables::open()?.multicast_addresses(family)
 }
 
 /// The anycast addresses of all interfaces: see [`Tables::anycast_addresses`].
-pub fn anycast_addresses(family: Family) -> Result<Vec<AnycastAddress>, Error> {
+pub fn anycast_addresses(family: Family) -> Result<Vec<AnycastAddress>, TableError> {
     Tables::open()?.anycast_addresses(family)
 }
 
 /// The routes of all tables: see [`Tables::routes`].
-pub fn routes(family: Family) -> Result<Vec<Route>, Error> {
+pub fn routes(family: Family) -> Result<Vec<Route>, TableError> {
     Tables::open()?.routes(family)
 }
 
 /// The neighbours of all interfaces: see [`Tables::neighbors`].
-pub fn neighbors(family: Family) -> Result<Vec<Neighbor>, Error> {
+pub fn neighbors(family: Family) -> Result<Vec<Neighbor>, TableError> {
     Tables::open()?.neighbors(family)
 }
 
 /// Which interface rides on which: see [`Tables::interface_stack`].
-pub fn interface_stack() -> Result<Vec<StackEntry>, Error> {
+pub fn interface_stack() -> Result<Vec<StackEntry>, TableError> {
     Tables::open()?.interface_stack()
 }
 
@@ -132,7 +138,7 @@ pub fn best_route(
     destination: IpAddr,
     source: Option<IpAddr>,
     interface: Option<Selector>,
-) -> Result<BestRoute, Error> {
+) -> Result<BestRoute, TableError> {
     Tables::open()?.best_route(destination, source, interface)
 }
 
@@ -141,11 +147,11 @@ pub fn resolve_neighbor(
     selector: impl Into<Selector>,
     address: IpAddr,
     timeout: Duration,
-) -> Result<Neighbor, Error> {
+) -> Result<Neighbor, TableError> {
     Tables::open()?.resolve_neighbor(selector, address, timeout)
 }
 
 /// Tables and their changes: see [`Watch`].
-pub fn watch(subscription: Subscription) -> Result<Watch, Error> {
+pub fn watch(subscription: Subscription) -> Result<Watch, TableError> {
     Watch::open(subscription)
 }

@@ -11,7 +11,7 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iphelper::{Daemon, Error, EventKind, Lease, Next, Server as LeaseServer, Via};
+use iphelper::{Daemon, Error, Lease, LeaseEventKind, Next, Server as LeaseServer, Via};
 use support::{Canned, Server, bound, event, until};
 
 fn lease(server: &Server, interface: &str) -> Lease {
@@ -104,12 +104,12 @@ fn events_are_watched_until_the_daemon_ends() {
     let server = Server::start();
     let mut events = Daemon::at(server.path()).watch(Some("eth*")).unwrap();
     let first = events.next().unwrap().unwrap();
-    assert_eq!((first.kind, first.interface.as_deref()), (EventKind::State, Some("eth0")));
+    assert_eq!((first.kind, first.interface.as_deref()), (LeaseEventKind::State, Some("eth0")));
     assert!(matches!(events.next_within(support::DEADLINE).unwrap(), Next::Item(_)));
     assert_eq!(events.next_within(Duration::from_millis(20)).unwrap(), Next::TimedOut);
-    server.canned.publish(event(EventKind::Expired, bound("eth1", 3)));
+    server.canned.publish(event(LeaseEventKind::Expired, bound("eth1", 3)));
     let next = events.next().unwrap().unwrap();
-    assert_eq!((next.kind, next.lease.unwrap().ifindex), (EventKind::Expired, 3));
+    assert_eq!((next.kind, next.lease.unwrap().ifindex), (LeaseEventKind::Expired, 3));
     server.canned.end_subscriptions();
     assert!(matches!(events.next(), Some(Err(Error::Cancelled))));
     assert!(events.next().is_none());
@@ -121,7 +121,7 @@ fn a_watch_is_ended_by_another_thread() {
     let server = Server::start();
     let mut events = Daemon::at(server.path()).watch(None).unwrap();
     for _ in 0..3 {
-        assert_eq!(events.next().unwrap().unwrap().kind, EventKind::State);
+        assert_eq!(events.next().unwrap().unwrap().kind, LeaseEventKind::State);
     }
     let stopper = events.stopper();
     let waiting = std::thread::spawn(move || {
@@ -151,7 +151,7 @@ async fn every_call_can_be_awaited() {
     assert_eq!(daemon.leases_async().await.unwrap().len(), 3);
     let mut events = daemon.watch_async(None).await.unwrap();
     for _ in 0..3 {
-        assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::State);
+        assert_eq!(events.next().await.unwrap().unwrap().kind, LeaseEventKind::State);
     }
     drop(events);
     until("unsubscribed", || server.canned.subscribers() == 0);

@@ -12,7 +12,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iphelper::ports::{EventKind, GuardLevel, HolderFilter, Kind, Refusal};
+use iphelper::ports::{GuardLevel, HolderFilter, Kind, Refusal, ReservationEventKind};
 use iphelper::{Daemon, Error, ErrorKind, Next, PortReservation, Protocol, RuntimeReservation};
 use support::ports::{denial, reservation};
 use support::{Canned, DEADLINE, Server, until};
@@ -214,10 +214,10 @@ async fn every_call_can_be_awaited() {
     assert_eq!(denials.next().await.unwrap().unwrap().port, 5002);
     let mut events = daemon.watch_ports_async().await.unwrap();
     for _ in 0..2 {
-        assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::State);
+        assert_eq!(events.next().await.unwrap().unwrap().kind, ReservationEventKind::State);
     }
-    server.canned.ports.publish(EventKind::Deleted, reservation(7, 5000, 20));
-    assert_eq!(events.next().await.unwrap().unwrap().kind, EventKind::Deleted);
+    server.canned.ports.publish(ReservationEventKind::Deleted, reservation(7, 5000, 20));
+    assert_eq!(events.next().await.unwrap().unwrap().kind, ReservationEventKind::Deleted);
     drop((denials, events));
     let ports = &server.canned.ports;
     until("unsubscribed", || ports.subscribers() == 0);

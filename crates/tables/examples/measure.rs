@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use iphelper_tables::{
-    AddressSettings, Change, Error, Family, Subscription, Table, Tables, Visit, Watch,
+    AddressSettings, Change, Error, Family, Next, Subscription, Table, Tables, Visit, Watch,
 };
 
 fn main() -> ExitCode {
@@ -112,7 +112,7 @@ fn latency(count: u32) -> Result<(), Error> {
             tables.delete_address(&address)?
         }
         let change = watch.wait(Some(Duration::from_secs(5)))?;
-        if !matches!(change, Some(Change::UnicastAddress(_))) {
+        if !matches!(change, Next::Item(Change::UnicastAddress(_))) {
             eprintln!("unexpected: {change:?}");
         }
         println!("{}", begin.elapsed().as_nanos());

@@ -89,13 +89,17 @@ pub use ip_interface::{IpInterface, LinkLocalAddressBehavior, Offload, RouterDis
 pub use luid::{InterfaceType, Luid};
 pub use neighbor::{Neighbor, NeighborState};
 pub use number::NumberTextError;
-pub use route::{NextHop, Protocol, Route, RouteKey, RouteOrigin, RouteType, RouterPreference};
+pub use route::{
+    NextHop, Route, RouteKey, RouteOrigin, RouteProtocol, RouteType, RouterPreference,
+};
 pub use row::{Row, Weight};
 pub use selector::Selector;
 pub use settings::{AddressSettings, NeighborSettings, NextHopSettings, RouteSettings};
 pub use stack::StackEntry;
 pub use tables::Tables;
-pub use watch::{Cache, Change, Delta, Read, Subscription, Table, Watch, snapshot};
+pub use watch::{
+    Cache, Change, Delta, Next, Read, Subscription, Table, Watch, WatchStopper, snapshot,
+};
 pub use write::{BestRoute, IpInterfaceSettings};
 
 pub use netlink::link::Statistics;

@@ -8,7 +8,7 @@ use wire::HardwareAddress;
 
 use crate::Luid;
 use crate::directory::Entry as Interface;
-use crate::route::Protocol;
+use crate::route::RouteProtocol;
 use crate::row::{Row, Weight, difference};
 
 /// What is known about a neighbour, as `MIB_IPNET_ROW2`.
@@ -34,7 +34,7 @@ pub struct Neighbor {
     /// It does not answer.
     pub is_unreachable: bool,
     /// Who made it.
-    pub protocol: Protocol,
+    pub protocol: RouteProtocol,
     /// `NTF_*`.
     pub flags: u8,
     /// Seconds since it was last confirmed to be there.
@@ -101,7 +101,7 @@ impl Neighbor {
             state: NeighborState::new(row.state),
             is_router: row.is_router,
             is_unreachable: NeighborState::new(row.state) == NeighborState::Failed,
-            protocol: Protocol(row.protocol),
+            protocol: RouteProtocol(row.protocol),
             flags: row.flags,
             confirmed_ago: seconds(row.confirmed_ago),
             used_ago: seconds(row.used_ago),

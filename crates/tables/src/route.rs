@@ -27,7 +27,7 @@ pub struct Route {
     #[serde(rename = "type")]
     pub kind: RouteType,
     /// Who made it.
-    pub protocol: Protocol,
+    pub protocol: RouteProtocol,
     /// Where it comes from, by Windows' names: what the protocol says.
     pub origin: RouteOrigin,
     /// How far its destination is. IPv6 routes are all `global`.
@@ -111,10 +111,10 @@ number::text_of_number! {
 /// As text, also with serde, the names of `/etc/iproute2/rt_protos`: `kernel`, `boot`, `static`,
 /// `ra`, `dhcp`, ...
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Protocol(pub u8);
+pub struct RouteProtocol(pub u8);
 
 number::text_of_number! {
-    Protocol, "routing protocol",
+    RouteProtocol, "routing protocol",
     "unspec" => RTPROT_UNSPEC,
     "redirect" => RTPROT_REDIRECT,
     "kernel" => RTPROT_KERNEL,
@@ -183,7 +183,7 @@ impl Route {
             source: Some(view.source).filter(|source| source.length != 0),
             table: view.table,
             kind: RouteType(view.kind),
-            protocol: Protocol(view.protocol),
+            protocol: RouteProtocol(view.protocol),
             origin: match view.protocol {
                 RTPROT_KERNEL => RouteOrigin::WellKnown,
                 RTPROT_DHCP => RouteOrigin::Dhcp,
@@ -259,7 +259,7 @@ pub struct RouteKey {
     /// Its ways: interface and gateway.
     pub ways: Vec<(Option<u32>, Option<IpAddr>)>,
     /// Who made it.
-    pub protocol: Protocol,
+    pub protocol: RouteProtocol,
     /// How far its destination is.
     pub scope: Scope,
     /// The source address for packets of this host.

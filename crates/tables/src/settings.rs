@@ -5,7 +5,7 @@ use netlink::{Name, address, neighbor, route};
 use serde::{Deserialize, Serialize};
 use wire::HardwareAddress;
 
-use crate::{Error, Failure, NeighborState, Prefix, Protocol, RouteType, Scope, Selector};
+use crate::{Error, Failure, NeighborState, Prefix, RouteProtocol, RouteType, Scope, Selector};
 
 /// An address to be put on an interface, changed there, or taken off it.
 ///
@@ -109,7 +109,7 @@ pub struct RouteSettings {
     pub kind: Option<RouteType>,
     /// Who makes it (`RTPROT_*`); `static` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<RouteProtocol>,
     /// How far the destination is (`RT_SCOPE_*`); follows from type and gateway when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,

@@ -175,14 +175,15 @@ impl Site {
     /// Every reservation there is.
     #[track_caller]
     pub fn reservations(&self) -> Vec<Value> {
-        let list = self.host.connect().list("PortReservation.List", json!({}));
-        rows(list, "reservation")
+        let list = self.host.connect().list("PortReservation.List", json!({}), "reservations");
+        list.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// Every socket on a port, by these parameters.
     #[track_caller]
     pub fn holders(&self, parameters: Value) -> Vec<Value> {
-        rows(self.host.connect().list("PortReservation.Holders", parameters), "holder")
+        let list = self.host.connect().list("PortReservation.Holders", parameters, "holders");
+        list.unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// How reservations are enforced.
@@ -346,14 +347,4 @@ pub fn leave_out(namespace: &Namespace, text: &str) {
         }
     };
     namespace.run(write).expect("the namespace").expect("the parameter");
-}
-
-/// The rows of a list. None is an error there.
-#[track_caller]
-fn rows(list: std::result::Result<Vec<Value>, varlink::Error>, name: &str) -> Vec<Value> {
-    match list {
-        Ok(replies) => replies.iter().map(|reply| reply[name].clone()).collect(),
-        Err(error) if error.name == "NotFound" => Vec::new(),
-        Err(error) => panic!("{error:?}"),
-    }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{CallError, Error, Received, decode_reply, encode_call, is_answer, is_closed};
 use crate::protocol::{self, Decoder, LONGEST_REPLY};
-use crate::{Method, passing};
+use crate::{Listing, Method, passing};
 
 /// A connection to the daemon, for a tokio runtime with I/O and time enabled.
 ///
@@ -79,6 +79,14 @@ impl AsyncClient {
             return Err(Error::from(protocol::Error::Unexpected).into());
         }
         Ok(received.reply)
+    }
+
+    /// Calls a method that lists objects, and returns all of them.
+    pub async fn list<M>(&mut self, parameters: &M) -> Result<Vec<M::Object>, CallError<M::Error>>
+    where
+        M: Listing,
+    {
+        Ok(self.call_more(parameters).await?.into_iter().flat_map(M::objects).collect())
     }
 
     /// Calls a method with `more` and returns all of its replies.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{CallError, Error, Received, decode_reply, encode_call, is_answer, is_closed};
 use crate::protocol::{self, Decoder, LONGEST_REPLY};
-use crate::{Method, passing};
+use crate::{Listing, Method, passing};
 
 /// A connection to the daemon.
 ///
@@ -97,6 +97,14 @@ impl Client {
                 return Ok(replies);
             }
         }
+    }
+
+    /// Calls a method that lists objects, and returns all of them.
+    pub fn list<M>(&mut self, parameters: &M) -> Result<Vec<M::Object>, CallError<M::Error>>
+    where
+        M: Listing,
+    {
+        Ok(self.call_more(parameters)?.into_iter().flat_map(M::objects).collect())
     }
 
     /// Calls a method with `more` and returns its replies as they come.

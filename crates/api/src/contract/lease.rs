@@ -119,7 +119,7 @@ fn methods_are_those_of_the_idl() {
     check_method(
         &idl,
         &List { interface: Some(name()), family },
-        &ListReply { lease: lease.clone() },
+        &ListReply { leases: vec![lease.clone()] },
     );
     check_method(
         &idl,

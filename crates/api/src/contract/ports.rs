@@ -136,7 +136,8 @@ fn port_methods_are_those_of_the_idl() {
         &Delete { protocol, start_port, number_of_ports, kill: Some(true) },
         &DeleteReply { killed: 1 },
     );
-    check_method(&idl, &List { protocol: Some(protocol) }, &reply);
+    let listed = ListReply { reservations: vec![reservation()] };
+    check_method(&idl, &List { protocol: Some(protocol) }, &listed);
     check_method(&idl, &Associate { token: 5.into(), socket: 0 }, &reply);
     let acquire = Acquire {
         socket: 0,
@@ -158,7 +159,7 @@ fn port_methods_are_those_of_the_idl() {
         number_of_ports: Some(number_of_ports),
         reserved: Some(true),
     };
-    check_method(&idl, &holders, &HoldersReply { holder: holder() });
+    check_method(&idl, &holders, &HoldersReply { holders: vec![holder()] });
     check_method(&idl, &Denials { recent: Some(10) }, &DenialsReply { denial: denial() });
     check_method(&idl, &Monitor {}, &MonitorReply { event: event() });
     let status = StatusReply {

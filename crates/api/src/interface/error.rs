@@ -103,3 +103,13 @@ impl From<tables::Error> for Error {
         }
     }
 }
+
+impl crate::InterfaceError for Error {
+    fn access_denied(needed: String) -> Self {
+        Self::AccessDenied { needed }
+    }
+
+    fn cancelled() -> Self {
+        Self::Cancelled
+    }
+}

@@ -22,7 +22,7 @@ use tables::{
 pub use change::{Change, ChangeKind};
 pub use error::Error;
 pub use local::Local;
-pub use rows::{Filter, Listing, TableRow};
+pub use rows::{Filter, TableListing, TableRow};
 pub use snapshot::{Reading, Shared, Snapshot};
 pub use tables::{self, Table};
 
@@ -35,13 +35,8 @@ pub const IDL: &str = include_str!("../../../../varlink/org.iphelper.Interface.v
 /// A part of a table: each reply of a `List...`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows<R> {
-    /// At most [`Rows::MOST`] of them.
+    /// About a buffer full of them.
     pub rows: Vec<R>,
-}
-
-impl<R> Rows<R> {
-    /// The most rows of one reply: about a buffer full.
-    pub const MOST: usize = 64;
 }
 
 /// The answer of a method that tells of one row.
@@ -226,15 +221,15 @@ pub struct BestRoute {
 
 calls! {
     "org.iphelper.Interface", Error;
-    read ListInterfaces => Rows<Interface>,
-    read ListIpInterfaces => Rows<IpInterface>,
-    read ListUnicastAddresses => Rows<UnicastAddress>,
-    read ListMulticastAddresses => Rows<MulticastAddress>,
-    read ListAnycastAddresses => Rows<AnycastAddress>,
-    read ListRoutes => Rows<Route>,
-    read ListNeighbors => Rows<Neighbor>,
-    read ListStack => Rows<StackEntry>,
-    read Monitor => MonitorReply,
+    list ListInterfaces => Rows<Interface> { rows: Interface },
+    list ListIpInterfaces => Rows<IpInterface> { rows: IpInterface },
+    list ListUnicastAddresses => Rows<UnicastAddress> { rows: UnicastAddress },
+    list ListMulticastAddresses => Rows<MulticastAddress> { rows: MulticastAddress },
+    list ListAnycastAddresses => Rows<AnycastAddress> { rows: AnycastAddress },
+    list ListRoutes => Rows<Route> { rows: Route },
+    list ListNeighbors => Rows<Neighbor> { rows: Neighbor },
+    list ListStack => Rows<StackEntry> { rows: StackEntry },
+    monitor Monitor => MonitorReply,
     read GetInterface => Row<Interface>,
     read GetIpInterface => Row<IpInterface>,
     change Set => Row<IpInterface>,
@@ -250,22 +245,4 @@ calls! {
     change FlushNeighbors => FlushNeighborsReply,
     change ResolveNeighbor => Row<Neighbor>,
     read BestRoute => BestRouteReply,
-}
-
-impl Call {
-    /// Whether the answer is a stream.
-    pub(crate) fn streams(&self) -> bool {
-        matches!(
-            self,
-            Self::ListInterfaces(_)
-                | Self::ListIpInterfaces(_)
-                | Self::ListUnicastAddresses(_)
-                | Self::ListMulticastAddresses(_)
-                | Self::ListAnycastAddresses(_)
-                | Self::ListRoutes(_)
-                | Self::ListNeighbors(_)
-                | Self::ListStack(_)
-                | Self::Monitor(_)
-        )
-    }
 }

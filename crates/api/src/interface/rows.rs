@@ -8,8 +8,7 @@ use tables::{
     Route, StackEntry, Tables, UnicastAddress, Weight,
 };
 
-use super::{Change, Rows, Table};
-use crate::Method;
+use super::{Change, Table};
 
 /// Which rows of a table are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +75,7 @@ pub trait TableRow: tables::Row + Serialize + DeserializeOwned + Send + Sync + '
 }
 
 /// A `List...` call.
-pub trait Listing: Method<Reply = Rows<Self::Row>, Error = super::Error> {
+pub trait TableListing: crate::Listing<Object = Self::Row, Error = super::Error> {
     /// What it lists.
     type Row: TableRow;
 
@@ -189,7 +188,7 @@ table!(
 
 macro_rules! listings {
     ($($list:ident => $row:ident,)+) => { $(
-        impl Listing for super::$list {
+        impl TableListing for super::$list {
             type Row = $row;
 
             fn filter(&self) -> Filter {
@@ -208,7 +207,7 @@ listings! {
     ListNeighbors => Neighbor,
 }
 
-impl Listing for super::ListInterfaces {
+impl TableListing for super::ListInterfaces {
     type Row = Interface;
 
     fn filter(&self) -> Filter {
@@ -217,7 +216,7 @@ impl Listing for super::ListInterfaces {
     }
 }
 
-impl Listing for super::ListStack {
+impl TableListing for super::ListStack {
     type Row = StackEntry;
 
     fn filter(&self) -> Filter {

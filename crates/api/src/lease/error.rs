@@ -143,3 +143,13 @@ fn tries_text(tries: u32) -> String {
         _ => format!("{tries} tries"),
     }
 }
+
+impl crate::InterfaceError for Error {
+    fn access_denied(needed: String) -> Self {
+        Self::AccessDenied { needed }
+    }
+
+    fn cancelled() -> Self {
+        Self::Cancelled { interface: None }
+    }
+}

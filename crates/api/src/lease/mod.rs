@@ -59,11 +59,11 @@ pub struct List {
     pub family: Option<Family>,
 }
 
-/// Reply of `List`.
+/// A reply of `List`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListReply {
-    /// One client.
-    pub lease: LeaseInfo,
+    /// Clients, by interface.
+    pub leases: Vec<LeaseInfo>,
 }
 
 /// Parameters of `Acquire`.
@@ -224,10 +224,10 @@ pub struct MonitorReply {
 
 calls! {
     "org.iphelper.Lease", Error;
-    read List => ListReply,
+    list List => ListReply { leases: LeaseInfo },
     change Acquire => AcquireReply,
     change Renew => RenewReply,
     change Release => ReleaseReply,
     change Inform => InformReply,
-    read Monitor => MonitorReply,
+    monitor Monitor => MonitorReply,
 }

@@ -109,3 +109,13 @@ fn taken(holder: Option<&Holder>, reservation: Option<&Reservation>) -> String {
         (None, None) => "is in use".to_owned(),
     }
 }
+
+impl crate::InterfaceError for Error {
+    fn access_denied(needed: String) -> Self {
+        Self::AccessDenied { needed }
+    }
+
+    fn cancelled() -> Self {
+        Self::Cancelled
+    }
+}

@@ -127,6 +127,13 @@ pub struct List {
     pub protocol: Option<Protocol>,
 }
 
+/// A reply of `List`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListReply {
+    /// Reservations, by protocol and port.
+    pub reservations: Vec<Reservation>,
+}
+
 /// Parameters of `Associate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,11 +214,11 @@ pub struct Holders {
     pub reserved: Option<bool>,
 }
 
-/// Reply of `Holders`.
+/// A reply of `Holders`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldersReply {
-    /// One socket.
-    pub holder: Holder,
+    /// Sockets, by protocol and port.
+    pub holders: Vec<Holder>,
 }
 
 /// Parameters of `Denials`.
@@ -281,14 +288,14 @@ calls! {
     change Create => ReservationReply,
     read Lookup => ReservationReply,
     change Delete => DeleteReply,
-    read List => ReservationReply,
+    list List => ListReply { reservations: Reservation },
     read Associate => ReservationReply,
     read Acquire => ReservationReply,
     read Release => Empty,
     change Grant => ReservationReply,
     change Revoke => ReservationReply,
-    read Holders => HoldersReply,
-    read Denials => DenialsReply,
-    read Monitor => MonitorReply,
+    list Holders => HoldersReply { holders: Holder },
+    monitor Denials => DenialsReply,
+    monitor Monitor => MonitorReply,
     read Status => StatusReply,
 }

@@ -11,6 +11,9 @@ use crate::{daemon, interface, lease, ports, protocol, service};
 /// gone. One message may exceed it.
 const HIGH_WATER: usize = 64 << 10;
 
+/// From so many bytes on a list goes on in another reply. One object may exceed it.
+const LONGEST_LIST: usize = HIGH_WATER / 2;
+
 /// A call of one of our interfaces.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
@@ -166,8 +169,47 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends the call being answered with an error of its interface, or of [`service`].
+    /// Begins a reply whose one member is a list.
+    pub fn begin_list(&mut self, member: &str) -> Result<(), Error> {
+        self.queue_with(|outgoing| {
+            outgoing.begin_list(member);
+            Ok(())
+        })
+    }
+
+    /// Adds to the list.
+    pub fn push_to_list<T: Serialize>(&mut self, object: &T) -> Result<(), Error> {
+        self.queue_with(|outgoing| outgoing.push_to_list(object))
+    }
+
+    /// Whether the list is as long as one reply should be.
+    pub fn is_list_full(&self) -> bool {
+        self.outgoing.list_length() >= LONGEST_LIST
+    }
+
+    /// Ends the reply with the list, and begins another with the rest of it.
+    pub fn continue_list(&mut self, member: &str) -> Result<(), Error> {
+        self.queue_with(|outgoing| {
+            outgoing.end_list(true);
+            outgoing.begin_list(member);
+            Ok(())
+        })
+    }
+
+    /// Ends the list, and with it the call being answered.
+    pub fn end_list(&mut self) -> Result<(), Error> {
+        self.queue_with(|outgoing| {
+            outgoing.end_list(false);
+            Ok(())
+        })?;
+        self.answered();
+        Ok(())
+    }
+
+    /// Ends the call being answered with an error of its interface, or of [`service`]. A list that was
+    /// begun, and of which nothing was written yet, is taken back.
     pub fn fail<E: Serialize + std::error::Error>(&mut self, error: &E) -> Result<(), Error> {
+        self.outgoing.abandon_list();
         self.queue(error)?;
         self.answered();
         Ok(())
@@ -206,9 +248,17 @@ impl Connection {
     }
 
     fn queue<T: Serialize>(&mut self, message: &T) -> Result<(), Error> {
+        self.queue_with(|outgoing| outgoing.push(message))
+    }
+
+    /// Queues something for the caller being answered, if it waits for anything.
+    fn queue_with(
+        &mut self,
+        queue: impl FnOnce(&mut Outgoing) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         match self.answering {
             Some(Answering { oneway: true }) => Ok(()),
-            Some(Answering { oneway: false }) => self.outgoing.push(message),
+            Some(Answering { oneway: false }) => queue(&mut self.outgoing),
             // The client would take it for the answer to its next call.
             None => Err(Error::Unexpected),
         }
@@ -235,31 +285,26 @@ fn resolve(call: &protocol::Call<'_>) -> Result<Asked, service::Error> {
         return Err(service::Error::MethodNotFound { method: call.method.to_string() });
     };
     let streams = call.more.unwrap_or(false) && !call.oneway.unwrap_or(false);
+    let ours = |goes_on: bool, call: Call| match goes_on && !streams {
+        true => Err(service::Error::ExpectedMore),
+        false => Ok(Asked::Ours(call)),
+    };
     match interface {
         interface::INTERFACE => {
-            let ours = interface::Call::parse(method, call.parameters)?;
-            if ours.streams() && !streams {
-                return Err(service::Error::ExpectedMore);
-            }
-            Ok(Asked::Ours(Call::Interface(ours)))
+            let call = interface::Call::parse(method, call.parameters)?;
+            ours(call.goes_on(), Call::Interface(call))
         }
         lease::INTERFACE => {
-            let ours = lease::Call::parse(method, call.parameters)?;
-            if matches!(ours, lease::Call::Monitor(_)) && !streams {
-                return Err(service::Error::ExpectedMore);
-            }
-            Ok(Asked::Ours(Call::Lease(ours)))
+            let call = lease::Call::parse(method, call.parameters)?;
+            ours(call.goes_on(), Call::Lease(call))
         }
         ports::INTERFACE => {
-            let ours = ports::Call::parse(method, call.parameters)?;
-            if matches!(ours, ports::Call::Denials(_) | ports::Call::Monitor(_)) && !streams {
-                return Err(service::Error::ExpectedMore);
-            }
-            Ok(Asked::Ours(Call::Ports(ours)))
+            let call = ports::Call::parse(method, call.parameters)?;
+            ours(call.goes_on(), Call::Ports(call))
         }
         daemon::INTERFACE => {
-            let ours = daemon::Call::parse(method, call.parameters)?;
-            Ok(Asked::Ours(Call::Daemon(ours)))
+            let call = daemon::Call::parse(method, call.parameters)?;
+            ours(call.goes_on(), Call::Daemon(call))
         }
         service::INTERFACE => match service::Call::parse(method, call.parameters)? {
             service::Call::GetInfo(_) => Ok(Asked::Info(info())),

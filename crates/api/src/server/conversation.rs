@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::connection::{Call, Request};
-use super::handler::Handler;
+use super::exchange::Exchange;
+use super::handler::Service;
 use super::line::{Line, Over};
 use super::statistics::Statistics;
-use crate::{Empty, daemon, interface, lease, ports};
+use crate::{InterfaceError as _, daemon, interface, lease, ports};
 
 /// Serves one client until it leaves, breaks the protocol, or `end`'s sender is dropped.
-pub(super) async fn converse<H: Handler>(
+pub(super) async fn converse<H: Service>(
     line: Line,
     peer: H::Peer,
     handler: Arc<H>,
@@ -33,15 +34,15 @@ pub(super) async fn converse<H: Handler>(
     line.write_some().ok();
 }
 
-pub(super) struct Conversation<H: Handler> {
-    pub(super) line: Line,
-    pub(super) peer: H::Peer,
-    pub(super) handler: Arc<H>,
-    pub(super) statistics: Arc<Statistics>,
-    pub(super) end: watch::Receiver<()>,
+struct Conversation<H: Service> {
+    line: Line,
+    peer: H::Peer,
+    handler: Arc<H>,
+    statistics: Arc<Statistics>,
+    end: watch::Receiver<()>,
 }
 
-impl<H: Handler> Conversation<H> {
+impl<H: Service> Conversation<H> {
     async fn run(&mut self) -> Result<(), Over> {
         loop {
             if self.end.has_changed().is_err() {
@@ -67,39 +68,32 @@ impl<H: Handler> Conversation<H> {
 
     async fn answer(&mut self, request: Request) -> Result<(), Over> {
         let Request { call, more, oneway } = request;
+        let Self { line, peer, handler, statistics, end } = self;
+        let (handler, peer) = (&**handler, &*peer);
         if call.changes() {
-            let allowed = self.handler.may_change(&self.peer);
-            if let Err(needed) = self.line.attended(oneway, allowed).await? {
-                return self.deny(&call, needed);
+            let allowed = line.attended(oneway, handler.may_change(peer)).await?;
+            if let Err(needed) = allowed {
+                return deny(line, &call, needed);
             }
         }
+        let descriptors = line.connection.take_descriptors();
+        let exchange = Exchange { line, statistics, end, descriptors, more, oneway };
         match call {
-            Call::Interface(call) => self.answer_tables(call, oneway).await,
-            Call::Lease(call) => self.answer_leases(call, more, oneway).await,
-            Call::Ports(call) => self.answer_ports(call, more, oneway).await,
-            Call::Daemon(call) => self.answer_daemon(call, oneway).await,
+            Call::Interface(call) => call.answer(handler.tables(), peer, exchange).await,
+            Call::Lease(call) => call.answer(handler.leases(), peer, exchange).await,
+            Call::Ports(call) => call.answer(handler.ports(), peer, exchange).await,
+            Call::Daemon(call) => call.answer(handler.daemon(), peer, exchange).await,
         }
     }
+}
 
-    /// Says what it takes to make a call that changes something. Nothing is done.
-    fn deny(&mut self, call: &Call, needed: String) -> Result<(), Over> {
-        let connection = &mut self.line.connection;
-        Ok(match call {
-            Call::Interface(_) => connection.fail(&interface::Error::AccessDenied { needed }),
-            Call::Lease(_) => connection.fail(&lease::Error::AccessDenied { needed }),
-            Call::Ports(_) => connection.fail(&ports::Error::AccessDenied { needed }),
-            Call::Daemon(_) => connection.fail(&daemon::Error::AccessDenied { needed }),
-        }?)
-    }
-
-    async fn answer_daemon(&mut self, call: daemon::Call, oneway: bool) -> Result<(), Over> {
-        let (handler, peer, line) = (&*self.handler, &self.peer, &mut self.line);
-        match call {
-            daemon::Call::Status(_) => line.answer(oneway, handler.status(peer)).await,
-            daemon::Call::Counters(_) => line.answer(oneway, handler.counters(peer)).await,
-            daemon::Call::Reload(_) => {
-                line.answer(oneway, async { handler.reload(peer).await.map(|()| Empty {}) }).await
-            }
-        }
-    }
+/// Says what it takes to make a call that changes something. Nothing is done.
+fn deny(line: &mut Line, call: &Call, needed: String) -> Result<(), Over> {
+    let connection = &mut line.connection;
+    Ok(match call {
+        Call::Interface(_) => connection.fail(&interface::Error::access_denied(needed)),
+        Call::Lease(_) => connection.fail(&lease::Error::access_denied(needed)),
+        Call::Ports(_) => connection.fail(&ports::Error::access_denied(needed)),
+        Call::Daemon(_) => connection.fail(&daemon::Error::access_denied(needed)),
+    }?)
 }

@@ -33,6 +33,29 @@ impl Descriptor {
     }
 }
 
+/// A call names a descriptor that did not come with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", passed(*count))]
+pub struct NotPassed {
+    /// How many did.
+    pub count: usize,
+}
+
+fn passed(count: usize) -> String {
+    match count {
+        0 => "no descriptor was passed with the call".to_owned(),
+        _ => format!("{count} descriptors were passed with the call, counted from 0"),
+    }
+}
+
+impl Descriptor {
+    /// The one that a call names by its index, of those that came with it; the others are closed.
+    pub fn pick(passed: Vec<Self>, index: u32) -> Result<Self, NotPassed> {
+        let count = passed.len();
+        passed.into_iter().nth(index as usize).ok_or(NotPassed { count })
+    }
+}
+
 impl From<OwnedFd> for Descriptor {
     /// One that is closed by whoever drops it.
     fn from(descriptor: OwnedFd) -> Self {

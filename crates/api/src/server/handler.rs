@@ -5,35 +5,16 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 
 use super::descriptor::Descriptor;
 use super::quota::Share;
-use crate::{daemon, interface, lease, ports};
+use crate::{InterfaceError, Method, daemon, interface, lease, ports};
 
 /// What is made only when there is room to send it, an item at a time.
 pub type Lazy<T> = Box<dyn Iterator<Item = T> + Send>;
-
-/// A subscriber's view: what there is, and what happens from then on, with no gap between.
-pub struct Subscription<E> {
-    /// What there is: for monitors, one event of kind `state` for each object.
-    pub snapshot: Lazy<Arc<E>>,
-    /// Every event after the snapshot, whatever it concerns: the server loop picks the ones asked
-    /// for. A subscriber that falls behind by more than the channel holds is resynchronised, or
-    /// told how much it missed. The channel's end ends the call with `Cancelled`.
-    pub events: broadcast::Receiver<Arc<E>>,
-}
-
-/// Rows of a table that were asked for.
-#[derive(Debug)]
-pub struct Listed<R> {
-    /// The rows, in one state of the table.
-    pub rows: interface::Reading<R>,
-    /// Dropped when they are sent. Where there is something, the rows are this reader's alone, and
-    /// are not kept long for one that does not read.
-    pub place: Option<Place>,
-}
 
 /// Whether what a reader has is in the way of what is newer.
 pub type IsSuperseded = Box<dyn Fn() -> bool + Send + Sync>;
@@ -41,70 +22,20 @@ pub type IsSuperseded = Box<dyn Fn() -> bool + Send + Sync>;
 /// What is held until an answer is sent.
 pub type Place = Box<dyn Any + Send>;
 
-/// Objects to be sent one by one.
-pub struct Objects<T> {
-    /// The objects.
-    pub objects: Lazy<T>,
-    /// As [`Listed::place`].
-    pub place: Option<Place>,
-}
-
-/// A subscriber's view of tables.
-pub struct TableSubscription {
-    /// The rows there are, as added, in parts; those asked for. A part may be empty.
-    pub snapshot: Lazy<Vec<interface::Change>>,
-    /// Whether a subscriber that does not read the snapshot is in the way.
-    pub is_superseded: IsSuperseded,
-    /// Every change after the snapshot, in batches, on one channel or several: the server loop
-    /// picks the ones asked for. A subscriber that falls behind by more than a channel holds, or whose
-    /// channel ends, is resynchronised.
-    pub changes: Vec<broadcast::Receiver<Arc<[interface::Change]>>>,
-}
-
-impl<T> Objects<T> {
-    /// Those, of which others have copies, or which are few.
-    pub fn shared(objects: impl IntoIterator<Item = T, IntoIter: Send + 'static>) -> Self {
-        Self { objects: Box::new(objects.into_iter()), place: None }
-    }
-}
-
-impl<E> Subscription<E> {
-    /// With what there is.
-    pub fn new(
-        snapshot: impl IntoIterator<Item = Arc<E>, IntoIter: Send + 'static>,
-        events: broadcast::Receiver<Arc<E>>,
-    ) -> Self {
-        Self { snapshot: Box::new(snapshot.into_iter()), events }
-    }
-}
-
-impl<T> fmt::Debug for Objects<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Objects").finish_non_exhaustive()
-    }
-}
-
-impl<E> fmt::Debug for Subscription<E> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Subscription").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TableSubscription {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("TableSubscription").finish_non_exhaustive()
-    }
-}
-
-/// Answers the calls.
+/// Who answers calls, and who may make them.
 ///
 /// A future is dropped when its caller has left; what the call set going may go on.
-pub trait Handler: Send + Sync + 'static {
+pub trait Service: Send + Sync + 'static {
     /// What is known of a caller, found out once.
     type Peer: Send + Sync;
-
+    /// What answers the calls of `org.iphelper.Daemon`.
+    type Daemon: daemon::Handler<Self::Peer>;
+    /// What answers the calls of `org.iphelper.Interface`.
+    type Tables: interface::Handler<Self::Peer>;
+    /// What answers the calls of `org.iphelper.Lease`.
+    type Leases: lease::Handler<Self::Peer>;
     /// What answers the calls of `org.iphelper.PortReservation`.
-    type Ports: PortHandler<Self::Peer>;
+    type Ports: ports::Handler<Self::Peer>;
 
     /// Finds out who connected: the credentials of a Unix socket do not change. On an error the
     /// connection is closed.
@@ -118,186 +49,154 @@ pub trait Handler: Send + Sync + 'static {
     /// [changes](crate::Method::CHANGES) something.
     fn may_change(&self, peer: &Self::Peer) -> impl Future<Output = Result<(), String>> + Send;
 
+    /// What answers the calls of `org.iphelper.Daemon`.
+    fn daemon(&self) -> &Self::Daemon;
+
+    /// What answers the calls of `org.iphelper.Interface`.
+    fn tables(&self) -> &Self::Tables;
+
+    /// What answers the calls of `org.iphelper.Lease`.
+    fn leases(&self) -> &Self::Leases;
+
     /// What answers the calls of `org.iphelper.PortReservation`.
     fn ports(&self) -> &Self::Ports;
-
-    /// Every client that matches, in the order to show. None is answered with `NotManaged`.
-    fn list(
-        &self,
-        peer: &Self::Peer,
-        call: lease::List,
-    ) -> impl Future<Output = Result<Objects<Arc<lease::LeaseInfo>>, lease::Error>> + Send;
-
-    /// Obtains a lease.
-    fn acquire(
-        &self,
-        peer: &Self::Peer,
-        call: lease::Acquire,
-    ) -> impl Future<Output = Result<lease::AcquireReply, lease::Error>> + Send;
-
-    /// Extends a lease.
-    fn renew(
-        &self,
-        peer: &Self::Peer,
-        call: lease::Renew,
-    ) -> impl Future<Output = Result<lease::RenewReply, lease::Error>> + Send;
-
-    /// Gives a lease back.
-    fn release(
-        &self,
-        peer: &Self::Peer,
-        call: lease::Release,
-    ) -> impl Future<Output = Result<lease::ReleaseReply, lease::Error>> + Send;
-
-    /// Asks for parameters only.
-    fn inform(
-        &self,
-        peer: &Self::Peer,
-        call: lease::Inform,
-    ) -> impl Future<Output = Result<lease::InformReply, lease::Error>> + Send;
-
-    /// Subscribes to what happens; asked again when the subscriber was too slow.
-    ///
-    /// The snapshot may be limited to what `call` asks for; the server loop does so in any case.
-    fn subscribe(
-        &self,
-        peer: &Self::Peer,
-        call: &lease::Monitor,
-    ) -> impl Future<Output = Result<Subscription<lease::Event>, lease::Error>> + Send;
-
-    /// The rows of a table that are asked for, in one state of it.
-    fn rows<L: interface::Listing>(
-        &self,
-        peer: &Self::Peer,
-        call: &L,
-    ) -> impl Future<Output = Result<Listed<L::Row>, interface::Error>> + Send;
-
-    /// Carries out a call that needs no cache.
-    fn carry_out<C: interface::Local>(
-        &self,
-        peer: &Self::Peer,
-        call: C,
-    ) -> impl Future<Output = Result<C::Reply, interface::Error>> + Send;
-
-    /// Subscribes to changes of tables; asked again when the subscriber was too slow.
-    fn subscribe_to_tables(
-        &self,
-        peer: &Self::Peer,
-        call: &interface::Monitor,
-    ) -> impl Future<Output = Result<TableSubscription, interface::Error>> + Send;
-
-    /// How the daemon is doing.
-    fn status(
-        &self,
-        peer: &Self::Peer,
-    ) -> impl Future<Output = Result<daemon::StatusReply, daemon::Error>> + Send;
-
-    /// Counts since start.
-    fn counters(
-        &self,
-        peer: &Self::Peer,
-    ) -> impl Future<Output = Result<daemon::CountersReply, daemon::Error>> + Send;
-
-    /// Reads the configuration again.
-    fn reload(&self, peer: &Self::Peer) -> impl Future<Output = Result<(), daemon::Error>> + Send;
 }
 
-/// Answers the calls of `org.iphelper.PortReservation`; `Peer` is [`Handler::Peer`].
-///
-/// Create, Delete, Grant and Revoke come from callers who [may change](Handler::may_change) things.
-/// Who may associate, acquire and release is decided here.
-pub trait PortHandler<Peer>: Send + Sync + 'static {
-    /// Reserves a block for good; done when it is enforced and on disk.
-    fn create(
+/// Answers one method. What answers an interface answers each of its methods: see
+/// [`lease::Handler`] and the others.
+pub trait Serves<M: Asked, Peer>: Send + Sync {
+    /// Answers a call, and the descriptors that came with it.
+    fn serve(
         &self,
         peer: &Peer,
-        call: ports::Create,
-    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+        call: M,
+        descriptors: Vec<Descriptor>,
+    ) -> impl Future<Output = Result<M::Answer, M::Error>> + Send;
+}
 
-    /// The persistent reservation of exactly this block.
-    fn lookup(
-        &self,
-        peer: &Peer,
-        call: ports::Lookup,
-    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+/// A method as those who answer it know it.
+pub trait Asked: Method<Error: InterfaceError> + Clone {
+    /// The reply, [what is listed](Listed), or [what happens](Subscription).
+    type Answer: Send;
+}
 
-    /// Ends the persistent reservation of exactly this block.
-    fn delete(
-        &self,
-        peer: &Peer,
-        call: ports::Delete,
-    ) -> impl Future<Output = Result<ports::DeleteReply, ports::Error>> + Send;
+/// A method with replies that go on.
+pub trait Monitoring: Method {
+    /// What goes through the channels, one for all subscribers.
+    type Item: Clone + Send + 'static;
 
-    /// The reservations asked for, by protocol and port. None is answered with `NotFound`.
-    fn list(
-        &self,
-        peer: &Peer,
-        call: ports::List,
-    ) -> impl Future<Output = Result<Objects<Arc<ports::Reservation>>, ports::Error>> + Send;
+    /// The reply to a caller that is sent an item, if it asked for it. The caller was too slow for
+    /// `missed` others since its last reply.
+    fn reply<'a>(&self, item: &'a Self::Item, missed: u64) -> Option<impl Serialize + 'a>;
 
-    /// Lets a socket into the block of that token.
-    fn associate(
-        &self,
-        peer: &Peer,
-        call: ports::Associate,
-        socket: Descriptor,
-    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+    /// What a caller is sent before everything there is, when that is sent anew; `None` where it is not.
+    fn resync(&self) -> Option<Self::Item>;
 
-    /// Reserves a block for the life of a socket, and lets the socket in.
-    fn acquire(
-        &self,
-        peer: &Peer,
-        call: ports::Acquire,
-        socket: Descriptor,
-    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+    /// What a caller is sent after everything there is, where anything is.
+    fn complete(&self) -> Option<Self::Item> {
+        None
+    }
 
-    /// Ends the runtime reservation of that token.
-    fn release(
-        &self,
-        peer: &Peer,
-        call: ports::Release,
-    ) -> impl Future<Output = Result<(), ports::Error>> + Send;
+    /// Whether what was sent does not hold after an item, so that everything there is is sent anew.
+    fn is_upset_by(&self, item: &Self::Item) -> bool {
+        let _ = item;
+        false
+    }
 
-    /// Lets programs in without a token.
-    fn grant(
-        &self,
-        peer: &Peer,
-        call: ports::Grant,
-    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+    /// The daemon is ending.
+    fn cancelled(&self) -> Self::Error
+    where
+        Self::Error: InterfaceError,
+    {
+        Self::Error::cancelled()
+    }
 
-    /// Takes back what [`grant`](Self::grant) gave.
-    fn revoke(
-        &self,
-        peer: &Peer,
-        call: ports::Revoke,
-    ) -> impl Future<Output = Result<ports::Reservation, ports::Error>> + Send;
+    /// Whether everything there is is sent anew when a channel has ended; otherwise that is the end of
+    /// the daemon.
+    const OUTLIVES_CHANNELS: bool = false;
+}
 
-    /// The sockets on the ports asked for, by protocol and port. None is answered with `NotFound`.
-    fn holders(
-        &self,
-        peer: &Peer,
-        call: ports::Holders,
-    ) -> impl Future<Output = Result<Objects<ports::Holder>, ports::Error>> + Send;
+/// Objects that were asked for.
+pub struct Listed<T> {
+    /// In parts, each made when there is room for it. A part may be empty: others have their turn then.
+    pub parts: Lazy<Part<T>>,
+    /// Dropped when they are sent. Where there is something, the objects are this reader's alone, and
+    /// are not kept long for one that does not read.
+    pub place: Option<Place>,
+    /// Whether a reader that does not read is in the way; `None` if it never is.
+    pub is_superseded: Option<IsSuperseded>,
+}
 
-    /// Subscribes to refused binds. The snapshot has at most
-    /// [`call.recent()`](ports::Denials::recent) of the past, oldest first.
-    fn subscribe_to_denials(
-        &self,
-        peer: &Peer,
-        call: &ports::Denials,
-    ) -> impl Future<Output = Result<Subscription<ports::Denial>, ports::Error>> + Send;
+/// Some of the objects that were asked for.
+#[derive(Debug)]
+pub enum Part<T> {
+    /// This reader's alone.
+    Own(Vec<T>),
+    /// Those that others may have as well.
+    Shared(Vec<Arc<T>>),
+}
 
-    /// Subscribes to changes of reservations; asked again when the subscriber was too slow.
-    ///
-    /// Everybody gets the same events, so they carry no tokens of runtime reservations.
-    fn subscribe(
-        &self,
-        peer: &Peer,
-    ) -> impl Future<Output = Result<Subscription<ports::Event>, ports::Error>> + Send;
+impl<T> Part<T> {
+    pub(super) fn objects(&self) -> impl Iterator<Item = &T> {
+        let (own, shared) = match self {
+            Self::Own(objects) => (objects.as_slice(), [].as_slice()),
+            Self::Shared(objects) => ([].as_slice(), objects.as_slice()),
+        };
+        own.iter().chain(shared.iter().map(|object| &**object))
+    }
+}
 
-    /// How reservations are enforced now.
-    fn status(
-        &self,
-        peer: &Peer,
-    ) -> impl Future<Output = Result<ports::StatusReply, ports::Error>> + Send;
+impl<T: Send + Sync + 'static> Listed<T> {
+    /// Objects of which others have copies, or which are few.
+    pub fn shared(objects: Vec<Arc<T>>) -> Self {
+        Self::of(std::iter::once(Part::Shared(objects)))
+    }
+
+    /// A reader's own objects, which keep `place` until they are sent.
+    pub fn own(objects: Vec<T>, place: Place) -> Self {
+        Self { place: Some(place), ..Self::of(std::iter::once(Part::Own(objects))) }
+    }
+
+    /// Objects in parts.
+    pub fn of(parts: impl Iterator<Item = Part<T>> + Send + 'static) -> Self {
+        Self { parts: Box::new(parts), place: None, is_superseded: None }
+    }
+}
+
+/// A subscriber's view: what there is, and what happens from then on, with no gap between.
+pub struct Subscription<T> {
+    /// What there is, which may be limited to what was asked for.
+    pub snapshot: Lazy<T>,
+    /// Whether a subscriber that does not read the snapshot is in the way; `None` if it never is.
+    pub is_superseded: Option<IsSuperseded>,
+    /// Everything after the snapshot, on one channel or several, whatever it concerns: the server loop
+    /// picks what was asked for. A subscriber that falls behind by more than a channel holds is
+    /// [resynchronised](Monitoring::resync), or hears how much it missed.
+    pub channels: Vec<broadcast::Receiver<T>>,
+}
+
+impl<T> Subscription<T> {
+    /// With what there is.
+    pub fn new(
+        snapshot: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
+        events: broadcast::Receiver<T>,
+    ) -> Self {
+        Self {
+            snapshot: Box::new(snapshot.into_iter()),
+            is_superseded: None,
+            channels: vec![events],
+        }
+    }
+}
+
+impl<T> fmt::Debug for Listed<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Listed").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Subscription<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Subscription").finish_non_exhaustive()
+    }
 }

@@ -6,20 +6,18 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Request};
 use super::door::{Door, Limits};
-use super::handler::Objects;
 use super::quota::{Excess, Share};
 use crate::passing::{self, Received};
 use crate::{daemon, protocol};
 
 /// Why a conversation is over.
-pub(super) enum Over {
+pub(crate) enum Over {
     /// The client left, or the socket failed: nobody to tell, nothing to do.
     Gone,
     /// The client does not keep the protocol.
@@ -155,23 +153,6 @@ impl Line {
         Ok(())
     }
 
-    /// Answers the call with what the handler makes of it.
-    pub(super) async fn answer<T, E>(
-        &mut self,
-        oneway: bool,
-        answer: impl Future<Output = Result<T, E>>,
-    ) -> Result<(), Over>
-    where
-        T: Serialize,
-        E: Serialize + std::error::Error,
-    {
-        match self.attended(oneway, answer).await? {
-            Ok(reply) => self.connection.reply(&reply)?,
-            Err(error) => self.connection.fail(&error)?,
-        }
-        Ok(())
-    }
-
     /// Waits for an answer as long as there is a client to take it; for that of a `oneway` call,
     /// until it is there.
     pub(super) async fn attended<T>(
@@ -191,38 +172,6 @@ impl Line {
             answer = answer => Ok(answer),
             () = self.gone() => Err(Over::Gone),
         }
-    }
-
-    /// Answers with the objects there are, of which only the first goes to a client that takes one
-    /// reply, or with an error when there are none.
-    pub(super) async fn list<T, R, E>(
-        &mut self,
-        more: bool,
-        oneway: bool,
-        objects: impl Future<Output = Result<Objects<T>, E>>,
-        reply: impl Fn(T) -> R,
-        nothing: impl FnOnce() -> E,
-    ) -> Result<(), Over>
-    where
-        R: Serialize,
-        E: Serialize + std::error::Error,
-    {
-        let Objects { mut objects, place } = match self.attended(oneway, objects).await? {
-            Ok(objects) => objects,
-            Err(error) => return Ok(self.connection.fail(&error)?),
-        };
-        let is_alone = place.is_some();
-        let Some(mut object) = objects.next() else {
-            return Ok(self.connection.fail(&nothing())?);
-        };
-        if more {
-            for next in objects {
-                self.connection.reply_and_continue(&reply(object))?;
-                self.make_room_for_list(|| is_alone).await?;
-                object = next;
-            }
-        }
-        Ok(self.connection.reply(&reply(object))?)
     }
 
     pub(super) async fn make_room(&mut self) -> Result<(), Over> {

@@ -11,16 +11,14 @@ mod descriptor;
 #[cfg(feature = "tokio")]
 mod door;
 #[cfg(feature = "tokio")]
-mod feed;
+mod exchange;
 #[cfg(feature = "tokio")]
 mod handler;
 #[cfg(feature = "tokio")]
-mod leases;
-#[cfg(feature = "tokio")]
 mod line;
-mod passed;
 #[cfg(feature = "tokio")]
-mod ports;
+mod monitors;
+mod passed;
 #[cfg(feature = "tokio")]
 mod quota;
 #[cfg(feature = "tokio")]
@@ -29,17 +27,14 @@ mod serve;
 mod statistics;
 #[cfg(feature = "tokio")]
 mod strangers;
-#[cfg(feature = "tokio")]
-mod tables;
 
 pub use connection::{Call, Connection, Request};
-pub use descriptor::Descriptor;
+pub use descriptor::{Descriptor, NotPassed};
 #[cfg(feature = "tokio")]
 pub use door::Limits;
 #[cfg(feature = "tokio")]
 pub use handler::{
-    Handler, IsSuperseded, Lazy, Listed, Objects, Place, PortHandler, Subscription,
-    TableSubscription,
+    Asked, IsSuperseded, Lazy, Listed, Monitoring, Part, Place, Serves, Service, Subscription,
 };
 #[cfg(feature = "tokio")]
 pub use quota::{Bound, Excess, Quota, Share};
@@ -47,3 +42,5 @@ pub use quota::{Bound, Excess, Quota, Share};
 pub use serve::serve;
 #[cfg(feature = "tokio")]
 pub use statistics::Statistics;
+#[cfg(feature = "tokio")]
+pub(crate) use {exchange::Exchange, line::Over};

@@ -1,7 +1,7 @@
 //! The loop around all connections, for tokio.
 //!
 //! Tasks: the one that called [`serve`] accepts; each connection has its own, which owns the socket
-//! and its [`Connection`], runs one call of the [`Handler`] at a time, and watches the socket
+//! and its [`Connection`], runs one call of the [`Service`] at a time, and watches the socket
 //! meanwhile. Those of uid 0 run beside the first; all others on a thread of their own, with
 //! handlers of theirs, so that what strangers send and read delays nothing else. A client that does not read stops its own task at the next write, and nothing else.
 //! A client that leaves drops the handler's future at its next await, unless the call was made
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::conversation::converse;
 use super::door::{Door, Limits};
-use super::handler::Handler;
+use super::handler::Service;
 use super::line::Line;
 use super::statistics::Statistics;
 use super::strangers::Strangers;
@@ -37,7 +37,7 @@ const TIDY_AFTER: Duration = Duration::from_secs(2);
 ///
 /// A client over the limits is answered with an error, and its connection closed. A listener from
 /// socket activation is as good as any other: this neither binds nor unlinks.
-pub async fn serve<H: Handler>(
+pub async fn serve<H: Service>(
     listener: std::os::unix::net::UnixListener,
     handler: Arc<H>,
     limits: Limits,
@@ -79,7 +79,7 @@ pub async fn serve<H: Handler>(
 }
 
 /// What is done with those who connect.
-struct Reception<H: Handler> {
+struct Reception<H: Service> {
     door: Arc<Door>,
     handler: Arc<H>,
     statistics: Arc<Statistics>,
@@ -92,7 +92,7 @@ struct Reception<H: Handler> {
     tidy_at: Option<Instant>,
 }
 
-impl<H: Handler> Reception<H> {
+impl<H: Service> Reception<H> {
     /// Starts a conversation, or refuses it.
     fn receive(&mut self, stream: UnixStream) {
         let Ok(uid) = stream.peer_cred().map(|credentials| credentials.uid()) else {

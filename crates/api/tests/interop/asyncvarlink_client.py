@@ -121,10 +121,10 @@ class NoAnswer(TypedVarlinkErrorReply, interface="org.iphelper.Lease"):
 class LeaseInterface(VarlinkInterface, name="org.iphelper.Lease"):
     errors = (NoAnswer,)
 
-    @varlinkmethod(return_parameter="lease")
+    @varlinkmethod(return_parameter="leases")
     def List(
         self, *, interface: str | None = None, family: Family | None = None
-    ) -> Iterator[LeaseInfo]: ...
+    ) -> Iterator[list[LeaseInfo]]: ...
 
     @varlinkmethod
     def Renew(
@@ -160,7 +160,7 @@ async def main(path: str) -> None:
     else:
         raise AssertionError("eth1 should not have been renewed")
 
-    names = [listed["lease"].interface async for listed in lease.List(interface="eth*")]
+    names = [one.interface async for part in lease.List(interface="eth*") for one in part["leases"]]
     assert names == ["eth0", "eth1"], names
 
     kinds = []

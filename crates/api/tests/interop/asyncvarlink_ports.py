@@ -96,8 +96,8 @@ class PortReservation(VarlinkInterface, name="org.iphelper.PortReservation"):
         self, *, protocol: Protocol, start_port: int, number_of_ports: int
     ) -> Reservation: ...
 
-    @varlinkmethod(return_parameter="reservation")
-    def List(self, *, protocol: Protocol | None = None) -> Iterator[Reservation]: ...
+    @varlinkmethod(return_parameter="reservations")
+    def List(self, *, protocol: Protocol | None = None) -> Iterator[list[Reservation]]: ...
 
     @varlinkmethod(return_parameter="reservation")
     def Associate(self, *, token: str, socket: FileDescriptor) -> Reservation: ...
@@ -119,7 +119,7 @@ async def main(path: str) -> None:
     found = await ports.Lookup(protocol=Protocol.tcp, start_port=5000, number_of_ports=20)
     reservation = found["reservation"]
     assert (reservation.purpose, reservation.owner.user) == ("web", "sam"), reservation
-    starts = [listed["reservation"].start_port async for listed in ports.List()]
+    starts = [one.start_port async for part in ports.List() for one in part["reservations"]]
     assert starts == [5000, 6000], starts
 
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as theirs:

@@ -45,6 +45,11 @@ struct Told {
 }
 
 #[derive(Debug, Deserialize)]
+struct Listed {
+    reservations: Vec<Reserved>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Refused {
     denial: Refusal,
 }
@@ -91,7 +96,7 @@ trait Ports {
     async fn list(
         &mut self,
         protocol: Option<Protocol>,
-    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Told, Failure>>>>;
+    ) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Listed, Failure>>>>;
 
     #[zlink(more)]
     async fn denials(
@@ -130,7 +135,9 @@ async fn zlink_asks_for_reservations() {
     {
         let list = connection.list(Some(Protocol::Udp)).await.unwrap();
         pin_mut!(list);
-        let udp = list.next().await.unwrap().unwrap().unwrap().reservation;
+        let mut listed = list.next().await.unwrap().unwrap().unwrap().reservations;
+        let udp = listed.pop().unwrap();
+        assert!(listed.is_empty());
         assert_eq!((udp.protocol, udp.expires_at), (Protocol::Udp, None));
         assert!(list.next().await.is_none());
     }
@@ -187,9 +194,9 @@ fn the_varlink_crate_asks_for_reservations() {
         ErrorKind::InvalidParameter(parameter) => assert_eq!(parameter, "protocol"),
         other => panic!("{other:?}"),
     }
-    let mut holders = call("Holders", json!({}));
-    let ports: Vec<Value> =
-        holders.more().unwrap().map(|told| told.unwrap()["holder"]["port"].clone()).collect();
+    let listed = call("Holders", json!({})).call().unwrap();
+    let holders = listed["holders"].as_array().unwrap();
+    let ports: Vec<Value> = holders.iter().map(|holder| holder["port"].clone()).collect();
     assert_eq!(ports, [5001, 8080]);
 
     let mut events = call("Monitor", json!({}));

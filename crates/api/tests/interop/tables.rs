@@ -9,10 +9,10 @@ use zlink::varlink_service::Proxy as _;
 
 use crate::support::{Canned, Server, until};
 
-/// A server with 100 rows of the interfaces' stack.
+/// A server with 1000 rows of the interfaces' stack.
 pub(crate) fn server() -> Server {
     let canned = Canned::default();
-    let rows = (0..100).map(|number| {
+    let rows = (0..1000).map(|number| {
         json!({
             "higher_interface": format!("br{}", number % 10), "higher_ifindex": 1,
             "higher_luid": 1_689_399_649_632_256_u64, "lower_interface": format!("eth{number}"),
@@ -94,9 +94,9 @@ async fn zlink_asks_for_tables() {
         while let Some(part) = parts.next().await {
             rows.extend(part.unwrap().unwrap().rows);
         }
-        assert_eq!(rows.len(), 100);
-        assert_eq!(rows[99].lower_interface, "eth99");
-        assert_eq!(rows[99].higher_luid, 1_689_399_649_632_256);
+        assert_eq!(rows.len(), 1000);
+        assert_eq!(rows[999].lower_interface, "eth999");
+        assert_eq!(rows[999].higher_luid, 1_689_399_649_632_256);
     }
     match connection.get_interface("ppp0").await.unwrap().unwrap_err() {
         // The canned daemon names the method.
@@ -151,7 +151,7 @@ fn the_varlink_crate_asks_for_tables() {
     };
     let mut list = call("ListStack", json!({ "interface": "br3" }));
     let parts: Vec<Value> = list.more().unwrap().map(Result::unwrap).collect();
-    assert_eq!(parts[0]["rows"].as_array().unwrap().len(), 10);
+    assert_eq!(parts[0]["rows"].as_array().unwrap().len(), 100);
     match call("ListStack", json!({})).call().unwrap_err().kind() {
         ErrorKind::VarlinkErrorReply(reply) => {
             assert_eq!(reply.error.as_deref(), Some("org.varlink.service.ExpectedMore"));

@@ -53,8 +53,12 @@ fn its_client_asks_our_server() {
     }
 
     let mut list = call("List", json!({}));
-    let names: Vec<Value> =
-        list.more().unwrap().map(|listed| listed.unwrap()["lease"]["interface"].clone()).collect();
+    let names: Vec<Value> = list
+        .more()
+        .unwrap()
+        .flat_map(|part| part.unwrap()["leases"].as_array().unwrap().clone())
+        .map(|lease| lease["interface"].clone())
+        .collect();
     assert_eq!(names, ["eth0", "eth1", "wlan0"]);
 
     let mut events = call("Monitor", json!({ "interface": "eth0" }));
@@ -90,7 +94,7 @@ impl varlink::Interface for Theirs {
             ("org.iphelper.Lease.List", true) => {
                 for index in 0..3 {
                     call.set_continues(index < 2);
-                    let listed = json!({ "lease": leased(&format!("eth{index}"), index) });
+                    let listed = json!({ "leases": [leased(&format!("eth{index}"), index)] });
                     call.reply_struct(varlink::Reply::parameters(Some(listed)))?;
                 }
                 Ok(())
@@ -122,7 +126,7 @@ fn our_client_asks_its_server() {
     assert_eq!(client.call(&service::GetInfo {}).unwrap().product, "Theirs");
     let asked = service::GetInterfaceDescription { interface: lease::INTERFACE.into() };
     assert_eq!(client.call(&asked).unwrap().description, lease::IDL);
-    assert_eq!(client.call_more(&lease::List::default()).unwrap().len(), 3);
+    assert_eq!(client.list(&lease::List::default()).unwrap().len(), 3);
     let release = lease::Release { interface: "eth0".into(), ..Default::default() };
     match client.call(&release).unwrap_err() {
         CallError::Method(lease::Error::NotLeased { interface }) => assert_eq!(interface, "eth0"),

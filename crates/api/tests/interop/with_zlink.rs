@@ -13,7 +13,7 @@ use crate::{Leased, leased};
 
 #[derive(Clone, Debug, Serialize, Deserialize, zlink::introspect::Type)]
 struct Listed {
-    lease: Leased,
+    leases: Vec<Leased>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,7 +46,7 @@ trait LeaseProxy {
     async fn renew(&mut self, interface: &str) -> zlink::Result<Result<Renewed, Failure>>;
 
     #[zlink(rename = "List")]
-    async fn list_first(
+    async fn list_at_once(
         &mut self,
         interface: Option<&str>,
     ) -> zlink::Result<Result<Listed, Failure>>;
@@ -86,14 +86,17 @@ async fn its_client_asks_our_server() {
     let failed = connection.renew("eth1").await.unwrap().unwrap_err();
     assert_eq!(failed, Failure::NoAnswer { interface: "eth1".into(), waited: 4.5, tries: 3 });
 
-    let first = connection.list_first(None).await.unwrap().unwrap();
-    assert_eq!(first.lease.interface, "eth0");
+    let all = connection.list_at_once(None).await.unwrap().unwrap();
+    assert_eq!(all.leases.len(), 3);
+    let none = connection.list_at_once(Some("ppp*")).await.unwrap().unwrap();
+    assert!(none.leases.is_empty());
     {
         let list = connection.list(Some("eth*")).await.unwrap();
         pin_mut!(list);
         let mut names = Vec::new();
         while let Some(listed) = list.next().await {
-            names.push(listed.unwrap().unwrap().lease.interface);
+            let leases = listed.unwrap().unwrap().leases;
+            names.extend(leases.into_iter().map(|lease| lease.interface));
         }
         assert_eq!(names, ["eth0", "eth1"]);
     }
@@ -129,7 +132,7 @@ impl Theirs {
         let _ = interface;
         let count = if more { 3 } else { 1 };
         let listed = move |index: i64| {
-            zlink::Reply::new(Some(Listed { lease: leased(&format!("eth{index}"), index) }))
+            zlink::Reply::new(Some(Listed { leases: vec![leased(&format!("eth{index}"), index)] }))
                 .set_continues(Some(index + 1 < count))
         };
         futures_util::stream::iter((0..count).map(listed))
@@ -149,10 +152,10 @@ async fn our_client_asks_its_server() {
     let asking = tokio::task::spawn_blocking(move || {
         let mut client = Client::connect(&path, Some(DEADLINE)).unwrap();
         assert_eq!(client.call(&service::GetInfo {}).unwrap().product, "Theirs");
-        let all = client.call_more(&lease::List::default()).unwrap();
-        let names: Vec<&str> = all.iter().map(|reply| reply.lease.interface.as_str()).collect();
+        let all = client.list(&lease::List::default()).unwrap();
+        let names: Vec<&str> = all.iter().map(|lease| lease.interface.as_str()).collect();
         assert_eq!(names, ["eth0", "eth1", "eth2"]);
-        assert_eq!(all[0].lease.routes[0].destination.length(), 0);
+        assert_eq!(all[0].routes[0].destination.length(), 0);
         let renew = lease::Renew {
             interface: "eth0".into(),
             family: None,

@@ -15,12 +15,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use iphelper_api::client::{Client, Replies};
-use iphelper_api::interface::{Snapshot, TableRow as _};
+use iphelper_api::interface::tables::StackEntry;
+use iphelper_api::interface::{Filter, Snapshot, TableListing, TableRow};
 use iphelper_api::lease::{Binding, DhcpOption, LeaseInfo};
 use iphelper_api::server::{
-    Handler, Limits, Listed, Objects, Share, Statistics, Subscription, TableSubscription, serve,
+    Descriptor, Limits, Listed, Part, Serves, Service, Share, Statistics, Subscription, serve,
 };
-use iphelper_api::{Time, daemon, interface, lease};
+use iphelper_api::{Empty, Method, Time, daemon, interface, lease};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, oneshot};
 
@@ -126,8 +127,11 @@ pub(crate) fn event(kind: lease::EventKind, lease: LeaseInfo) -> lease::Event {
     lease::Event::new(kind, text).after(lease)
 }
 
-impl Handler for Canned {
+impl Service for Canned {
     type Peer = u32;
+    type Daemon = Self;
+    type Tables = Self;
+    type Leases = Self;
     type Ports = CannedPorts;
 
     fn accept(&self, stream: &UnixStream, _: Arc<Share>) -> io::Result<u32> {
@@ -141,26 +145,44 @@ impl Handler for Canned {
         }
     }
 
+    fn daemon(&self) -> &Self {
+        self
+    }
+
+    fn tables(&self) -> &Self {
+        self
+    }
+
+    fn leases(&self) -> &Self {
+        self
+    }
+
     fn ports(&self) -> &CannedPorts {
         &self.ports
     }
+}
 
-    async fn list(
+impl Serves<lease::List, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
+        _: &u32,
         call: lease::List,
-    ) -> Result<Objects<Arc<LeaseInfo>>, lease::Error> {
+        _: Vec<Descriptor>,
+    ) -> Result<Listed<LeaseInfo>, lease::Error> {
         let pattern = call.interface.as_deref().unwrap_or("*");
         let leases = self.leases.lock().unwrap();
         let wanted = |lease: &&LeaseInfo| iphelper_api::matches(pattern, &lease.interface);
         let wanted: Vec<_> = leases.iter().filter(wanted).cloned().map(Arc::new).collect();
-        Ok(Objects::shared(wanted))
+        Ok(Listed::shared(wanted))
     }
+}
 
-    async fn acquire(
+impl Serves<lease::Acquire, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
+        _: &u32,
         call: lease::Acquire,
+        _: Vec<Descriptor>,
     ) -> Result<lease::AcquireReply, lease::Error> {
         match call.interface.as_str() {
             "slow" => {
@@ -179,11 +201,14 @@ impl Handler for Canned {
             name => Ok(lease::AcquireReply::new(self.find(name)?, true)),
         }
     }
+}
 
-    async fn renew(
+impl Serves<lease::Renew, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
+        _: &u32,
         call: lease::Renew,
+        _: Vec<Descriptor>,
     ) -> Result<lease::RenewReply, lease::Error> {
         match call.interface.as_str() {
             interface @ "eth1" => {
@@ -197,11 +222,14 @@ impl Handler for Canned {
             name => Ok(lease::RenewReply::new(self.find(name)?, lease::Via::Unicast)),
         }
     }
+}
 
-    async fn release(
+impl Serves<lease::Release, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
+        _: &u32,
         call: lease::Release,
+        _: Vec<Descriptor>,
     ) -> Result<lease::ReleaseReply, lease::Error> {
         let lease = self.find(&call.interface)?;
         let not_leased = || lease::Error::NotLeased { interface: call.interface.clone() };
@@ -210,22 +238,28 @@ impl Handler for Canned {
         let server = lease.server.ok_or_else(not_leased)?;
         Ok(lease::ReleaseReply::sent(bindings.into_iter().collect(), server))
     }
+}
 
-    async fn inform(
+impl Serves<lease::Inform, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
+        _: &u32,
         call: lease::Inform,
+        _: Vec<Descriptor>,
     ) -> Result<lease::InformReply, lease::Error> {
         let mut lease = self.find(&call.interface)?;
         let asked = lease.bindings.drain(..).find_map(|binding| binding.address);
         Ok(lease::InformReply::new(lease, call.address.or(asked)))
     }
+}
 
-    async fn subscribe(
+impl Serves<lease::Monitor, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
-        _call: &lease::Monitor,
-    ) -> Result<Subscription<lease::Event>, lease::Error> {
+        _: &u32,
+        _: lease::Monitor,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<lease::Event>>, lease::Error> {
         let leases = self.leases.lock().unwrap();
         let state = |lease: &LeaseInfo| event(lease::EventKind::State, lease.clone());
         let cancelled = || lease::Error::Cancelled { interface: None };
@@ -233,47 +267,107 @@ impl Handler for Canned {
         let snapshot: Vec<_> = leases.iter().map(|lease| Arc::new(state(lease))).collect();
         Ok(Subscription::new(snapshot, events))
     }
+}
 
-    async fn rows<L: interface::Listing>(
-        &self,
-        _peer: &u32,
-        call: &L,
-    ) -> Result<Listed<L::Row>, interface::Error> {
-        let filter = call.filter();
+impl Canned {
+    fn snapshot<R: TableRow>(&self) -> Snapshot<R> {
         let tables = self.tables.lock().unwrap();
         // Rows are of many types here, and JSON is what they have in common.
-        let rows = tables.get(&format!("{:?}", L::Row::TABLE)).into_iter().flatten();
+        let rows = tables.get(&format!("{:?}", R::TABLE)).into_iter().flatten();
         let rows = rows.map(|row| serde_json::from_value(row.clone()).unwrap());
-        let rows = Snapshot::from_rows(rows.collect()).read(filter);
-        Ok(Listed { rows, place: None })
+        Snapshot::from_rows(rows.collect())
     }
+}
 
-    async fn carry_out<C: interface::Local>(
-        &self,
-        _peer: &u32,
-        _call: C,
-    ) -> Result<C::Reply, interface::Error> {
-        Err(interface::Error::NoSuchInterface { interface: C::NAME.to_owned() })
-    }
+macro_rules! rows {
+    ($($call:ident),+ $(,)?) => { $(
+        impl Serves<interface::$call, u32> for Canned {
+            async fn serve(
+                &self,
+                _: &u32,
+                call: interface::$call,
+                _: Vec<Descriptor>,
+            ) -> Result<Listed<<interface::$call as TableListing>::Row>, interface::Error> {
+                let mut reading = self.snapshot().read(call.filter());
+                Ok(Listed::of(std::iter::from_fn(move || reading.step(64)).map(Part::Own)))
+            }
+        }
+    )+ };
+}
 
-    async fn subscribe_to_tables(
+/// Calls that are answered with their names.
+macro_rules! refused {
+    ($($call:ident),+ $(,)?) => { $(
+        impl Serves<interface::$call, u32> for Canned {
+            async fn serve(
+                &self,
+                _: &u32,
+                _: interface::$call,
+                _: Vec<Descriptor>,
+            ) -> Result<<interface::$call as Method>::Reply, interface::Error> {
+                let interface = interface::$call::NAME.to_owned();
+                Err(interface::Error::NoSuchInterface { interface })
+            }
+        }
+    )+ };
+}
+
+rows!(
+    ListInterfaces,
+    ListIpInterfaces,
+    ListUnicastAddresses,
+    ListMulticastAddresses,
+    ListAnycastAddresses,
+    ListRoutes,
+    ListNeighbors,
+    ListStack,
+);
+
+refused!(
+    GetInterface,
+    GetIpInterface,
+    Set,
+    AddAddress,
+    SetAddress,
+    DeleteAddress,
+    AddRoute,
+    SetRoute,
+    DeleteRoute,
+    AddNeighbor,
+    SetNeighbor,
+    DeleteNeighbor,
+    FlushNeighbors,
+    ResolveNeighbor,
+    BestRoute,
+);
+
+impl Serves<interface::Monitor, u32> for Canned {
+    async fn serve(
         &self,
-        _peer: &u32,
-        _call: &interface::Monitor,
-    ) -> Result<TableSubscription, interface::Error> {
-        let mut rows = self.rows(&0, &interface::ListStack::default()).await?.rows;
-        let changes = self.changes.lock().unwrap();
-        if changes.is_empty() {
+        _: &u32,
+        _: interface::Monitor,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<[interface::Change]>>, interface::Error> {
+        let mut rows = self.snapshot::<StackEntry>().read(Filter::default());
+        let channels = self.changes.lock().unwrap();
+        if channels.is_empty() {
             return Err(interface::Error::Cancelled);
         }
-        Ok(TableSubscription {
-            snapshot: Box::new(std::iter::from_fn(move || rows.added(64))),
-            is_superseded: Box::new(|| false),
-            changes: changes.iter().map(broadcast::Sender::subscribe).collect(),
+        Ok(Subscription {
+            snapshot: Box::new(std::iter::from_fn(move || rows.added(64)).map(Arc::from)),
+            is_superseded: Some(Box::new(|| false)),
+            channels: channels.iter().map(broadcast::Sender::subscribe).collect(),
         })
     }
+}
 
-    async fn status(&self, _peer: &u32) -> Result<daemon::StatusReply, daemon::Error> {
+impl Serves<daemon::Status, u32> for Canned {
+    async fn serve(
+        &self,
+        _: &u32,
+        _: daemon::Status,
+        _: Vec<Descriptor>,
+    ) -> Result<daemon::StatusReply, daemon::Error> {
         Ok(daemon::StatusReply {
             version: "0.1.0".into(),
             pid: std::process::id(),
@@ -290,13 +384,27 @@ impl Handler for Canned {
             }],
         })
     }
+}
 
-    async fn counters(&self, _peer: &u32) -> Result<daemon::CountersReply, daemon::Error> {
+impl Serves<daemon::Counters, u32> for Canned {
+    async fn serve(
+        &self,
+        _: &u32,
+        _: daemon::Counters,
+        _: Vec<Descriptor>,
+    ) -> Result<daemon::CountersReply, daemon::Error> {
         let counters = vec![daemon::Counter { name: "packets_sent".into(), value: 7 }];
         Ok(daemon::CountersReply { counters })
     }
+}
 
-    async fn reload(&self, _peer: &u32) -> Result<(), daemon::Error> {
+impl Serves<daemon::Reload, u32> for Canned {
+    async fn serve(
+        &self,
+        _: &u32,
+        _: daemon::Reload,
+        _: Vec<Descriptor>,
+    ) -> Result<Empty, daemon::Error> {
         Err(daemon::Error::InvalidConfiguration {
             file: "/etc/iphelper/iphelper.toml".into(),
             line: Some(3),

@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
-use iphelper_api::Time;
 use iphelper_api::ports::{
     Acquire, Associate, Create, Delete, DeleteReply, Denial, Denials, Error, Event, EventKind,
-    Grant, Guard, GuardLevel, Holder, Holders, Kind, List, Lookup, Protocol, Refusal, Release,
-    Reservation, Revoke, StatusReply, Who,
+    Grant, Guard, GuardLevel, Holder, Holders, Kind, List, Lookup, Monitor, Protocol, Refusal,
+    Release, Reservation, ReservationReply, Revoke, Status, StatusReply, Who,
 };
-use iphelper_api::server::{Descriptor, Objects, PortHandler, Subscription};
+use iphelper_api::server::{Descriptor, Listed, Serves, Subscription};
+use iphelper_api::{Empty, Time};
 use tokio::sync::broadcast;
 
 /// Reservations of a daemon that has no kernel under it.
@@ -153,7 +153,11 @@ impl CannedPorts {
         self.find(exactly).ok_or(Error::NotFound)
     }
 
-    fn note(&self, socket: &Descriptor) -> Result<(), Error> {
+    fn note(&self, passed: Vec<Descriptor>, index: u32) -> Result<(), Error> {
+        let socket = Descriptor::pick(passed, index).map_err(|error| Error::InvalidParameter {
+            parameter: "socket".into(),
+            reason: error.to_string(),
+        })?;
         let link =
             std::fs::read_link(format!("/proc/self/fd/{}", socket.as_fd().as_raw_fd())).unwrap();
         let link = link.display().to_string();
@@ -170,8 +174,13 @@ fn event(kind: EventKind, reservation: Reservation) -> Event {
     Event { kind, time: time(1_800_000_200), text, reservation: Some(reservation) }
 }
 
-impl PortHandler<u32> for CannedPorts {
-    async fn create(&self, _: &u32, call: Create) -> Result<Reservation, Error> {
+impl Serves<Create, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        call: Create,
+        _: Vec<Descriptor>,
+    ) -> Result<ReservationReply, Error> {
         self.created.lock().unwrap().push(call.clone());
         match (call.protocol, call.start_port) {
             (_, 0) => Err(Error::InvalidParameter {
@@ -195,45 +204,45 @@ impl PortHandler<u32> for CannedPorts {
                     ..reservation(9, start_port, call.number_of_ports)
                 };
                 self.reservations.lock().unwrap().push(made.clone());
-                Ok(made)
+                Ok(ReservationReply { reservation: made })
             }
         }
     }
+}
 
-    async fn lookup(&self, _: &u32, call: Lookup) -> Result<Reservation, Error> {
-        self.of_block(call.protocol, call.start_port, call.number_of_ports)
-    }
-
-    async fn delete(&self, _: &u32, call: Delete) -> Result<DeleteReply, Error> {
+impl Serves<Lookup, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        call: Lookup,
+        _: Vec<Descriptor>,
+    ) -> Result<ReservationReply, Error> {
         let found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
-        self.reservations.lock().unwrap().retain(|one| one.id != found.id);
-        Ok(DeleteReply { killed: if call.kill == Some(true) { 2 } else { 0 } })
+        Ok(ReservationReply { reservation: found })
     }
+}
 
-    async fn list(&self, _: &u32, call: List) -> Result<Objects<Arc<Reservation>>, Error> {
-        let reservations = self.reservations.lock().unwrap();
-        let wanted = |one: &&Reservation| call.protocol.is_none_or(|wanted| wanted == one.protocol);
-        let wanted: Vec<_> = reservations.iter().filter(wanted).cloned().map(Arc::new).collect();
-        Ok(Objects::shared(wanted))
-    }
-
-    async fn associate(
+impl Serves<Associate, u32> for CannedPorts {
+    async fn serve(
         &self,
         _: &u32,
         call: Associate,
-        socket: Descriptor,
-    ) -> Result<Reservation, Error> {
-        self.note(&socket)?;
-        self.find(|one| one.token == Some(call.token)).ok_or(Error::InvalidToken)
+        descriptors: Vec<Descriptor>,
+    ) -> Result<ReservationReply, Error> {
+        self.note(descriptors, call.socket)?;
+        let found = self.find(|one| one.token == Some(call.token));
+        Ok(ReservationReply { reservation: found.ok_or(Error::InvalidToken)? })
     }
+}
 
-    async fn acquire(
+impl Serves<Acquire, u32> for CannedPorts {
+    async fn serve(
         &self,
         _: &u32,
         call: Acquire,
-        socket: Descriptor,
-    ) -> Result<Reservation, Error> {
-        self.note(&socket)?;
+        descriptors: Vec<Descriptor>,
+    ) -> Result<ReservationReply, Error> {
+        self.note(descriptors, call.socket)?;
         let number_of_ports = call.number_of_ports;
         match number_of_ports {
             1000.. => Err(Error::NoFreeBlock { number_of_ports }),
@@ -247,34 +256,79 @@ impl PortHandler<u32> for CannedPorts {
                 let kind = Kind::Runtime;
                 let made = Reservation { kind, ..reservation(10, start_port, number_of_ports) };
                 self.reservations.lock().unwrap().push(made.clone());
-                Ok(made)
+                Ok(ReservationReply { reservation: made })
             }
         }
     }
+}
 
-    async fn release(&self, _: &u32, call: Release) -> Result<(), Error> {
+impl Serves<Grant, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        call: Grant,
+        _: Vec<Descriptor>,
+    ) -> Result<ReservationReply, Error> {
+        let mut found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
+        found.users.extend(call.users.unwrap_or_default());
+        found.cgroups.extend(call.cgroups.unwrap_or_default());
+        Ok(ReservationReply { reservation: found })
+    }
+}
+
+impl Serves<Revoke, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        call: Revoke,
+        _: Vec<Descriptor>,
+    ) -> Result<ReservationReply, Error> {
+        let mut found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
+        found.users.retain(|user| !call.users.iter().flatten().any(|one| one == user));
+        found.cgroups.retain(|group| !call.cgroups.iter().flatten().any(|one| one == group));
+        Ok(ReservationReply { reservation: found })
+    }
+}
+
+impl Serves<Delete, u32> for CannedPorts {
+    async fn serve(&self, _: &u32, call: Delete, _: Vec<Descriptor>) -> Result<DeleteReply, Error> {
+        let found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
+        self.reservations.lock().unwrap().retain(|one| one.id != found.id);
+        Ok(DeleteReply { killed: if call.kill == Some(true) { 2 } else { 0 } })
+    }
+}
+
+impl Serves<List, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        call: List,
+        _: Vec<Descriptor>,
+    ) -> Result<Listed<Reservation>, Error> {
+        let reservations = self.reservations.lock().unwrap();
+        let wanted = |one: &&Reservation| call.protocol.is_none_or(|wanted| wanted == one.protocol);
+        let wanted: Vec<_> = reservations.iter().filter(wanted).cloned().map(Arc::new).collect();
+        Ok(Listed::shared(wanted))
+    }
+}
+
+impl Serves<Release, u32> for CannedPorts {
+    async fn serve(&self, _: &u32, call: Release, _: Vec<Descriptor>) -> Result<Empty, Error> {
         let mut reservations = self.reservations.lock().unwrap();
         let before = reservations.len();
         let its = |one: &Reservation| one.kind == Kind::Runtime && one.token == Some(call.token);
         reservations.retain(|one| !its(one));
-        if reservations.len() < before { Ok(()) } else { Err(Error::InvalidToken) }
+        if reservations.len() < before { Ok(Empty {}) } else { Err(Error::InvalidToken) }
     }
+}
 
-    async fn grant(&self, _: &u32, call: Grant) -> Result<Reservation, Error> {
-        let mut found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
-        found.users.extend(call.users.unwrap_or_default());
-        found.cgroups.extend(call.cgroups.unwrap_or_default());
-        Ok(found)
-    }
-
-    async fn revoke(&self, _: &u32, call: Revoke) -> Result<Reservation, Error> {
-        let mut found = self.of_block(call.protocol, call.start_port, call.number_of_ports)?;
-        found.users.retain(|user| !call.users.iter().flatten().any(|one| one == user));
-        found.cgroups.retain(|group| !call.cgroups.iter().flatten().any(|one| one == group));
-        Ok(found)
-    }
-
-    async fn holders(&self, _: &u32, call: Holders) -> Result<Objects<Holder>, Error> {
+impl Serves<Holders, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        call: Holders,
+        _: Vec<Descriptor>,
+    ) -> Result<Listed<Holder>, Error> {
         let holders = [holder(), Holder { port: 8080, reservation: None, ..holder() }];
         let wanted = |holder: &Holder| {
             call.start_port.is_none_or(|start| {
@@ -282,30 +336,42 @@ impl PortHandler<u32> for CannedPorts {
                 (start..start.saturating_add(count)).contains(&holder.port)
             }) && (call.reserved != Some(true) || holder.reservation.is_some())
         };
-        let wanted: Vec<_> = holders.into_iter().filter(wanted).collect();
-        Ok(Objects::shared(wanted))
+        let wanted: Vec<_> = holders.into_iter().filter(wanted).map(Arc::new).collect();
+        Ok(Listed::shared(wanted))
     }
+}
 
-    async fn subscribe_to_denials(
+impl Serves<Denials, u32> for CannedPorts {
+    async fn serve(
         &self,
         _: &u32,
-        call: &Denials,
-    ) -> Result<Subscription<Denial>, Error> {
+        call: Denials,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<Denial>>, Error> {
         let skipped = self.recent.len().saturating_sub(call.recent());
         let denials = self.denials.lock().unwrap();
         let recent: Vec<_> = self.recent.iter().skip(skipped).cloned().collect();
         Ok(Subscription::new(recent, denials.as_ref().ok_or(Error::Cancelled)?.subscribe()))
     }
+}
 
-    async fn subscribe(&self, _: &u32) -> Result<Subscription<Event>, Error> {
+impl Serves<Monitor, u32> for CannedPorts {
+    async fn serve(
+        &self,
+        _: &u32,
+        _: Monitor,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<Event>>, Error> {
         let reservations = self.reservations.lock().unwrap();
         let state = |one: &Reservation| Arc::new(event(EventKind::State, one.clone()));
         let events = self.events.lock().unwrap();
         let snapshot: Vec<_> = reservations.iter().map(state).collect();
         Ok(Subscription::new(snapshot, events.as_ref().ok_or(Error::Cancelled)?.subscribe()))
     }
+}
 
-    async fn status(&self, _: &u32) -> Result<StatusReply, Error> {
+impl Serves<Status, u32> for CannedPorts {
+    async fn serve(&self, _: &u32, _: Status, _: Vec<Descriptor>) -> Result<StatusReply, Error> {
         Ok(StatusReply {
             guard: Guard {
                 level: GuardLevel::Full,

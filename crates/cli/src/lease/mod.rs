@@ -8,8 +8,8 @@ use api::Method;
 use api::client::CallError;
 use api::interface::tables;
 use api::lease::{
-    Acquire, AcquireReply, Binding, Error, Family, Inform, LeaseInfo, List, Release, ReleaseReply,
-    Renew, RenewReply, Via,
+    Acquire, AcquireReply, Binding, Error, Inform, LeaseInfo, List, Release, ReleaseReply, Renew,
+    RenewReply, Via,
 };
 
 pub(crate) use summary::{held, table};
@@ -59,7 +59,7 @@ pub(crate) fn run(session: &mut Session, command: arguments::Lease) -> Result<()
 }
 
 fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let leases = session.leases(asked).map_err(|error| unknown(asked, error))?;
+    let leases = session.leases(asked).map_err(unknown)?;
     if session.printer.is_json() {
         return Ok(session.printer.json_lines(&leases)?);
     }
@@ -74,7 +74,7 @@ fn list(session: &mut Session, asked: &List) -> Result<(), Failure> {
 }
 
 fn show(session: &mut Session, asked: &List) -> Result<(), Failure> {
-    let leases = session.leases(asked).map_err(|error| unknown(asked, error))?;
+    let leases = session.leases(asked).map_err(unknown)?;
     if session.printer.is_json() {
         return Ok(session.printer.json_lines(&leases)?);
     }
@@ -120,12 +120,9 @@ fn hinted(error: Error, hint: &str) -> Failure {
     failure.hint(hint).object(serde_json::to_value(error).ok())
 }
 
-/// An interface that is not managed may not be there at all, and no interface is for IPv6.
-fn unknown(asked: &List, error: CallError<Error>) -> Failure {
+/// An interface that is not managed may not be there at all.
+fn unknown(error: CallError<Error>) -> Failure {
     match error {
-        CallError::Method(Error::NotManaged { .. }) if asked.family == Some(Family::Ipv6) => {
-            crate::hints::method(&Error::FamilyNotSupported { family: Family::Ipv6 })
-        }
         CallError::Method(Error::NotManaged { interface, holder: None })
             if !interface.contains(['*', '?']) && !exists(&interface) =>
         {

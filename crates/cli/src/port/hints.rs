@@ -76,7 +76,7 @@ pub(super) fn explained(session: &Session, block: &Block, error: CallError<Error
         CallError::Method(Error::NotFound) => crate::hints::method(&Error::NotFound),
         error => return error.into(),
     };
-    let reservations = session.reservations(&List::default()).unwrap_or_default();
+    let reservations = session.list(&List::default()).unwrap_or_default();
     let near: Vec<_> = reservations
         .iter()
         .filter(|reservation| Block::from(*reservation).overlaps(block))

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use api::interface::tables::{
-    Family, HardwareAddress, Name, NeighborState, Prefix, Protocol, RouteType, Scope,
+    Family, HardwareAddress, Name, NeighborState, Prefix, RouteProtocol, RouteType, Scope,
 };
 use clap::{Args, Subcommand};
 
@@ -351,7 +351,7 @@ pub(crate) struct RouteEntry {
 
     /// Who makes it [default: static]
     #[arg(long, value_name = "NAME")]
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) protocol: Option<RouteProtocol>,
 
     /// How far the destination is
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! Changes, a line each.
 
 use api::Time;
-use api::interface::tables::{self, Delta, Subscription};
+use api::interface::tables::{self, Delta, Next, Subscription};
 use api::interface::{Change, ChangeKind, Filter, Table};
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) fn run(
     if !asked.initial {
         watch.forget_changes();
     }
-    while let Some(change) = patiently(|| watch.wait(None))? {
+    while let Next::Item(change) = patiently(|| watch.wait(None))? {
         if session.printer.is_json() {
             let change = Change::try_from(change).ok().filter(|change| is_wanted(change, &filter));
             if let Some(change) = change {

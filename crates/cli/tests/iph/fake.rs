@@ -38,17 +38,14 @@ impl Answer {
         Self::Replies(vec![serde_json::to_value(reply).unwrap()])
     }
 
-    /// The replies of a list of reservations.
+    /// The reply of a list of reservations.
     pub(crate) fn reservations(reservations: &[ports::Reservation]) -> Self {
-        match reservations {
-            [] => Self::Ports(ports::Error::NotFound),
-            some => Self::Replies(some.iter().map(|one| json!({ "reservation": one })).collect()),
-        }
+        Self::one(&json!({ "reservations": reservations }))
     }
 
-    /// The replies of `List`.
+    /// The reply of a list of leases.
     pub(crate) fn leases(leases: &[LeaseInfo]) -> Self {
-        Self::Replies(leases.iter().map(|lease| json!({ "lease": lease })).collect())
+        Self::one(&json!({ "leases": leases }))
     }
 }
 

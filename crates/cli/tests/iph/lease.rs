@@ -81,8 +81,7 @@ fn list_asks_for_what_was_said() {
 
 #[test]
 fn nothing_managed_is_no_error_unless_something_was_asked_for() {
-    let error = Error::NotManaged { interface: "*".into(), holder: None };
-    let fake = refusing(error);
+    let fake = Fake::start(|_| Answer::leases(&[]));
     let said = fake.run("lease list");
     assert_eq!((said.code, said.out.as_str()), (Some(0), ""));
     assert!(said.err.contains("No interface is managed."), "{said:?}");
@@ -94,7 +93,7 @@ fn nothing_managed_is_no_error_unless_something_was_asked_for() {
 
 #[test]
 fn no_interface_is_missed_among_ipv6_leases() {
-    let fake = refusing(Error::NotManaged { interface: "eth0".into(), holder: None });
+    let fake = Fake::start(|_| Answer::leases(&[]));
     for line in ["lease list -6", "lease show eth0 -6", "lease list --ipv6 eth*"] {
         assert_eq!(fake.run(line).failure(1), "Error: IPv6 leases are not supported yet\n");
     }
@@ -331,15 +330,14 @@ fn every_error_has_its_sentence_hint_and_status() {
 
 #[test]
 fn what_is_not_there_is_told_from_what_is_not_managed() {
-    let fake =
-        |interface: &str| refusing(Error::NotManaged { interface: interface.into(), holder: None });
+    let fake = Fake::start(|_| Answer::leases(&[]));
     for line in ["lease show nothing0", "lease list nothing0"] {
-        let said = fake("nothing0").run(line).failure(1);
+        let said = fake.run(line).failure(1);
         assert!(said.starts_with("Error: there is no interface nothing0\nHint: "), "{said}");
     }
-    let said = fake("lo").run("lease show lo").failure(1);
+    let said = fake.run("lease show lo").failure(1);
     assert!(said.starts_with("Error: lo is not managed\nHint: "), "{said}");
-    let said = fake("no*").run("lease show no*").failure(1);
+    let said = fake.run("lease show no*").failure(1);
     assert!(said.starts_with("Error: no* is not managed\nHint: "), "{said}");
 }
 

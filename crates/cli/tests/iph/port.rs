@@ -96,7 +96,7 @@ fn generous() -> Fake {
                 Answer::one(&StatusReply { guard, ..status() })
             }
             PortsCall::Delete(_) => Answer::one(&DeleteReply { killed: 2 }),
-            PortsCall::Holders(_) => Answer::one(&json!({ "holder": holder() })),
+            PortsCall::Holders(_) => Answer::one(&json!({ "holders": [holder()] })),
             PortsCall::Denials(_) => Answer::Endless(vec![
                 json!({ "denial": denial(5001) }),
                 json!({ "denial": denial(5002) }),
@@ -131,7 +131,10 @@ fn the_list_says_whose_and_what_for() {
 
 #[test]
 fn an_empty_list_is_no_error() {
-    let fake = refusing(Error::NotFound);
+    let fake = Fake::start(|call| match call {
+        Call::Ports(PortsCall::Holders(_)) => Answer::one(&json!({ "holders": [] })),
+        _ => Answer::reservations(&[]),
+    });
     let said = fake.run("port list");
     assert_eq!((said.code, said.out.as_str()), (Some(0), ""));
     assert!(said.err.starts_with("No ports are reserved.\nHint: "), "{said:?}");

@@ -1,63 +1,16 @@
-//! What others ask of the leases, and what they are told.
+//! What is made of the requests of others.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Duration;
-
-use api::lease::{self, Error, Server};
-use api::server::Subscription;
+use api::lease::{Error, Server};
 use dhcp::v4::{self, Outcome};
 use engine::{CommandId, Reason, Refused};
 use tokio::sync::oneshot;
 
 use super::Leases;
-use super::roster::{ClientKey, Failure, Input, Operation, Refusal};
-use crate::access::Caller;
+use super::handle::{Completed, Read, Request};
+use super::roster::{ClientKey, Failure, Input, Refusal};
 use crate::clock;
 use crate::counters::Counters;
-use crate::subsystem::{Message, Number, Requests};
-
-/// A command that was carried out.
-#[derive(Debug)]
-pub(crate) struct Completed {
-    /// The client afterwards.
-    pub lease: lease::LeaseInfo,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// A request to [`Leases`].
-#[derive(Debug)]
-pub(crate) enum Request {
-    Command {
-        id: CommandId,
-        interface: String,
-        command: Operation,
-        timeout: Duration,
-        answer: oneshot::Sender<Result<Completed, Error>>,
-    },
-    /// To be answered when it is its caller's turn.
-    Read(Caller, Read),
-    Summary(oneshot::Sender<Summary>),
-}
-
-/// How the leases are doing.
-#[derive(Debug)]
-pub(crate) struct Summary {
-    /// Where name servers go.
-    pub resolver: String,
-    /// Interfaces that have a client.
-    pub interfaces: usize,
-    /// Those of them that have a lease.
-    pub leases: usize,
-}
-
-/// What looks at every lease.
-#[derive(Debug)]
-pub(crate) enum Read {
-    List { pattern: Option<String>, answer: oneshot::Sender<Vec<Arc<lease::LeaseInfo>>> },
-    Subscribe { pattern: Option<String>, answer: oneshot::Sender<Subscription<lease::Event>> },
-}
+use crate::subsystem::Message;
 
 /// Who waits for the answer to a command.
 #[derive(Debug)]
@@ -65,96 +18,6 @@ pub(super) struct Pending {
     /// As the caller names it.
     interface: String,
     answer: oneshot::Sender<Result<Completed, Error>>,
-}
-
-/// The way to the leases, for any number of holders.
-#[derive(Debug, Clone)]
-pub(crate) struct Handle(pub(super) Requests<Request>);
-
-impl Handle {
-    /// Asks through these.
-    pub(crate) fn new(requests: Requests<Request>) -> Self {
-        Self(requests)
-    }
-
-    /// Obtains a lease.
-    pub(crate) async fn acquire(
-        &self,
-        interface: &str,
-        timeout: Duration,
-    ) -> Result<Completed, Error> {
-        self.command(interface, Operation::Acquire, timeout).await
-    }
-
-    /// Extends a lease.
-    pub(crate) async fn renew(
-        &self,
-        interface: &str,
-        timeout: Duration,
-    ) -> Result<Completed, Error> {
-        self.command(interface, Operation::Renew, timeout).await
-    }
-
-    /// Gives a lease back.
-    pub(crate) async fn release(
-        &self,
-        interface: &str,
-        timeout: Duration,
-    ) -> Result<Completed, Error> {
-        self.command(interface, Operation::Release, timeout).await
-    }
-
-    /// Asks for parameters only.
-    pub(crate) async fn inform(
-        &self,
-        interface: &str,
-        address: Option<Ipv4Addr>,
-        timeout: Duration,
-    ) -> Result<Completed, Error> {
-        self.command(interface, Operation::Inform(address), timeout).await
-    }
-
-    async fn command(
-        &self,
-        interface: &str,
-        command: Operation,
-        timeout: Duration,
-    ) -> Result<Completed, Error> {
-        let asked = |number: Number, answer| Request::Command {
-            id: CommandId(number.0),
-            interface: interface.to_owned(),
-            command,
-            timeout,
-            answer,
-        };
-        let cancelled = || Error::Cancelled { interface: Some(interface.to_owned()) };
-        self.0.ask(asked).await.unwrap_or_else(|| Err(cancelled()))
-    }
-
-    /// Every client whose interface matches, by interface.
-    pub(crate) async fn list(
-        &self,
-        caller: &Caller,
-        pattern: Option<String>,
-    ) -> Option<Vec<Arc<lease::LeaseInfo>>> {
-        let read = |_, answer| Request::Read(caller.clone(), Read::List { pattern, answer });
-        self.0.ask(read).await
-    }
-
-    /// What there is, and what happens from then on. `None` when the daemon is ending.
-    pub(crate) async fn subscribe(
-        &self,
-        caller: &Caller,
-        pattern: Option<String>,
-    ) -> Option<Subscription<lease::Event>> {
-        let read = |_, answer| Request::Read(caller.clone(), Read::Subscribe { pattern, answer });
-        self.0.ask(read).await
-    }
-
-    /// How the leases are doing. `None` when the daemon is ending.
-    pub(crate) async fn summary(&self) -> Option<Summary> {
-        self.0.ask(|_, answer| Request::Summary(answer)).await
-    }
 }
 
 impl Leases {

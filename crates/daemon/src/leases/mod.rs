@@ -24,6 +24,7 @@
 
 mod command;
 mod effects;
+mod handle;
 mod holder;
 mod identity;
 mod poller;
@@ -51,10 +52,9 @@ use tokio::sync::mpsc;
 
 pub use identity::Identity;
 
-pub(crate) use command::{Completed, Handle, Summary};
+pub(crate) use handle::Handle;
 pub(crate) use start::Parts;
 pub(crate) use store::Folder;
-pub(crate) use view::via;
 
 use crate::access::Caller;
 use crate::clock::{self, Clock};
@@ -66,8 +66,9 @@ use crate::listed::Listed;
 use crate::problems::Problems;
 use crate::subsystem::{Alarm, Events, Inbox, Ready, Subsystem};
 use crate::turns::{Slots, Turns};
-use command::{Pending, Read, Request};
+use command::Pending;
 use effects::Work;
+use handle::{Read, Request};
 use holder::Finder;
 use poller::Poller;
 use roster::{ClientKey, Input, Network, Roster, Tag};

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Empty;
 use api::ports::{self as asked, Error};
-use api::server::{self, Descriptor, Objects, PortHandler, Subscription};
+use api::server::{Descriptor, Listed, Serves, Subscription};
 use tokio::sync::oneshot;
 
 use super::associate::{not_described, unsupported};
@@ -19,8 +20,8 @@ use crate::work::Work;
 #[derive(Debug)]
 pub(crate) enum Request {
     Call(Waiting),
-    Monitor(oneshot::Sender<Subscription<asked::Event>>),
-    Denials { recent: usize, answer: oneshot::Sender<Subscription<asked::Denial>> },
+    Monitor(oneshot::Sender<Subscription<Arc<asked::Event>>>),
+    Denials { recent: usize, answer: oneshot::Sender<Subscription<Arc<asked::Denial>>> },
     Status(oneshot::Sender<asked::StatusReply>),
 }
 
@@ -107,9 +108,15 @@ impl Handle {
         Self { requests, access, lists: Work::new(LISTS), looks: Work::new(LOOKS), processes }
     }
 
-    async fn reservation(&self, caller: &Caller, call: Call) -> Result<asked::Reservation, Error> {
+    async fn reservation(
+        &self,
+        caller: &Caller,
+        call: Call,
+    ) -> Result<asked::ReservationReply, Error> {
         match self.call(caller, call).await? {
-            Answered::Reservation(reservation) => Ok(*reservation),
+            Answered::Reservation(reservation) => {
+                Ok(asked::ReservationReply { reservation: *reservation })
+            }
             _ => Err(Error::Cancelled),
         }
     }
@@ -136,8 +143,16 @@ impl Handle {
         tokio::time::timeout(KNOWN_WITHIN, asked).await.ok()?.ok()?
     }
 
-    /// Finds out what a socket is, where that holds up nobody else.
-    async fn describe(&self, caller: &Caller, descriptor: Descriptor) -> Result<Described, Error> {
+    /// Finds out what the socket is that a call names, where that holds up nobody else.
+    async fn describe(
+        &self,
+        caller: &Caller,
+        passed: Vec<Descriptor>,
+        index: u32,
+    ) -> Result<Described, Error> {
+        let descriptor = Descriptor::pick(passed, index).map_err(|error| {
+            Error::InvalidParameter { parameter: "socket".to_owned(), reason: error.to_string() }
+        })?;
         let look = move || (sys::inet::describe(&descriptor), descriptor);
         let looked = tokio::time::timeout(LOOK_WITHIN, self.looks.run(caller, look)).await;
         let held_up = |_| unsupported("it does not answer: somebody keeps it locked".to_owned());
@@ -155,90 +170,84 @@ impl Handle {
     }
 }
 
-impl PortHandler<Caller> for Handle {
-    async fn create(
-        &self,
-        caller: &Caller,
-        call: asked::Create,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Create(call)).await
-    }
+/// Answers methods that are answered with the reservation they are about.
+macro_rules! about_a_reservation {
+    ($($method:ident),+ $(,)?) => { $(
+        impl Serves<asked::$method, Caller> for Handle {
+            async fn serve(
+                &self,
+                caller: &Caller,
+                call: asked::$method,
+                _: Vec<Descriptor>,
+            ) -> Result<asked::ReservationReply, Error> {
+                self.reservation(caller, Call::$method(call)).await
+            }
+        }
+    )+ };
+    (with a socket: $($method:ident),+ $(,)?) => { $(
+        impl Serves<asked::$method, Caller> for Handle {
+            async fn serve(
+                &self,
+                caller: &Caller,
+                call: asked::$method,
+                descriptors: Vec<Descriptor>,
+            ) -> Result<asked::ReservationReply, Error> {
+                let socket = self.describe(caller, descriptors, call.socket).await?;
+                self.reservation(caller, Call::$method(call, socket)).await
+            }
+        }
+    )+ };
+}
 
-    async fn lookup(
-        &self,
-        caller: &Caller,
-        call: asked::Lookup,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Lookup(call)).await
-    }
+about_a_reservation!(Create, Lookup, Grant, Revoke);
+about_a_reservation!(with a socket: Associate, Acquire);
 
-    async fn delete(
+impl Serves<asked::Delete, Caller> for Handle {
+    async fn serve(
         &self,
         caller: &Caller,
         call: asked::Delete,
+        _: Vec<Descriptor>,
     ) -> Result<asked::DeleteReply, Error> {
         match self.call(caller, Call::Delete(call)).await? {
             Answered::Killed(killed) => Ok(asked::DeleteReply { killed }),
             _ => Err(Error::Cancelled),
         }
     }
+}
 
-    async fn list(
+impl Serves<asked::Release, Caller> for Handle {
+    async fn serve(
+        &self,
+        caller: &Caller,
+        call: asked::Release,
+        _: Vec<Descriptor>,
+    ) -> Result<Empty, Error> {
+        self.call(caller, Call::Release(call)).await.map(|_| Empty {})
+    }
+}
+
+impl Serves<asked::List, Caller> for Handle {
+    async fn serve(
         &self,
         caller: &Caller,
         call: asked::List,
-    ) -> Result<Objects<Arc<asked::Reservation>>, Error> {
+        _: Vec<Descriptor>,
+    ) -> Result<Listed<asked::Reservation>, Error> {
         match self.call(caller, Call::List(call)).await? {
-            Answered::Reservations(reservations) => Ok(Objects::shared(reservations)),
+            Answered::Reservations(reservations) => Ok(Listed::shared(reservations)),
             _ => Err(Error::Cancelled),
         }
     }
+}
 
-    async fn associate(
-        &self,
-        caller: &Caller,
-        call: asked::Associate,
-        socket: Descriptor,
-    ) -> Result<asked::Reservation, Error> {
-        let socket = self.describe(caller, socket).await?;
-        self.reservation(caller, Call::Associate(call, socket)).await
-    }
-
-    async fn acquire(
-        &self,
-        caller: &Caller,
-        call: asked::Acquire,
-        socket: Descriptor,
-    ) -> Result<asked::Reservation, Error> {
-        let socket = self.describe(caller, socket).await?;
-        self.reservation(caller, Call::Acquire(call, socket)).await
-    }
-
-    async fn release(&self, caller: &Caller, call: asked::Release) -> Result<(), Error> {
-        self.call(caller, Call::Release(call)).await.map(drop)
-    }
-
-    async fn grant(
-        &self,
-        caller: &Caller,
-        call: asked::Grant,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Grant(call)).await
-    }
-
-    async fn revoke(
-        &self,
-        caller: &Caller,
-        call: asked::Revoke,
-    ) -> Result<asked::Reservation, Error> {
-        self.reservation(caller, Call::Revoke(call)).await
-    }
-
-    async fn holders(
+impl Serves<asked::Holders, Caller> for Handle {
+    async fn serve(
         &self,
         caller: &Caller,
         call: asked::Holders,
-    ) -> Result<Objects<asked::Holder>, Error> {
+        _: Vec<Descriptor>,
+    ) -> Result<Listed<asked::Holder>, Error> {
         let place = self.lists.place(caller).await.ok_or(Error::Cancelled)?;
         let Answered::Holders(holders, wanted) = self.call(caller, Call::Holders(call)).await?
         else {
@@ -246,24 +255,40 @@ impl PortHandler<Caller> for Handle {
         };
         let listed = place.run(move || holders.list(&wanted)).await;
         let (holders, place) = listed.ok_or(Error::Cancelled)?;
-        let place: server::Place = Box::new(place);
-        Ok(Objects { objects: Box::new(holders?.into_iter()), place: Some(place) })
+        Ok(Listed::own(holders?, Box::new(place)))
     }
+}
 
-    async fn subscribe_to_denials(
+impl Serves<asked::Denials, Caller> for Handle {
+    async fn serve(
         &self,
         _: &Caller,
-        call: &asked::Denials,
-    ) -> Result<Subscription<asked::Denial>, Error> {
+        call: asked::Denials,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<asked::Denial>>, Error> {
         let recent = call.recent();
         self.ask(|answer| Request::Denials { recent, answer }).await
     }
+}
 
-    async fn subscribe(&self, _: &Caller) -> Result<Subscription<asked::Event>, Error> {
+impl Serves<asked::Monitor, Caller> for Handle {
+    async fn serve(
+        &self,
+        _: &Caller,
+        _: asked::Monitor,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<asked::Event>>, Error> {
         self.ask(Request::Monitor).await
     }
+}
 
-    async fn status(&self, _: &Caller) -> Result<asked::StatusReply, Error> {
+impl Serves<asked::Status, Caller> for Handle {
+    async fn serve(
+        &self,
+        _: &Caller,
+        _: asked::Status,
+        _: Vec<Descriptor>,
+    ) -> Result<asked::StatusReply, Error> {
         self.ask(Request::Status).await
     }
 }

@@ -3,21 +3,18 @@
 mod endpoint;
 
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use api::lease::{self, Binding, Error, Family, Server};
-use api::server::{Handler, Listed, Objects, Share, Statistics, Subscription, TableSubscription};
-use api::{daemon, interface};
-use dhcp::v4;
+use api::server::{self, Descriptor, Serves, Share, Statistics};
+use api::{Empty, daemon};
 
 pub use endpoint::Endpoint;
 
 use crate::access::{Access, Caller};
 use crate::configuration::Configuration;
-use crate::leases::{self, Completed, Handle};
+use crate::leases;
 use crate::ports;
 use crate::subsystem::{Answer, Tenant};
 use crate::supervise::Watched;
@@ -34,7 +31,7 @@ pub(crate) struct Service {
     state_dir: PathBuf,
     /// When the daemon began to serve.
     since: SystemTime,
-    leases: Handle,
+    leases: leases::Handle,
     ports: ports::Handle,
     tables: Served,
     /// All of them, for how they do.
@@ -50,7 +47,7 @@ impl Service {
     pub(crate) fn new(
         configuration: Configuration,
         state_dir: PathBuf,
-        leases: Handle,
+        leases: leases::Handle,
         ports: ports::Handle,
         tenants: Vec<Arc<dyn Tenant>>,
         access: Access,
@@ -89,8 +86,11 @@ impl Service {
     }
 }
 
-impl Handler for Service {
+impl server::Service for Service {
     type Peer = Caller;
+    type Daemon = Self;
+    type Tables = Served;
+    type Leases = leases::Handle;
     type Ports = ports::Handle;
 
     fn accept(&self, stream: &tokio::net::UnixStream, place: Arc<Share>) -> io::Result<Caller> {
@@ -102,122 +102,30 @@ impl Handler for Service {
         self.access.may_change(caller)
     }
 
+    fn daemon(&self) -> &Self {
+        self
+    }
+
+    fn tables(&self) -> &Served {
+        &self.tables
+    }
+
+    fn leases(&self) -> &leases::Handle {
+        &self.leases
+    }
+
     fn ports(&self) -> &ports::Handle {
         &self.ports
     }
+}
 
-    async fn list(
-        &self,
-        caller: &Caller,
-        call: lease::List,
-    ) -> Result<Objects<Arc<lease::LeaseInfo>>, Error> {
-        let leases = match call.family {
-            Some(Family::Ipv6) => Vec::new(),
-            Some(Family::Ipv4) | None => {
-                let listed = self.leases.list(caller, call.interface).await;
-                listed.ok_or(Error::Cancelled { interface: None })?
-            }
-        };
-        Ok(Objects::shared(leases))
-    }
-
-    async fn acquire(
+impl Serves<daemon::Status, Caller> for Service {
+    async fn serve(
         &self,
         _: &Caller,
-        call: lease::Acquire,
-    ) -> Result<lease::AcquireReply, Error> {
-        served(call.family)?;
-        let wait = Duration::from(call.timeout.unwrap_or_default());
-        let Completed { lease, outcome } = self.leases.acquire(&call.interface, wait).await?;
-        let already = matches!(outcome, v4::Outcome::Acquired { already: true, .. });
-        Ok(lease::AcquireReply::new(lease, already))
-    }
-
-    async fn renew(&self, _: &Caller, call: lease::Renew) -> Result<lease::RenewReply, Error> {
-        served(call.family)?;
-        let wait = Duration::from(call.timeout.unwrap_or_default());
-        let Completed { lease, outcome } = self.leases.renew(&call.interface, wait).await?;
-        let via = match outcome {
-            v4::Outcome::Renewed { via, .. } => leases::via(via),
-            _ => lease::Via::Broadcast,
-        };
-        Ok(lease::RenewReply::new(lease, via))
-    }
-
-    async fn release(
-        &self,
-        _: &Caller,
-        call: lease::Release,
-    ) -> Result<lease::ReleaseReply, Error> {
-        served(call.family)?;
-        let wait = Duration::from(call.timeout.unwrap_or_default());
-        let Completed { outcome, .. } = self.leases.release(&call.interface, wait).await?;
-        match outcome {
-            v4::Outcome::Released { address, prefix_length, server, told } => {
-                let bindings = vec![Binding::of_address(address, prefix_length)];
-                let server = Server::at(server);
-                Ok(match told {
-                    v4::Told::Sent => lease::ReleaseReply::sent(bindings, server),
-                    v4::Told::NotSent { reason } => {
-                        lease::ReleaseReply::not_sent(bindings, server, reason)
-                    }
-                })
-            }
-            _ => Err(Error::NotLeased { interface: call.interface }),
-        }
-    }
-
-    async fn inform(&self, _: &Caller, call: lease::Inform) -> Result<lease::InformReply, Error> {
-        served(call.family)?;
-        let address = match call.address {
-            Some(IpAddr::V6(_)) => return Err(Error::FamilyNotSupported { family: Family::Ipv6 }),
-            Some(IpAddr::V4(address)) => Some(address),
-            None => None,
-        };
-        let wait = Duration::from(call.timeout.unwrap_or_default());
-        let completed = self.leases.inform(&call.interface, address, wait).await?;
-        let address = match completed.outcome {
-            v4::Outcome::Informed { lease } => Some(lease.address.into()),
-            _ => None,
-        };
-        Ok(lease::InformReply::new(completed.lease, address))
-    }
-
-    async fn subscribe(
-        &self,
-        caller: &Caller,
-        call: &lease::Monitor,
-    ) -> Result<Subscription<lease::Event>, Error> {
-        let cancelled = || Error::Cancelled { interface: None };
-        let subscribed = self.leases.subscribe(caller, call.interface.clone()).await;
-        subscribed.ok_or_else(cancelled)
-    }
-
-    async fn rows<L: interface::Listing>(
-        &self,
-        caller: &Caller,
-        call: &L,
-    ) -> Result<Listed<L::Row>, interface::Error> {
-        self.tables.rows(caller, call).await
-    }
-
-    async fn carry_out<C: interface::Local>(
-        &self,
-        caller: &Caller,
-        call: C,
-    ) -> Result<C::Reply, interface::Error> {
-        self.tables.carry_out(caller, call).await
-    }
-
-    async fn subscribe_to_tables(
-        &self,
-        _: &Caller,
-        call: &interface::Monitor,
-    ) -> Result<TableSubscription, interface::Error> {
-        self.tables.subscribe(call).await
-    }
-
-    async fn status(&self, _: &Caller) -> Result<daemon::StatusReply, daemon::Error> {
+        _: daemon::Status,
+        _: Vec<Descriptor>,
+    ) -> Result<daemon::StatusReply, daemon::Error> {
         let leases = self.leases.summary().await.ok_or(daemon::Error::Cancelled)?;
         let mut problems = self.configuration.problems();
         problems.extend(self.of_all(|tenant| tenant.problems()).await?);
@@ -233,8 +141,15 @@ impl Handler for Service {
             problems,
         })
     }
+}
 
-    async fn counters(&self, caller: &Caller) -> Result<daemon::CountersReply, daemon::Error> {
+impl Serves<daemon::Counters, Caller> for Service {
+    async fn serve(
+        &self,
+        caller: &Caller,
+        _: daemon::Counters,
+        _: Vec<Descriptor>,
+    ) -> Result<daemon::CountersReply, daemon::Error> {
         use std::sync::atomic::Ordering::Relaxed;
         let _turn = self.counting.place(caller).await.ok_or(daemon::Error::Cancelled)?;
         let mut counters = self.of_all(|tenant| tenant.counters()).await?;
@@ -251,21 +166,22 @@ impl Handler for Service {
         counters.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(daemon::CountersReply { counters })
     }
+}
 
-    async fn reload(&self, _: &Caller) -> Result<(), daemon::Error> {
-        self.configuration.reload().await.map_err(|error| daemon::Error::InvalidConfiguration {
+impl Serves<daemon::Reload, Caller> for Service {
+    async fn serve(
+        &self,
+        _: &Caller,
+        _: daemon::Reload,
+        _: Vec<Descriptor>,
+    ) -> Result<Empty, daemon::Error> {
+        let reloaded = self.configuration.reload().await;
+        reloaded.map(|()| Empty {}).map_err(|error| daemon::Error::InvalidConfiguration {
             file: error.file.display().to_string(),
             line: error.line,
             column: error.column,
             message: error.message,
             hint: error.hint,
         })
-    }
-}
-
-fn served(family: Option<Family>) -> Result<(), Error> {
-    match family {
-        Some(Family::Ipv6) => Err(Error::FamilyNotSupported { family: Family::Ipv6 }),
-        Some(Family::Ipv4) | None => Ok(()),
     }
 }

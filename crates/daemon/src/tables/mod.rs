@@ -24,11 +24,12 @@ use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use api::Method;
 use api::interface::{
-    Change, Error, Filter, Listing, Local, Monitor, Rows, Snapshot, Table, TableRow,
+    self, Change, Error, Filter, Local, Monitor, Snapshot, Table, TableListing, TableRow,
 };
-use api::server::{IsSuperseded, Lazy, Listed, Place, TableSubscription};
-use tables::{Subscription, Tables};
+use api::server::{Descriptor, IsSuperseded, Lazy, Listed, Part, Place, Serves, Subscription};
+use tables::Tables;
 use tokio::sync::{broadcast, oneshot};
 
 use crate::access::Caller;
@@ -59,6 +60,8 @@ const GROUPS: [&[Table]; 3] = [
 const MOST_ROWS: usize = 1 << 18;
 /// How long tables that were too large are not read again for whoever asks.
 const TOO_LARGE_FOR: Duration = Duration::from_secs(10);
+/// Rows that are copied out of a table at a time.
+const PART: usize = 64;
 /// What asks little of the kernel; some of it waits for a neighbour to answer.
 const CALLS: Slots = Slots { each: 4, all: 16, root: 16 };
 /// What reads a table for one reader.
@@ -91,7 +94,7 @@ impl Served {
     }
 
     /// The rows that are asked for, in one state of the table.
-    pub async fn rows<L: Listing>(
+    async fn rows<L: TableListing>(
         &self,
         caller: &Caller,
         call: &L,
@@ -104,7 +107,12 @@ impl Served {
             view.cache.follows(L::Row::TABLE).then(|| view.snapshot::<L::Row>())
         });
         match kept.await {
-            Ok(Some(rows)) => Ok(Listed { rows: rows?.read(filter), place: None }),
+            Ok(Some(snapshot)) => {
+                let snapshot = snapshot?;
+                let shared = snapshot.downgrade();
+                let is_superseded: IsSuperseded = Box::new(move || shared.is_superseded());
+                Ok(Listed { is_superseded: Some(is_superseded), ..parts(snapshot, filter) })
+            }
             // One table by itself is easier to catch than several together; and this kernel may not
             // tell of the table's changes.
             Ok(None) | Err(Error::Inconsistent { .. }) => self.read(caller, filter).await,
@@ -113,14 +121,14 @@ impl Served {
     }
 
     /// Carries out a call that needs no cache.
-    pub async fn carry_out<C: Local>(&self, caller: &Caller, call: C) -> Result<C::Reply, Error> {
+    async fn carry_out<C: Local>(&self, caller: &Caller, call: C) -> Result<C::Reply, Error> {
         let work = move || call.carry_out(&mut Tables::open()?);
         let (result, _) = self.calls.run(caller, work).await.ok_or(Error::Cancelled)?;
         result
     }
 
     /// The rows there are, and their changes from then on.
-    pub async fn subscribe(&self, call: &Monitor) -> Result<TableSubscription, Error> {
+    async fn subscribe(&self, call: &Monitor) -> Result<Subscription<Arc<[Change]>>, Error> {
         let mut parts: Vec<Added> = Vec::new();
         let mut channels = Vec::new();
         for (group, tables) in GROUPS.iter().enumerate() {
@@ -141,10 +149,11 @@ impl Served {
             channels.push(changes);
         }
         let (snapshots, superseded): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        Ok(TableSubscription {
-            snapshot: Box::new(snapshots.into_iter().flatten()),
-            is_superseded: Box::new(move || superseded.iter().any(|is_superseded| is_superseded())),
-            changes: channels,
+        let is_superseded = move || superseded.iter().any(|is_superseded| is_superseded());
+        Ok(Subscription {
+            snapshot: Box::new(snapshots.into_iter().flatten().map(Arc::from)),
+            is_superseded: Some(Box::new(is_superseded)),
+            channels,
         })
     }
 
@@ -155,7 +164,7 @@ impl Served {
         let (result, place) = self.reads.run(caller, read).await.ok_or(Error::Cancelled)?;
         let rows: Snapshot<R> = result.map_err(|error: tables::Error| Error::from(error))?;
         let place: Place = Box::new(place);
-        Ok(Listed { rows: rows.read(filter), place: Some(place) })
+        Ok(Listed { place: Some(place), ..parts(rows, filter) })
     }
 
     /// Has the follower of a group look at its tables, starting it if need be. Waits that long for
@@ -203,7 +212,7 @@ impl Served {
                 Err(returned) => request = returned,
             }
         }
-        let subscription = Subscription::to(tables.iter().copied()).at_most(MOST_ROWS);
+        let subscription = tables::Subscription::to(tables.iter().copied()).at_most(MOST_ROWS);
         let follower = Follower::start(subscription, self.watched.clone()).map_err(host)?;
         // A thread just started takes requests.
         let _ = follower.ask(request);
@@ -220,6 +229,84 @@ impl Served {
     }
 }
 
+/// Answers calls for a table.
+macro_rules! rows {
+    ($($call:ident),+ $(,)?) => { $(
+        impl Serves<interface::$call, Caller> for Served {
+            async fn serve(
+                &self,
+                caller: &Caller,
+                call: interface::$call,
+                _: Vec<Descriptor>,
+            ) -> Result<Listed<<interface::$call as TableListing>::Row>, Error> {
+                self.rows(caller, &call).await
+            }
+        }
+    )+ };
+}
+
+/// Answers calls that need no cache.
+macro_rules! local {
+    ($($call:ident),+ $(,)?) => { $(
+        impl Serves<interface::$call, Caller> for Served {
+            async fn serve(
+                &self,
+                caller: &Caller,
+                call: interface::$call,
+                _: Vec<Descriptor>,
+            ) -> Result<<interface::$call as Method>::Reply, Error> {
+                self.carry_out(caller, call).await
+            }
+        }
+    )+ };
+}
+
+rows!(
+    ListInterfaces,
+    ListIpInterfaces,
+    ListUnicastAddresses,
+    ListMulticastAddresses,
+    ListAnycastAddresses,
+    ListRoutes,
+    ListNeighbors,
+    ListStack,
+);
+
+local!(
+    GetInterface,
+    GetIpInterface,
+    Set,
+    AddAddress,
+    SetAddress,
+    DeleteAddress,
+    AddRoute,
+    SetRoute,
+    DeleteRoute,
+    AddNeighbor,
+    SetNeighbor,
+    DeleteNeighbor,
+    FlushNeighbors,
+    ResolveNeighbor,
+    BestRoute,
+);
+
+impl Serves<Monitor, Caller> for Served {
+    async fn serve(
+        &self,
+        _: &Caller,
+        call: Monitor,
+        _: Vec<Descriptor>,
+    ) -> Result<Subscription<Arc<[Change]>>, Error> {
+        self.subscribe(&call).await
+    }
+}
+
+/// The rows that are asked for, in parts, each made when there is room for it.
+fn parts<R: TableRow>(snapshot: Snapshot<R>, filter: Filter) -> Listed<R> {
+    let mut reading = snapshot.read(filter);
+    Listed::of(iter::from_fn(move || reading.step(PART)).map(Part::Own))
+}
+
 fn group_of(table: Table) -> usize {
     GROUPS.iter().position(|tables| tables.contains(&table)).unwrap_or(0)
 }
@@ -232,7 +319,7 @@ fn added(table: Table, view: &mut View<'_>, filter: Filter) -> Result<Added, Err
         let snapshot = view.snapshot::<R>()?;
         let shared = snapshot.downgrade();
         let mut reading = snapshot.read(filter);
-        let parts = iter::from_fn(move || reading.added(Rows::<Change>::MOST));
+        let parts = iter::from_fn(move || reading.added(PART));
         Ok((Box::new(parts), Box::new(move || shared.is_superseded())))
     }
     match table {

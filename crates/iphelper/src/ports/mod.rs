@@ -65,8 +65,6 @@
 //! # }
 //! ```
 
-#[cfg(feature = "async")]
-mod asynchronous;
 mod persistent;
 mod runtime;
 
@@ -75,55 +73,57 @@ use std::time::Duration;
 
 use api::ports as asked;
 
-#[cfg(feature = "async")]
-pub use asynchronous::{
-    associate_async, denials_async, holders_async, list_async, status_async, watch_async,
-};
 pub use persistent::{PortReservation, PortReservationBuilder};
 pub use runtime::{RuntimeReservation, RuntimeReservationBuilder};
 
 pub use api::ports::{
-    Denial, Event, EventKind, Guard, GuardLevel, Holder, Id, InvalidNumber, Kind, Protocol,
-    Refusal, Reservation, StatusReply as Status, Token, Who,
+    Denial, Event as ReservationEvent, EventKind as ReservationEventKind, Guard, GuardLevel,
+    Holder, Id, InvalidNumber, Kind, Protocol, Refusal, Reservation, StatusReply as Status, Token,
+    Who,
 };
 
-use crate::stream::stream;
+use crate::stream::{OfReplies, stream};
+use crate::twins::twins;
 use crate::{Daemon, Error};
 
 /// How long the daemon may take over a change: it looks for holders, and waits for the disk.
 const CHANGE: Duration = Duration::from_secs(35);
 
-/// All reservations, by protocol and port; from [`Daemon::new`].
-pub fn list() -> Result<Vec<Reservation>, Error> {
-    Daemon::new().port_reservations()
-}
+twins! {
+    /// All reservations, by protocol and port; from [`Daemon::new`].
+    pub fn list / list_async() -> Result<Vec<Reservation>, Error> {
+        wait!(Daemon::new(), port_reservations / port_reservations_async, ())
+    }
 
-/// Lets a socket into the block of that token, before it is bound; from [`Daemon::new`].
-///
-/// For programs that were given a token. Those that know the block ask
-/// [`PortReservation::lookup`].
-pub fn associate(token: Token, socket: impl AsFd) -> Result<Reservation, Error> {
-    Daemon::new().associate(token, socket)
-}
+    /// Lets a socket into the block of that token, before it is bound; from [`Daemon::new`].
+    ///
+    /// For programs that were given a token. Those that know the block ask
+    /// [`PortReservation::lookup`].
+    pub fn associate / associate_async(token: Token, socket: impl AsFd) -> Result<Reservation, Error> {
+        wait!(Daemon::new(), associate / associate_async, (token, socket))
+    }
 
-/// Who sits on which port; from [`Daemon::new`].
-pub fn holders(filter: &HolderFilter) -> Result<Vec<Holder>, Error> {
-    Daemon::new().port_holders(filter)
-}
+    /// Who sits on which port; from [`Daemon::new`].
+    pub fn holders / holders_async(filter: &HolderFilter) -> Result<Vec<Holder>, Error> {
+        wait!(Daemon::new(), port_holders / port_holders_async, (filter))
+    }
 
-/// Refused binds as they happen, after at most `recent` of the past; from [`Daemon::new`].
-pub fn denials(recent: u32) -> Result<Denials, Error> {
-    Daemon::new().port_denials(recent)
-}
+    /// Refused binds as they happen, after at most `recent` of the past; from [`Daemon::new`].
+    pub fn denials / denials_async(recent: u32)
+        -> Result<Denials, Error> => Result<AsyncDenials, Error>
+    {
+        wait!(Daemon::new(), port_denials / port_denials_async, (recent))
+    }
 
-/// What happens to reservations, from now on; from [`Daemon::new`].
-pub fn watch() -> Result<Events, Error> {
-    Daemon::new().watch_ports()
-}
+    /// What happens to reservations, from now on; from [`Daemon::new`].
+    pub fn watch / watch_async() -> Result<Events, Error> => Result<AsyncEvents, Error> {
+        wait!(Daemon::new(), watch_ports / watch_ports_async, ())
+    }
 
-/// How reservations are enforced now; from [`Daemon::new`].
-pub fn status() -> Result<Status, Error> {
-    Daemon::new().port_status()
+    /// How reservations are enforced now; from [`Daemon::new`].
+    pub fn status / status_async() -> Result<Status, Error> {
+        wait!(Daemon::new(), port_status / port_status_async, ())
+    }
 }
 
 /// Which ports are asked about; all there are by default.
@@ -148,52 +148,62 @@ impl HolderFilter {
 
 /// Port reservations.
 impl Daemon {
-    /// All reservations, by protocol and port.
-    pub fn port_reservations(&self) -> Result<Vec<Reservation>, Error> {
-        let replies = self.client(None)?.call_more(&asked::List::default());
-        listed(replies.map_err(Error::from), |reply| reply.reservation)
-    }
+    twins! {
+        /// All reservations, by protocol and port.
+        pub fn port_reservations / port_reservations_async(&self)
+            -> Result<Vec<Reservation>, Error>
+        {
+            Ok(wait!(connect!(self, None).list(&asked::List::default()))?)
+        }
 
-    /// Finds the persistent reservation of exactly this block.
-    pub fn port_reservation(
-        &self,
-        protocol: Protocol,
-        start_port: u16,
-        number_of_ports: u16,
-    ) -> Result<PortReservation, Error> {
-        let call = asked::Lookup { protocol, start_port, number_of_ports };
-        let reply = self.client(None)?.call(&call)?;
-        Ok(PortReservation::new(reply, self.clone()))
-    }
+        /// Finds the persistent reservation of exactly this block.
+        pub fn port_reservation / port_reservation_async(
+            &self,
+            protocol: Protocol,
+            start_port: u16,
+            number_of_ports: u16,
+        ) -> Result<PortReservation, Error> {
+            let call = asked::Lookup { protocol, start_port, number_of_ports };
+            let reply = wait!(connect!(self, None).call(&call))?;
+            Ok(PortReservation::new(reply, self.clone()))
+        }
 
-    /// Lets a socket into the block of that token, before it is bound.
-    pub fn associate(&self, token: Token, socket: impl AsFd) -> Result<Reservation, Error> {
-        let call = asked::Associate { token, socket: 0 };
-        let reply = self.client(None)?.call_with(&call, &[socket.as_fd()])?;
-        Ok(reply.reservation)
-    }
+        /// Lets a socket into the block of that token, before it is bound.
+        pub fn associate / associate_async(&self, token: Token, socket: impl AsFd)
+            -> Result<Reservation, Error>
+        {
+            let call = asked::Associate { token, socket: 0 };
+            let socket = [socket.as_fd()];
+            Ok(wait!(connect!(self, None).call_with(&call, &socket))?.reservation)
+        }
 
-    /// Who sits on which port, reserved or not, by protocol and port.
-    pub fn port_holders(&self, filter: &HolderFilter) -> Result<Vec<Holder>, Error> {
-        let replies = self.client(None)?.call_more(&filter.call());
-        listed(replies.map_err(Error::from), |reply| reply.holder)
-    }
+        /// Who sits on which port, reserved or not, by protocol and port.
+        pub fn port_holders / port_holders_async(&self, filter: &HolderFilter)
+            -> Result<Vec<Holder>, Error>
+        {
+            Ok(wait!(connect!(self, None).list(&filter.call()))?)
+        }
 
-    /// Refused binds as they happen, after at most `recent` of the past, oldest first.
-    pub fn port_denials(&self, recent: u32) -> Result<Denials, Error> {
-        let call = asked::Denials { recent: Some(recent) };
-        Ok(Denials::new(self.client(None)?.stream(&call)?))
-    }
+        /// Refused binds as they happen, after at most `recent` of the past, oldest first.
+        pub fn port_denials / port_denials_async(&self, recent: u32)
+            -> Result<Denials, Error> => Result<AsyncDenials, Error>
+        {
+            let call = asked::Denials { recent: Some(recent) };
+            Ok(OfReplies::of(wait!(connect!(self, None).stream(&call))?))
+        }
 
-    /// What happens to reservations, from now on; first an event of kind [`EventKind::State`] for
-    /// each there is.
-    pub fn watch_ports(&self) -> Result<Events, Error> {
-        Ok(Events::new(self.client(None)?.stream(&asked::Monitor {})?))
-    }
+        /// What happens to reservations, from now on; first an event of kind [`ReservationEventKind::State`]
+        /// for each there is.
+        pub fn watch_ports / watch_ports_async(&self)
+            -> Result<Events, Error> => Result<AsyncEvents, Error>
+        {
+            Ok(OfReplies::of(wait!(connect!(self, None).stream(&asked::Monitor {}))?))
+        }
 
-    /// How reservations are enforced now.
-    pub fn port_status(&self) -> Result<Status, Error> {
-        Ok(self.client(None)?.call(&asked::Status {})?)
+        /// How reservations are enforced now.
+        pub fn port_status / port_status_async(&self) -> Result<Status, Error> {
+            Ok(wait!(connect!(self, None).call(&asked::Status {}))?)
+        }
     }
 }
 
@@ -212,24 +222,15 @@ stream! {
 }
 
 stream! {
-    asked::Monitor, |reply| reply.event => Event;
+    asked::Monitor, |reply| reply.event => ReservationEvent;
 
     /// What happens to reservations, as it happens.
     ///
     /// A program that takes it too slowly misses some, and is told by one of kind
-    /// [`EventKind::Resync`]; what there is then follows anew. Ends after an error, of which
+    /// [`ReservationEventKind::Resync`]; what there is then follows anew. Ends after an error, of which
     /// [`Error::Cancelled`] and [`Error::Closed`] mean that the daemon ended.
     pub struct Events;
 
     /// What happens to reservations, as it happens; as [`Events`].
     pub struct AsyncEvents;
-}
-
-/// A list is empty where the daemon says that there is nothing.
-fn listed<R, T>(replies: Result<Vec<R>, Error>, object: impl Fn(R) -> T) -> Result<Vec<T>, Error> {
-    match replies {
-        Ok(replies) => Ok(replies.into_iter().map(object).collect()),
-        Err(Error::NoSuchReservation) => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use api::ports as asked;
 
 use super::{CHANGE, Protocol, Refusal, Reservation, Token};
+use crate::twins::twins;
 use crate::{Daemon, Error};
 
 /// A block of ports that is reserved until it is deleted.
@@ -17,16 +18,72 @@ pub struct PortReservation {
 }
 
 impl PortReservation {
-    /// Reserves `number_of_ports` ports from `start_port` on.
-    ///
-    /// Answers when the block is enforced and on disk. [`Error::SharingViolation`] says who is in
-    /// the way.
-    pub fn create(
-        protocol: Protocol,
-        start_port: u16,
-        number_of_ports: u16,
-    ) -> Result<Self, Error> {
-        Self::builder(protocol, start_port, number_of_ports).create()
+    twins! {
+        /// Reserves `number_of_ports` ports from `start_port` on.
+        ///
+        /// Answers when the block is enforced and on disk. [`Error::SharingViolation`] says who is
+        /// in the way.
+        pub fn create / create_async(protocol: Protocol, start_port: u16, number_of_ports: u16)
+            -> Result<Self, Error>
+        {
+            let builder = Self::builder(protocol, start_port, number_of_ports);
+            wait!(builder, create / create_async, ())
+        }
+
+        /// Finds the reservation of exactly this block. Needs no privilege.
+        pub fn lookup / lookup_async(protocol: Protocol, start_port: u16, number_of_ports: u16)
+            -> Result<Self, Error>
+        {
+            wait!(
+                Daemon::new(),
+                port_reservation / port_reservation_async,
+                (protocol, start_port, number_of_ports)
+            )
+        }
+
+        /// Lets a socket into the block, before it is bound.
+        ///
+        /// From then on its bind to a port of the block works, and a bind to port 0 takes a free
+        /// one of the block.
+        pub fn associate / associate_async(&self, socket: impl AsFd) -> Result<(), Error> {
+            let token = self.token()?;
+            wait!(self.daemon, associate / associate_async, (token, socket)).map(drop)
+        }
+
+        /// Lets programs of these users, and programs in these control groups, bind without a
+        /// token.
+        ///
+        /// A control group is a path below the hierarchy's root, or a systemd unit.
+        pub fn grant / grant_async(&mut self, users: &[u32], cgroups: &[&str]) -> Result<(), Error> {
+            let Reservation { protocol, start_port, number_of_ports, .. } = self.details;
+            let (users, cgroups) = (Some(users.to_vec()), Some(owned(cgroups)));
+            let call = asked::Grant { protocol, start_port, number_of_ports, users, cgroups };
+            self.details = wait!(connect!(self.daemon, Some(CHANGE)).call(&call))?.reservation;
+            Ok(())
+        }
+
+        /// Takes back what [`grant`](Self::grant) gave.
+        pub fn revoke / revoke_async(&mut self, users: &[u32], cgroups: &[&str])
+            -> Result<(), Error>
+        {
+            let Reservation { protocol, start_port, number_of_ports, .. } = self.details;
+            let (users, cgroups) = (Some(users.to_vec()), Some(owned(cgroups)));
+            let call = asked::Revoke { protocol, start_port, number_of_ports, users, cgroups };
+            self.details = wait!(connect!(self.daemon, Some(CHANGE)).call(&call))?.reservation;
+            Ok(())
+        }
+
+        /// Ends the reservation. Sockets that are bound stay so; those that were let in and are not
+        /// bound yet are let in no longer.
+        pub fn delete / delete_async(&self) -> Result<(), Error> {
+            wait!(connect!(self.daemon, Some(CHANGE)).call(&self.delete_call(false)))?;
+            Ok(())
+        }
+
+        /// Ends the reservation and closes the sockets that sit on its ports. Returns how many.
+        pub fn delete_and_kill / delete_and_kill_async(&self) -> Result<u32, Error> {
+            Ok(wait!(connect!(self.daemon, Some(CHANGE)).call(&self.delete_call(true)))?.killed)
+        }
     }
 
     /// What else there is to say about a reservation before it is made.
@@ -37,15 +94,6 @@ impl PortReservation {
     ) -> PortReservationBuilder {
         let call = asked::Create::new(protocol, start_port, number_of_ports);
         PortReservationBuilder { call, daemon: Daemon::new() }
-    }
-
-    /// Finds the reservation of exactly this block. Needs no privilege.
-    pub fn lookup(
-        protocol: Protocol,
-        start_port: u16,
-        number_of_ports: u16,
-    ) -> Result<Self, Error> {
-        Daemon::new().port_reservation(protocol, start_port, number_of_ports)
     }
 
     /// The reservation as it was when it was made or found, or when this handle changed it.
@@ -65,70 +113,13 @@ impl PortReservation {
         &self.daemon
     }
 
-    /// Lets a socket into the block, before it is bound.
-    ///
-    /// From then on its bind to a port of the block works, and a bind to port 0 takes a free one of
-    /// the block.
-    pub fn associate(&self, socket: impl AsFd) -> Result<(), Error> {
-        self.daemon.associate(self.token()?, socket).map(drop)
-    }
-
-    /// Lets programs of these users, and programs in these control groups, bind without a token.
-    ///
-    /// A control group is a path below the hierarchy's root, or a systemd unit.
-    pub fn grant(&mut self, users: &[u32], cgroups: &[&str]) -> Result<(), Error> {
-        let call = self.grant_call(users, cgroups);
-        self.details = self.client()?.call(&call)?.reservation;
-        Ok(())
-    }
-
-    /// Takes back what [`grant`](Self::grant) gave.
-    pub fn revoke(&mut self, users: &[u32], cgroups: &[&str]) -> Result<(), Error> {
-        let call = self.revoke_call(users, cgroups);
-        self.details = self.client()?.call(&call)?.reservation;
-        Ok(())
-    }
-
-    /// Ends the reservation. Sockets that are bound stay so; those that were let in and are not
-    /// bound yet are let in no longer.
-    pub fn delete(&self) -> Result<(), Error> {
-        self.client()?.call(&self.delete_call(false))?;
-        Ok(())
-    }
-
-    /// Ends the reservation and closes the sockets that sit on its ports. Returns how many.
-    pub fn delete_and_kill(&self) -> Result<u32, Error> {
-        Ok(self.client()?.call(&self.delete_call(true))?.killed)
-    }
-
     pub(super) fn new(reply: asked::ReservationReply, daemon: Daemon) -> Self {
         Self { details: reply.reservation, daemon }
     }
 
-    pub(super) fn grant_call(&self, users: &[u32], cgroups: &[&str]) -> asked::Grant {
-        let Reservation { protocol, start_port, number_of_ports, .. } = self.details;
-        let (users, cgroups) = (Some(users.to_vec()), Some(owned(cgroups)));
-        asked::Grant { protocol, start_port, number_of_ports, users, cgroups }
-    }
-
-    pub(super) fn revoke_call(&self, users: &[u32], cgroups: &[&str]) -> asked::Revoke {
-        let Reservation { protocol, start_port, number_of_ports, .. } = self.details;
-        let (users, cgroups) = (Some(users.to_vec()), Some(owned(cgroups)));
-        asked::Revoke { protocol, start_port, number_of_ports, users, cgroups }
-    }
-
-    pub(super) fn delete_call(&self, kill: bool) -> asked::Delete {
+    fn delete_call(&self, kill: bool) -> asked::Delete {
         let Reservation { protocol, start_port, number_of_ports, .. } = self.details;
         asked::Delete { protocol, start_port, number_of_ports, kill: kill.then_some(true) }
-    }
-
-    #[cfg(feature = "async")]
-    pub(super) fn replace(&mut self, reply: asked::ReservationReply) {
-        self.details = reply.reservation;
-    }
-
-    fn client(&self) -> Result<api::client::Client, Error> {
-        self.daemon.client(Some(CHANGE))
     }
 }
 
@@ -218,16 +209,11 @@ impl PortReservationBuilder {
         self
     }
 
-    /// Makes it: see [`PortReservation::create`].
-    pub fn create(self) -> Result<PortReservation, Error> {
-        let reply = self.daemon.client(Some(CHANGE))?.call(&self.call)?;
-        Ok(PortReservation::new(reply, self.daemon))
-    }
-
-    /// As [`create`](Self::create).
-    #[cfg(feature = "async")]
-    pub async fn create_async(self) -> Result<PortReservation, Error> {
-        let reply = self.daemon.client_async(Some(CHANGE)).await?.call(&self.call).await?;
-        Ok(PortReservation::new(reply, self.daemon))
+    twins! {
+        /// Makes it: see [`PortReservation::create`].
+        pub fn create / create_async(self) -> Result<PortReservation, Error> {
+            let reply = wait!(connect!(self.daemon, Some(CHANGE)).call(&self.call))?;
+            Ok(PortReservation::new(reply, self.daemon))
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use api::ports as asked;
 
 use super::{CHANGE, Protocol, Reservation, Token};
+use crate::twins::twins;
 use crate::{Daemon, Error};
 
 /// A block of ports that is reserved as long as a socket lives.
@@ -17,12 +18,29 @@ pub struct RuntimeReservation {
 }
 
 impl RuntimeReservation {
-    /// Reserves any free block of that many ports for the life of `socket`, of whose protocol they
-    /// are, and lets the socket in.
-    ///
-    /// Needs no privilege; [`Error::QuotaExceeded`] is what one user cannot have.
-    pub fn acquire(socket: impl AsFd, number_of_ports: u16) -> Result<Self, Error> {
-        Self::builder(number_of_ports).acquire(socket)
+    twins! {
+        /// Reserves any free block of that many ports for the life of `socket`, of whose protocol
+        /// they are, and lets the socket in.
+        ///
+        /// Needs no privilege; [`Error::QuotaExceeded`] is what one user cannot have.
+        pub fn acquire / acquire_async(socket: impl AsFd, number_of_ports: u16)
+            -> Result<Self, Error>
+        {
+            wait!(Self::builder(number_of_ports), acquire / acquire_async, (socket))
+        }
+
+        /// Lets another socket into the block, before it is bound.
+        pub fn associate / associate_async(&self, socket: impl AsFd) -> Result<(), Error> {
+            let token = self.token()?;
+            wait!(self.daemon, associate / associate_async, (token, socket)).map(drop)
+        }
+
+        /// Ends the reservation before its socket does.
+        pub fn release / release_async(&self) -> Result<(), Error> {
+            let call = asked::Release { token: self.token()? };
+            wait!(connect!(self.daemon, Some(CHANGE)).call(&call))?;
+            Ok(())
+        }
     }
 
     /// What else there is to say about a reservation before it is made.
@@ -52,35 +70,6 @@ impl RuntimeReservation {
     /// The daemon that is asked.
     pub fn daemon(&self) -> &Daemon {
         &self.daemon
-    }
-
-    /// Lets another socket into the block, before it is bound.
-    pub fn associate(&self, socket: impl AsFd) -> Result<(), Error> {
-        self.daemon.associate(self.token()?, socket).map(drop)
-    }
-
-    /// Ends the reservation before its socket does.
-    pub fn release(&self) -> Result<(), Error> {
-        self.daemon.client(Some(CHANGE))?.call(&self.release_call()?)?;
-        Ok(())
-    }
-
-    /// As [`associate`](Self::associate).
-    #[cfg(feature = "async")]
-    pub async fn associate_async(&self, socket: impl AsFd) -> Result<(), Error> {
-        self.daemon.associate_async(self.token()?, socket).await.map(drop)
-    }
-
-    /// As [`release`](Self::release).
-    #[cfg(feature = "async")]
-    pub async fn release_async(&self) -> Result<(), Error> {
-        let call = self.release_call()?;
-        self.daemon.client_async(Some(CHANGE)).await?.call(&call).await?;
-        Ok(())
-    }
-
-    fn release_call(&self) -> Result<asked::Release, Error> {
-        Ok(asked::Release { token: self.token()? })
     }
 }
 
@@ -129,18 +118,12 @@ impl RuntimeReservationBuilder {
         self
     }
 
-    /// Makes it: see [`RuntimeReservation::acquire`].
-    pub fn acquire(self, socket: impl AsFd) -> Result<RuntimeReservation, Error> {
-        let mut client = self.daemon.client(Some(CHANGE))?;
-        let reply = client.call_with(&self.call, &[socket.as_fd()])?;
-        Ok(RuntimeReservation { details: reply.reservation, daemon: self.daemon })
-    }
-
-    /// As [`acquire`](Self::acquire).
-    #[cfg(feature = "async")]
-    pub async fn acquire_async(self, socket: impl AsFd) -> Result<RuntimeReservation, Error> {
-        let mut client = self.daemon.client_async(Some(CHANGE)).await?;
-        let reply = client.call_with(&self.call, &[socket.as_fd()]).await?;
-        Ok(RuntimeReservation { details: reply.reservation, daemon: self.daemon })
+    twins! {
+        /// Makes it: see [`RuntimeReservation::acquire`].
+        pub fn acquire / acquire_async(self, socket: impl AsFd) -> Result<RuntimeReservation, Error> {
+            let socket = [socket.as_fd()];
+            let reply = wait!(connect!(self.daemon, Some(CHANGE)).call_with(&self.call, &socket))?;
+            Ok(RuntimeReservation { details: reply.reservation, daemon: self.daemon })
+        }
     }
 }

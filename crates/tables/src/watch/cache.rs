@@ -75,7 +75,6 @@ pub struct Cache {
 
 /// Something to be read from the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Read {
     /// All interfaces.
     Links,

@@ -4,6 +4,7 @@ mod apply;
 mod cache;
 mod change;
 mod kept;
+mod stop;
 mod subscription;
 
 use std::io;
@@ -20,6 +21,8 @@ use netlink::{
 
 pub use cache::{Cache, Read};
 pub use change::{Change, Delta};
+use stop::Stop;
+pub use stop::{Next, WatchStopper};
 pub use subscription::{Subscription, Table};
 
 use crate::{Error, Machine};
@@ -55,11 +58,11 @@ pub fn snapshot(subscription: Subscription) -> Result<Cache, Error> {
 /// has no carrier) show with the interface's next change.
 ///
 /// ```no_run
-/// use iphelper_tables::{Change, Error, Subscription, Table, Watch};
+/// use iphelper_tables::{Change, Error, Next, Subscription, Table, Watch};
 ///
 /// # fn main() -> Result<(), Error> {
 /// let mut watch = Watch::open(Subscription::to([Table::Interface, Table::UnicastAddress]))?;
-/// while let Some(change) = watch.wait(None)? {
+/// while let Next::Item(change) = watch.wait(None)? {
 ///     println!("{change:?}");
 /// }
 /// # Ok(())
@@ -74,6 +77,8 @@ pub struct Watch<T = Socket> {
     monitor: Monitor<T>,
     connection: Connection<T>,
     cache: Cache,
+    /// `None` until somebody asks for a stopper.
+    stop: Option<Stop>,
 }
 
 impl Watch {
@@ -89,7 +94,40 @@ impl Watch {
     pub fn subscribe(subscription: Subscription) -> Result<Self, Error> {
         let monitor = Monitor::open(&subscription.groups())?;
         let cache = Cache::new(subscription, Machine::local()).without_groups(monitor.absent());
-        Ok(Self { monitor, connection: Connection::open()?, cache })
+        Ok(Self { monitor, connection: Connection::open()?, cache, stop: None })
+    }
+
+    /// The next change, waiting for it until `timeout` is over (`None`: for ever).
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Next<Change>, Error> {
+        let deadline_at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if self.stop.as_ref().is_some_and(Stop::is_stopped) {
+                return Ok(Next::Ended);
+            }
+            if let Some(change) = self.cache.poll_change() {
+                return Ok(Next::Item(change));
+            }
+            let is_over = || deadline_at.is_some_and(|at| at <= Instant::now());
+            if !self.cache.is_current() && (self.process()? || !is_over()) {
+                continue;
+            }
+            // What is kept does not show at the socket.
+            if !self.monitor.is_behind()
+                && !stop::readable(self.monitor.as_fd(), self.stop.as_ref(), deadline_at)?
+            {
+                return Ok(Next::TimedOut);
+            }
+            self.process()?;
+        }
+    }
+
+    /// What ends the watch from another thread.
+    pub fn stopper(&mut self) -> Result<WatchStopper, Error> {
+        let stop = match self.stop.take() {
+            Some(stop) => stop,
+            None => Stop::new()?,
+        };
+        Ok(self.stop.insert(stop).stopper())
     }
 }
 
@@ -98,7 +136,7 @@ impl<T: Transport> Watch<T> {
     /// a connection of the same network namespace. Nothing is read before
     /// [`process`](Self::process).
     pub fn new(monitor: Monitor<T>, connection: Connection<T>, cache: Cache) -> Self {
-        Self { monitor, connection, cache }
+        Self { monitor, connection, cache, stop: None }
     }
 
     /// Takes what the kernel told since the last call, and reads what it did not tell. Does not
@@ -147,30 +185,6 @@ impl<T: Transport> Watch<T> {
     /// Forgets the changes there are already: nobody wants to know them.
     pub fn forget_changes(&mut self) {
         self.cache.forget_changes();
-    }
-
-    /// The next change, waiting for it until `timeout` is over (`None`: for ever).
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Change>, Error> {
-        let deadline_at = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        loop {
-            if let Some(change) = self.cache.poll_change() {
-                return Ok(Some(change));
-            }
-            let is_over = || deadline_at.is_some_and(|at| at <= Instant::now());
-            if !self.cache.is_current() && (self.process()? || !is_over()) {
-                continue;
-            }
-            let left = deadline_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let cache = &mut self.cache;
-            let heard = |event: Event<'_>| {
-                cache.set_time(Instant::now());
-                cache.handle(event);
-            };
-            if !self.monitor.receive(left, heard)? {
-                return Ok(None);
-            }
-            self.process()?;
-        }
     }
 
     /// The tables as they are now.

@@ -7,7 +7,7 @@ use netlink::{Change, Event, Family, Monitor, Request, Transport, neighbor};
 
 use crate::directory;
 use crate::error::Failure;
-use crate::{Error, Neighbor, NeighborSettings, NeighborState, Protocol, Selector, Tables};
+use crate::{Error, Neighbor, NeighborSettings, NeighborState, RouteProtocol, Selector, Tables};
 
 impl<T: Transport> Tables<T> {
     /// Adds a neighbour.
@@ -196,7 +196,7 @@ impl Neighbor {
             state: NeighborState::NoArp,
             is_router: false,
             is_unreachable: false,
-            protocol: Protocol(0),
+            protocol: RouteProtocol(0),
             flags: 0,
             confirmed_ago: None,
             used_ago: None,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use netlink::kernel::*;
 use netlink::{Connection, Monitor, Socket};
 use tables::{
-    Cache, Change, Delta, Error, Family, Interface, IpInterface, Machine, NeighborState, Row,
+    Cache, Change, Delta, Error, Family, Interface, IpInterface, Machine, NeighborState, Next, Row,
     Subscription, Table, Tables, UnicastAddress, Watch,
 };
 
@@ -102,11 +102,16 @@ where
     all.extend(missing.into_values().map(|row| format!("gone from the kernel: {row:?}")));
 }
 
+/// The next change, soon.
+fn next(watch: &mut Watch) -> Change {
+    watch.wait(Some(Duration::from_secs(10))).unwrap().item().unwrap()
+}
+
 /// Applies changes until the mirror is the kernel's image.
 fn settle(watch: &mut Watch, mirror: &mut Mirror, tables: &mut Tables) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        while let Some(change) = watch.wait(Some(Duration::from_millis(100))).unwrap() {
+        while let Next::Item(change) = watch.wait(Some(Duration::from_millis(100))).unwrap() {
             mirror.apply(change);
         }
         let difference = mirror.difference(tables, |table| watch.cache().follows(table));
@@ -213,8 +218,8 @@ fn ages_of_routes_are_known_where_a_change_was_seen() {
         ip_do("route add 203.0.113.0/24 dev one");
         let mut added = false;
         while !added {
-            let change = watch.wait(Some(Duration::from_secs(10))).unwrap();
-            let Some(Change::Route(delta)) = change else { panic!("{change:?}") };
+            let change = next(&mut watch);
+            let Change::Route(delta) = change else { panic!("{change:?}") };
             added = delta.row().destination.to_string() == "203.0.113.0/24";
         }
         let later = Instant::now() + Duration::from_secs(100);
@@ -263,7 +268,7 @@ fn changes_say_what_changed() {
             assert!(matches!(*delta, Delta::Added { .. }), "{delta:?}");
         }
         ip_do("link set one mtu 1400");
-        let change = watch.wait(Some(Duration::from_secs(10))).unwrap().unwrap();
+        let change = next(&mut watch);
         let json = serde_json::to_value(&change).unwrap();
         assert_eq!((&json["table"], &json["change"]), (&"interface".into(), &"changed".into()));
         assert_eq!(json["members"], serde_json::json!(["mtu"]));
@@ -273,7 +278,7 @@ fn changes_say_what_changed() {
         ip_do("link del one");
         let mut removed = Vec::new();
         while removed.len() < 2 {
-            let change = watch.wait(Some(Duration::from_secs(10))).unwrap().unwrap();
+            let change = next(&mut watch);
             let Change::Interface(delta) = change else { panic!("{change:?}") };
             if !delta.is_present() {
                 removed.push(delta.row().name.to_string());
@@ -297,12 +302,31 @@ fn refreshed_lifetimes_are_told_on_request_only() {
         // The kernel counts in hundredths of a second.
         std::thread::sleep(Duration::from_millis(30));
         ip_do("addr change 2001:db8::1/64 dev one nodad valid_lft 1000 preferred_lft 500");
-        let change = all.wait(Some(Duration::from_secs(10))).unwrap().unwrap();
+        let change = next(&mut all);
         assert!(matches!(change, Change::UnicastAddress(Delta::Changed { .. })), "{change:?}");
         ip_do("addr change 2001:db8::1/64 dev one nodad valid_lft forever preferred_lft forever");
-        let change = quiet.wait(Some(Duration::from_secs(10))).unwrap().unwrap();
+        let change = next(&mut quiet);
         let Change::UnicastAddress(Delta::Changed { row, members }) = change else { panic!() };
         assert!(members.contains(&"flags") && row.valid_lifetime.is_none(), "{members:?}");
+    });
+}
+
+#[test]
+fn a_watch_is_ended_from_another_thread() {
+    in_namespace("a_watch_is_ended_from_another_thread", |_| {
+        let mut watch = Watch::open(Subscription::to([Table::Interface])).unwrap();
+        while watch.poll_change().is_some() {}
+        assert_eq!(watch.wait(Some(Duration::from_millis(10))).unwrap(), Next::TimedOut);
+        let stopper = watch.stopper().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| watch.wait(Some(Duration::from_secs(20))).unwrap());
+            // Before it waits or while it does.
+            stopper.clone().stop();
+            assert_eq!(waiting.join().unwrap(), Next::Ended);
+        });
+        // For good, whatever happens.
+        ip_do("link add one type veth peer name two");
+        assert_eq!(watch.wait(None).unwrap(), Next::Ended);
     });
 }
 
@@ -386,7 +410,7 @@ fn a_burst_with_a_slow_subscriber_ends_in_the_kernels_table() {
             let maker = scope.spawn(|| ip_batch(&lines));
             // 50 microseconds of work for each change.
             while !maker.is_finished() {
-                if let Some(change) = watch.wait(Some(Duration::from_millis(10))).unwrap() {
+                if let Next::Item(change) = watch.wait(Some(Duration::from_millis(10))).unwrap() {
                     mirror.apply(change);
                     std::thread::sleep(Duration::from_micros(50));
                 }

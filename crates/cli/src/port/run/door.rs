@@ -34,7 +34,7 @@ const AF_INET6: u16 = AddressFamily::INET6.as_raw();
 impl Door {
     /// Checks, with sockets of its own, that the caller may let sockets into the reservations.
     pub(super) fn open(session: &Session, which: &[Which], assign: bool) -> Result<Self, Failure> {
-        let reservations = session.reservations(&List::default())?;
+        let reservations = session.list(&List::default())?;
         let mut door = Self { keys: Vec::new(), assign, daemon: None, owners: Vec::new() };
         for which in which {
             let found = reservations.iter().find(|reservation| which.is(reservation));
