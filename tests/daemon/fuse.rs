@@ -46,6 +46,11 @@ fn locked_sockets_hold_nobody_up() {
             host.call(method, json!({})).unwrap();
             assert!(began.elapsed() < ANSWERED_WITHIN, "{method}: {:?}", began.elapsed());
         }
+        // Other strangers are served by the thread that has the attacker's calls.
+        let began = Instant::now();
+        let listed = host.iph_as(STRANGER + 1, &["lease", "list"]);
+        assert_eq!(listed.code, 0, "{listed:?}");
+        assert!(began.elapsed() < ANSWERED_WITHIN, "another user: {:?}", began.elapsed());
         std::thread::sleep(Duration::from_millis(100));
     }
     // Twice as long as it lasts, the lease is still there.

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use netlink::link::LinkView;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -75,12 +76,16 @@ pub struct Machine {
 
 impl Machine {
     /// This machine (`machine-id(5)`). Without an identity, interfaces have the GUIDs they would
-    /// have on any other such machine.
+    /// have on any other such machine. Read once: it does not change while the machine runs.
     #[must_use]
     pub fn local() -> Self {
+        static LOCAL: OnceLock<Machine> = OnceLock::new();
         let read = |path| std::fs::read_to_string(path).ok();
-        let text = read("/etc/machine-id").or_else(|| read("/var/lib/dbus/machine-id"));
-        Self::new(text.unwrap_or_default().trim())
+        let local = || {
+            let text = read("/etc/machine-id").or_else(|| read("/var/lib/dbus/machine-id"));
+            Self::new(text.unwrap_or_default().trim())
+        };
+        LOCAL.get_or_init(local).clone()
     }
 
     /// The machine of this identity.
