@@ -114,6 +114,30 @@ fn by_another_name_of_the_interface() {
         let listed = host.iph(&["lease", "show", interface, "--json"]).success().json();
         assert_eq!(listed["ifindex"], row["ifindex"], "{listed}");
     }
+    let addresses = |interface: &str| {
+        let listed = host.iph(&["address", "list", interface, "--json"]).success().out;
+        let asked = json!({"interface": interface});
+        let served =
+            host.connect().list("Interface.ListUnicastAddresses", asked, "rows").unwrap();
+        (listed, served)
+    };
+    let (listed, served) = addresses("eth0");
+    assert!(!listed.is_empty() && !served.is_empty());
+    for interface in ["uplink-to-the-provider", &index, &guid] {
+        let (other, others) = addresses(interface);
+        assert_eq!((other.lines().count(), others.len()), (listed.lines().count(), served.len()));
+        let mut leases = host.connect();
+        leases.subscribe("Lease.Monitor", json!({"interface": interface}));
+        leases.event("the present state", |event| event["interface"] == "eth0");
+        let mut tables = host.connect();
+        let asked = json!({"interface": interface, "tables": ["unicast_address"]});
+        tables.subscribe("Interface.Monitor", asked);
+        let first = tables.receive().unwrap().unwrap();
+        assert_eq!(first["changes"][0]["unicast_address"]["interface"], "eth0", "{first}");
+        // What happens is picked by that name as well.
+        host.iph(&["lease", "renew", interface]).success();
+        leases.event("the renewal", |event| event["kind"] == "renewed");
+    }
     let unknown = host.iph(&["lease", "renew", "uplink-to-nobody"]);
     assert!(unknown.err.contains("uplink-to-nobody"), "{unknown:?}");
 }

@@ -1,3 +1,4 @@
+use netlink::Name;
 use netlink::address::Address;
 use netlink::ethtool::{self, FamilyId, LinkSpeed};
 use netlink::link::{Link, LinkView};
@@ -108,6 +109,11 @@ impl<T: Transport> Tables<T> {
     /// The index of an interface.
     pub fn ifindex(&mut self, selector: impl Into<Selector>) -> Result<u32, Error> {
         self.one_link(&selector.into(), |view, _| view.index)
+    }
+
+    /// The name of an interface.
+    pub fn name(&mut self, selector: impl Into<Selector>) -> Result<Name, Error> {
+        self.one_link(&selector.into(), |view, _| view.name)
     }
 
     /// The index of an interface, for a request by which the kernel finds out whether it is there.

@@ -50,7 +50,7 @@ pub struct Row<R> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListInterfaces {
-    /// A name, or a pattern with `*` and `?`.
+    /// A name, a pattern with `*` and `?`, or an alternative name, index or GUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// With counters, from the kernel.
@@ -62,7 +62,7 @@ pub struct ListInterfaces {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListStack {
-    /// A name, or a pattern with `*` and `?`.
+    /// A name, a pattern with `*` and `?`, or an alternative name, index or GUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 }
@@ -73,7 +73,7 @@ macro_rules! list {
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $method {
-            /// A name, or a pattern with `*` and `?`.
+            /// A name, a pattern with `*` and `?`, or an alternative name, index or GUID.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub interface: Option<String>,
             /// Both when absent.
@@ -99,7 +99,7 @@ pub struct Monitor {
     /// All when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<Table>>,
-    /// A name, or a pattern with `*` and `?`.
+    /// A name, a pattern with `*` and `?`, or an alternative name, index or GUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// Both when absent.

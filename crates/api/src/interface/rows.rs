@@ -13,7 +13,8 @@ use super::{Change, Table};
 /// Which rows of a table are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// A name, or a pattern with `*` and `?`; every interface when absent.
+    /// A name, or a pattern with `*` and `?`; every interface when absent. See
+    /// [`resolve`](Self::resolve) for what else an interface goes by.
     pub interface: Option<String>,
     /// Both when absent.
     pub family: Option<Family>,
@@ -25,6 +26,17 @@ impl Filter {
     /// The family, `Unspecified` for both.
     pub fn family(&self) -> Family {
         self.family.unwrap_or_default()
+    }
+
+    /// Puts the interface's name in place of an alternative name, an index or a GUID, by which no row
+    /// but its own knows it. A pattern stays, and so does what no interface goes by.
+    pub fn resolve(&mut self, tables: &mut Tables) {
+        if let Some(reference) = &self.interface
+            && !reference.contains(['*', '?'])
+            && let Ok(name) = tables.name(reference.as_str())
+        {
+            self.interface = Some(name.as_os_str().to_string_lossy().into_owned());
+        }
     }
 
     fn names(&self, name: &Name) -> bool {

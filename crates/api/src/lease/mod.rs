@@ -51,7 +51,7 @@ open_enum! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct List {
-    /// A name, or a pattern with `*` and `?`.
+    /// A name, a pattern with `*` and `?`, or an alternative name, index or GUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// Clients of this family alone.
@@ -210,7 +210,7 @@ impl InformReply {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Monitor {
-    /// A name, or a pattern with `*` and `?`.
+    /// A name, a pattern with `*` and `?`, or an alternative name, index or GUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
 }

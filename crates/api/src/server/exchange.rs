@@ -125,7 +125,7 @@ async fn follow<M, H, Peer>(
     statistics: &Statistics,
     handler: &H,
     peer: &Peer,
-    call: &M,
+    asked: &M,
 ) -> Result<M::Error, Over>
 where
     M: Monitoring + Asked<Answer = Subscription<<M as Monitoring>::Item>>,
@@ -135,12 +135,15 @@ where
     let mut resync = None;
     let mut missed = 0;
     loop {
-        let subscribe = handler.serve(peer, call.clone(), Vec::new());
-        let Subscription { snapshot, is_superseded, mut channels } =
-            match line.attended(false, subscribe).await? {
-                Ok(subscription) => subscription,
-                Err(error) => return Ok(error),
-            };
+        let subscribe = async {
+            let call = handler.resolve(peer, asked.clone()).await;
+            (handler.serve(peer, call.clone(), Vec::new()).await, call)
+        };
+        let (subscribed, call) = line.attended(false, subscribe).await?;
+        let Subscription { snapshot, is_superseded, mut channels } = match subscribed {
+            Ok(subscription) => subscription,
+            Err(error) => return Ok(error),
+        };
         let is_superseded = || is_superseded.as_ref().is_some_and(|is_superseded| is_superseded());
         for item in resync.into_iter().chain(snapshot).chain(call.complete()) {
             match call.reply(&item, missed) {
@@ -182,7 +185,7 @@ where
                     None => missed += count,
                 },
                 Err(RecvError::Closed) if M::OUTLIVES_CHANNELS => break call.resync(),
-                Err(RecvError::Closed) => return Ok(call.cancelled()),
+                Err(RecvError::Closed) => return Ok(asked.cancelled()),
             }
         };
     }

@@ -72,6 +72,13 @@ pub trait Serves<M: Asked, Peer>: Send + Sync {
         call: M,
         descriptors: Vec<Descriptor>,
     ) -> impl Future<Output = Result<M::Answer, M::Error>> + Send;
+
+    /// The call as it is meant now, for what is picked by it: an interface goes by several names, and
+    /// what is sent has one. Asked before each subscription.
+    fn resolve(&self, peer: &Peer, call: M) -> impl Future<Output = M> + Send {
+        let _ = peer;
+        async { call }
+    }
 }
 
 /// A method as those who answer it know it.

@@ -172,8 +172,9 @@ fn list<R: Shown>(
     which: &Which,
     keep: impl Fn(&R) -> bool,
 ) -> Result<(), Failure> {
-    let filter = which.filter();
+    let mut filter = which.filter();
     let mut kernel = Tables::open().map_err(failed)?;
+    filter.resolve(&mut kernel);
     let mut rows = R::read(&mut kernel, filter.family()).map_err(failed)?;
     let names = names(&rows);
     rows.retain(|row| keep(row) && row.is_wanted(&filter));

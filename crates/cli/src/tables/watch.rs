@@ -18,7 +18,8 @@ pub(super) fn run(
     asked: &options::Watch,
     tables: &[Table],
 ) -> Result<(), Failure> {
-    let filter = asked.which.filter();
+    let mut filter = asked.which.filter();
+    filter.resolve(&mut tables::Tables::open().map_err(super::failed)?);
     let mut subscription = Subscription::to(tables.iter().copied());
     if asked.lifetimes {
         subscription = subscription.with_lifetimes();

@@ -51,6 +51,10 @@ impl Leases {
                 self.tell(Input::Command { id, interface: &interface, command, deadline });
             }
             Request::Read(caller, read) => self.turns.push(caller.user(), (caller, read)),
+            Request::Resolve { reference, answer } => {
+                let link = self.roster.resolve(&reference);
+                let _ = answer.send(link.map(|link| link.name.clone()));
+            }
             Request::Summary(answer) => _ = answer.send(self.summary()),
         }
     }

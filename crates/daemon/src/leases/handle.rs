@@ -37,6 +37,11 @@ pub(crate) enum Request {
     },
     /// To be answered when it is its caller's turn.
     Read(Caller, Read),
+    /// What is the interface called that goes by this reference?
+    Resolve {
+        reference: String,
+        answer: oneshot::Sender<Option<String>>,
+    },
     Summary(oneshot::Sender<Summary>),
 }
 
@@ -129,6 +134,13 @@ impl Serves<asked::Monitor, Caller> for Handle {
     ) -> Result<Subscription<Arc<asked::Event>>, Error> {
         let pattern = call.interface;
         self.read(caller, |answer| Read::Subscribe { pattern, answer }).await
+    }
+
+    async fn resolve(&self, _: &Caller, call: asked::Monitor) -> asked::Monitor {
+        let Some(reference) = call.interface else { return call };
+        let unresolved = reference.clone();
+        let name = self.0.ask(|_, answer| Request::Resolve { reference, answer }).await;
+        asked::Monitor { interface: Some(name.flatten().unwrap_or(unresolved)) }
     }
 }
 

@@ -99,7 +99,8 @@ impl Served {
         caller: &Caller,
         call: &L,
     ) -> Result<Listed<L::Row>, Error> {
-        let filter = call.filter();
+        let mut filter = call.filter();
+        filter.interface = self.resolve_interface(caller, filter.interface).await;
         if filter.statistics {
             return self.read(caller, filter).await;
         }
@@ -125,6 +126,25 @@ impl Served {
         let work = move || call.carry_out(&mut Tables::open()?);
         let (result, _) = self.calls.run(caller, work).await.ok_or(Error::Cancelled)?;
         result
+    }
+
+    /// The name of what the caller named, if it is one interface that goes by another name.
+    async fn resolve_interface(
+        &self,
+        caller: &Caller,
+        interface: Option<String>,
+    ) -> Option<String> {
+        if interface.as_ref().is_none_or(|interface| interface.contains(['*', '?'])) {
+            return interface;
+        }
+        let mut filter = Filter { interface: interface.clone(), ..Filter::default() };
+        let work = move || {
+            if let Ok(mut tables) = Tables::open() {
+                filter.resolve(&mut tables);
+            }
+            filter.interface
+        };
+        self.calls.run(caller, work).await.map_or(interface, |(resolved, _)| resolved)
     }
 
     /// The rows there are, and their changes from then on.
@@ -298,6 +318,11 @@ impl Serves<Monitor, Caller> for Served {
         _: Vec<Descriptor>,
     ) -> Result<Subscription<Arc<[Change]>>, Error> {
         self.subscribe(&call).await
+    }
+
+    async fn resolve(&self, caller: &Caller, call: Monitor) -> Monitor {
+        let interface = self.resolve_interface(caller, call.interface).await;
+        Monitor { interface, ..call }
     }
 }
 
