@@ -117,8 +117,7 @@ fn by_another_name_of_the_interface() {
     let addresses = |interface: &str| {
         let listed = host.iph(&["address", "list", interface, "--json"]).success().out;
         let asked = json!({"interface": interface});
-        let served =
-            host.connect().list("Interface.ListUnicastAddresses", asked, "rows").unwrap();
+        let served = host.connect().list("Interface.ListUnicastAddresses", asked, "rows").unwrap();
         (listed, served)
     };
     let (listed, served) = addresses("eth0");

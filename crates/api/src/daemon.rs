@@ -41,7 +41,7 @@ pub struct Status {}
 pub struct StatusReply {
     /// The daemon's version.
     pub version: String,
-    /// Its process.
+    /// The number of the daemon's process, in its own PID namespace.
     pub pid: u32,
     /// When it was ready.
     pub since: Time,

@@ -21,7 +21,7 @@ pub struct GetInfoReply {
     pub vendor: String,
     /// What it is.
     pub product: String,
-    /// Which release.
+    /// Its release, as in `iphelperd --version`.
     pub version: String,
     /// Where to read about it.
     pub url: String,

@@ -79,7 +79,7 @@ pub enum Error {
     Conflict {
         /// Name of the interface.
         interface: String,
-        /// The address.
+        /// The address that another host uses.
         address: IpAddr,
         /// Who uses it: hexadecimal bytes separated by colons.
         hardware_address: String,
@@ -117,14 +117,14 @@ pub enum Error {
     /// Leases of that family are not served by the daemon.
     #[error("leases of this family are not served: {family:?}")]
     FamilyNotSupported {
-        /// The family.
+        /// The family that was asked for.
         family: LeaseFamily,
     },
 
     /// A port or a count is 0, the block passes 65535, or another argument is out of its range.
     #[error("{parameter}: {reason}")]
     InvalidParameter {
-        /// Which.
+        /// The parameter's name, as the API has it.
         parameter: String,
         /// What is wrong with it.
         reason: String,
@@ -202,7 +202,7 @@ pub enum Error {
     /// No daemon listens there: it does not run, or listens elsewhere.
     #[error("no daemon listens at {}", path.display())]
     Unreachable {
-        /// The socket.
+        /// Path of the socket that was tried.
         path: PathBuf,
         /// Why not.
         source: std::io::Error,

@@ -76,7 +76,7 @@ pub struct MulticastAddress {
     pub luid: Luid,
     /// IPv4 or IPv6.
     pub family: Family,
-    /// The group.
+    /// The multicast group that the interface has joined.
     pub address: IpAddr,
     /// The zone, as for [`UnicastAddress::scope_id`].
     pub scope_id: u32,
@@ -96,7 +96,7 @@ pub struct AnycastAddress {
     pub luid: Luid,
     /// IPv6.
     pub family: Family,
-    /// The address.
+    /// The anycast address that the interface answers for.
     pub address: IpAddr,
     /// The zone, as for [`UnicastAddress::scope_id`].
     pub scope_id: u32,

@@ -174,7 +174,7 @@ pub enum LinkLocalAddressBehavior {
     AlwaysOff,
     /// When nothing else was obtained.
     Delayed,
-    /// Always.
+    /// One is there whatever else is (`LinkLocalAlwaysOn`).
     AlwaysOn,
 }
 

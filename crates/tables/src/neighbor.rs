@@ -23,7 +23,7 @@ pub struct Neighbor {
     pub luid: Luid,
     /// IPv4 or IPv6.
     pub family: Family,
-    /// Its address.
+    /// The neighbour's IP address.
     pub address: IpAddr,
     /// Its link address, once it is known.
     pub physical_address: Option<HardwareAddress>,

@@ -244,15 +244,15 @@ impl NextHop {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct RouteKey {
-    /// Its table.
+    /// The kernel's number of the routing table (`RTA_TABLE`).
     pub table: u32,
-    /// Its destination.
+    /// Which destinations it is for.
     pub destination: Prefix,
-    /// Its source.
+    /// Which sources it is for, where it is for some only (`RTA_SRC`).
     pub source: Option<Prefix>,
     /// Its type of service.
     pub type_of_service: u8,
-    /// Its metric.
+    /// Smaller ones come first (`RTA_PRIORITY`).
     pub metric: u32,
     /// What it does.
     pub kind: RouteType,

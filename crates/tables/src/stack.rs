@@ -17,13 +17,13 @@ use crate::{Interface, Luid};
 pub struct StackEntry {
     /// The name of the interface above.
     pub higher_interface: Name,
-    /// Its index.
+    /// Index of the higher interface.
     pub higher_ifindex: u32,
     /// Its LUID.
     pub higher_luid: Luid,
     /// The name of the interface below.
     pub lower_interface: Name,
-    /// Its index.
+    /// Index of the lower interface.
     pub lower_ifindex: u32,
     /// Its LUID.
     pub lower_luid: Luid,

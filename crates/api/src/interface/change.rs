@@ -27,7 +27,7 @@ open_enum! {
 /// A change of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// What happened.
+    /// What became of the row, or of the subscription where there is none.
     pub kind: ChangeKind,
     /// To which table; absent where it concerns all.
     #[serde(skip_serializing_if = "Option::is_none")]

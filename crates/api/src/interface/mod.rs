@@ -42,7 +42,7 @@ pub struct Rows<R> {
 /// The answer of a method that tells of one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row<R> {
-    /// The row.
+    /// The row as it is after the call.
     pub row: R,
 }
 

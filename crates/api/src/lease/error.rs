@@ -77,7 +77,7 @@ pub enum Error {
     Conflict {
         /// Name of the interface.
         interface: String,
-        /// The address.
+        /// The address that another host uses.
         address: IpAddr,
         /// Who uses it: hexadecimal bytes separated by colons.
         hardware_address: String,
@@ -124,7 +124,7 @@ pub enum Error {
     #[error("leases of this family are not served: {family:?}")]
     #[serde(rename = "org.iphelper.Lease.FamilyNotSupported")]
     FamilyNotSupported {
-        /// The family.
+        /// The family that was asked for.
         family: Family,
     },
 }

@@ -53,9 +53,9 @@ open_enum! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
-    /// What.
+    /// What happened; decides which of the members below are present.
     pub kind: EventKind,
-    /// When.
+    /// When it happened, by the wall clock of that moment.
     pub time: Time,
     /// Name of the interface it concerns; absent for [`EventKind::Resync`].
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use crate::{Prefix, Time};
 pub struct LeaseInfo {
     /// Name of the interface.
     pub interface: String,
-    /// Its index.
+    /// The interface's index (`IFLA_IFINDEX`), which a rename keeps.
     pub ifindex: u32,
     /// Address family.
     pub family: Family,

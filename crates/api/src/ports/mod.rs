@@ -37,7 +37,7 @@ pub struct Create {
     pub protocol: Protocol,
     /// The first of them.
     pub start_port: u16,
-    /// How many.
+    /// How many ports from there on.
     pub number_of_ports: u16,
     /// What it is for, in the owner's words.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ pub struct Lookup {
     pub protocol: Protocol,
     /// The first of them.
     pub start_port: u16,
-    /// How many.
+    /// How many ports from there on.
     pub number_of_ports: u16,
 }
 
@@ -104,7 +104,7 @@ pub struct Delete {
     pub protocol: Protocol,
     /// The first of them.
     pub start_port: u16,
-    /// How many.
+    /// How many ports from there on.
     pub number_of_ports: u16,
     /// Close the sockets that sit on them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,7 +153,7 @@ pub struct Acquire {
     /// The first port; any free block when 0 or absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_port: Option<u16>,
-    /// How many.
+    /// How many ports from there on.
     pub number_of_ports: u16,
     /// The socket's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +181,7 @@ macro_rules! admission {
             pub protocol: Protocol,
             /// The first of them.
             pub start_port: u16,
-            /// How many.
+            /// How many ports from there on.
             pub number_of_ports: u16,
             /// Users whose programs bind without a token.
             #[serde(skip_serializing_if = "Option::is_none")]

@@ -281,14 +281,14 @@ open_enum! {
 /// How reservations are enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {
-    /// How well.
+    /// What enforces them, and so what it covers.
     pub level: GuardLevel,
     /// There is something to enforce.
     pub needed: bool,
     /// Path of the control group where the programs are attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
-    /// It is the root of all.
+    /// That is the root of the hierarchy, so that no program is outside of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covers_all: Option<bool>,
     /// Where the programs are pinned, so that they outlive the daemon.

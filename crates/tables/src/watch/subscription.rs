@@ -14,7 +14,7 @@ pub struct Subscription {
     most: Option<usize>,
 }
 
-/// A table.
+/// A table of this crate, by Windows' name (`MIB_IF_TABLE2` and its family).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "named like their rows")]
