@@ -107,6 +107,22 @@ fn a_slow_subscriber_is_brought_up_to_date() {
     let state = slow.event("the present state", |event| event["kind"] == "state");
     assert_eq!(state["lease"]["state"], "bound");
     assert_eq!(host.counter("resynchronised"), 1);
+
+    // The sums over all interfaces, and each by itself.
+    let counters = |parameters| host.connect().list("Daemon.Counters", parameters, "counters");
+    let sent = |counters: Vec<Value>, labels: Value| {
+        let found =
+            counters.iter().find(|one| one["name"] == "dhcp_sent" && one["labels"] == labels);
+        found.unwrap_or_else(|| panic!("{counters:#?}"))["value"].as_i64().unwrap()
+    };
+    let labels = json!({"family": "ipv4", "type": "request"});
+    assert!(sent(counters(json!({})).unwrap(), labels) >= 1_000);
+    let of_interface = json!({"family": "ipv4", "interface": "eth0", "type": "request"});
+    let apart = counters(json!({"per_interface": true})).unwrap();
+    let leases = apart.iter().find(|one| one["name"] == "leases").unwrap();
+    assert_eq!(leases["kind"], "gauge");
+    assert_eq!((&leases["value"], &leases["labels"]["interface"]), (&json!(1), &json!("eth0")));
+    assert!(sent(apart, of_interface) >= 1_000);
 }
 
 /// The same for people and scripts.

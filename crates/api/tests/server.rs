@@ -49,7 +49,7 @@ fn methods_answer_and_errors_are_typed() {
     let released = client.call(&lease::Release { interface: "eth0".into(), ..Default::default() });
     assert_eq!(released.unwrap().server, lease::Server::at(Ipv4Addr::new(192, 0, 2, 1)));
     assert_eq!(client.call(&daemon::Status {}).unwrap().problems.len(), 1);
-    assert_eq!(client.call(&daemon::Counters {}).unwrap().counters[0].value, 7);
+    assert_eq!(client.call(&daemon::Counters::default()).unwrap().counters[0].value, 7);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_client_that_never_reads_delays_nobody() {
     let began = Instant::now();
     let mut client = server.client();
     for _ in 0..100 {
-        client.call(&daemon::Counters {}).unwrap();
+        client.call(&daemon::Counters::default()).unwrap();
     }
     assert!(began.elapsed() < DEADLINE / 2, "{:?}", began.elapsed());
 }
@@ -347,7 +347,7 @@ fn a_call_ends_with_its_caller_unless_it_was_oneway() {
     stream.shutdown(Shutdown::Write).unwrap();
     until("the call waits", || waiting() == 1);
     for _ in 0..20 {
-        server.client().call(&daemon::Counters {}).unwrap();
+        server.client().call(&daemon::Counters::default()).unwrap();
     }
     assert_eq!(waiting(), 1);
     drop(stream);
@@ -389,7 +389,7 @@ fn a_fault_in_a_handler_costs_its_connection_only() {
     let panicked =
         server.client().call(&lease::Acquire { interface: "panic".into(), ..Default::default() });
     assert!(matches!(panicked, Err(CallError::Client(Error::Closed))), "{panicked:?}");
-    assert!(other.call(&daemon::Counters {}).is_ok());
+    assert!(other.call(&daemon::Counters::default()).is_ok());
 }
 
 #[test]
@@ -457,7 +457,7 @@ fn clients_tell_what_kept_them_from_an_answer() {
     let slow = lease::Acquire { interface: "slow".into(), ..Default::default() };
     let late = client.call(&slow);
     assert!(matches!(late, Err(CallError::Client(Error::TimedOut))), "{late:?}");
-    let after = client.call(&daemon::Counters {});
+    let after = client.call(&daemon::Counters::default());
     assert!(matches!(after, Err(CallError::Client(Error::Broken))), "{after:?}");
 
     let unanswered = server.monitor(Some("ppp0"));
@@ -503,7 +503,7 @@ fn what_a_faulty_server_sends_is_told_apart() {
         });
         let mut client = Client::over(ours);
         client.set_timeout(Some(DEADLINE));
-        match client.call(&daemon::Counters {}) {
+        match client.call(&daemon::Counters::default()) {
             Err(CallError::Client(error)) => {
                 assert!(expected(&error), "{answer:?}: {error:?}");
             }
@@ -552,7 +552,7 @@ fn the_asynchronous_client_does_the_same() {
         let slow = lease::Acquire { interface: "slow".into(), ..Default::default() };
         let late = client.call(&slow).await;
         assert!(matches!(late, Err(CallError::Client(Error::TimedOut))), "{late:?}");
-        let after = client.call(&daemon::Counters {}).await;
+        let after = client.call(&daemon::Counters::default()).await;
         assert!(matches!(after, Err(CallError::Client(Error::Broken))), "{after:?}");
 
         let missing = AsyncClient::connect(server.directory().join("missing"), None).await;

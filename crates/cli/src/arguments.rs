@@ -266,6 +266,10 @@ pub(crate) enum Daemon {
         /// In the text format of Prometheus
         #[arg(long, conflicts_with = "json")]
         prometheus: bool,
+
+        /// Of each interface by itself, where they are of interfaces
+        #[arg(long)]
+        per_interface: bool,
     },
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use api::daemon::{Counter, Counters, Reload, StatusReply};
+use api::daemon::{Counter, CounterKind, Counters, Reload, StatusReply};
 use api::ports;
 use serde::Serialize;
 
@@ -21,7 +21,9 @@ pub(crate) fn run(session: &mut Session, command: arguments::Daemon) -> Result<(
         arguments::Daemon::Run(_) => Ok(()),
         arguments::Daemon::Status => status(session),
         arguments::Daemon::Reload => reload(session),
-        arguments::Daemon::Counters { prometheus } => counters(session, prometheus),
+        arguments::Daemon::Counters { prometheus, per_interface } => {
+            counters(session, prometheus, per_interface)
+        }
     }
 }
 
@@ -61,8 +63,8 @@ fn reload(session: &mut Session) -> Result<(), Failure> {
     session.tell(&reply, text)
 }
 
-fn counters(session: &mut Session, prometheus: bool) -> Result<(), Failure> {
-    let counters = session.ask(&Counters {})?.counters;
+fn counters(session: &mut Session, prometheus: bool, per_interface: bool) -> Result<(), Failure> {
+    let counters = session.list(&Counters { per_interface: per_interface.then_some(true) })?;
     if session.printer.is_json() {
         return Ok(session.printer.json_lines(&counters)?);
     }
@@ -107,24 +109,51 @@ fn render(
     text
 }
 
+/// A line each: the name, the values of the labels, the number.
 fn aligned(counters: &[Counter]) -> String {
-    let widest = counters.iter().map(|counter| counter.name.chars().count()).max().unwrap_or(0);
-    let line =
-        |counter: &Counter| format!("{:<widest$}  {}\n", escaped(&counter.name), counter.value);
-    counters.iter().map(line).collect()
+    let subject = |counter: &Counter| {
+        let labels: Vec<&str> = counter.labels.values().map(String::as_str).collect();
+        escaped(&format!("{} {}", counter.name, labels.join(" "))).trim_end().to_owned()
+    };
+    let subjects: Vec<String> = counters.iter().map(subject).collect();
+    let widest = subjects.iter().map(|subject| subject.chars().count()).max().unwrap_or(0);
+    let lines = subjects.iter().zip(counters);
+    lines.map(|(subject, counter)| format!("{subject:<widest$}  {}\n", counter.value)).collect()
 }
 
-/// The text format of Prometheus: names of `[a-zA-Z0-9_]`, counters end in `_total`.
+/// The text format of Prometheus: names of `[a-zA-Z0-9_]`, counters end in `_total`, all of one name
+/// together.
 ///
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/>
 fn exposition(counters: &[Counter]) -> String {
+    let sound = |name: &str| -> String {
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+    };
     let mut text = String::new();
+    let mut before = String::new();
     for counter in counters {
-        let sound = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        let name: String = counter.name.chars().map(sound).collect();
-        let name = name.strip_suffix("_total").unwrap_or(&name);
-        text.push_str(&format!("# TYPE iphelper_{name}_total counter\n"));
-        text.push_str(&format!("iphelper_{name}_total {}\n", counter.value));
+        let name = sound(&counter.name);
+        let (name, kind) = match counter.kind {
+            CounterKind::Counter => {
+                (format!("{}_total", name.strip_suffix("_total").unwrap_or(&name)), "counter")
+            }
+            CounterKind::Gauge => (name, "gauge"),
+            _ => (name, "untyped"),
+        };
+        if name != before {
+            text.push_str(&format!("# TYPE iphelper_{name} {kind}\n"));
+            before.clone_from(&name);
+        }
+        let value =
+            |text: &str| text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+        let labels = counter.labels.iter();
+        let labels: Vec<String> =
+            labels.map(|(name, text)| format!("{}=\"{}\"", sound(name), value(text))).collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        text.push_str(&format!("iphelper_{name}{labels} {}\n", counter.value));
     }
     text
 }
@@ -162,13 +191,39 @@ No problems.
 
     #[test]
     fn counters_for_people_and_for_prometheus() {
-        let counter = |name: &str, value| Counter { name: name.into(), value };
-        let counters = [counter("sent.discover", 3), counter("calls-total", 12)];
-        assert_eq!(aligned(&counters), "sent.discover  3\ncalls-total    12\n");
+        let counter = |name: &str, labels: &[(&str, &str)], value| {
+            let kind = match name {
+                "leases" => CounterKind::Gauge,
+                _ => CounterKind::Counter,
+            };
+            let mut counter = Counter::new(name, kind, value);
+            let labels = labels.iter().map(|(name, text)| ((*name).into(), (*text).into()));
+            counter.labels = labels.collect();
+            counter
+        };
+        let counters = [
+            counter("api_calls", &[], 12),
+            counter("dhcp_sent", &[("family", "ipv4"), ("type", "discover")], 3),
+            counter("dhcp_sent", &[("family", "ipv4"), ("type", "request")], 4),
+            counter("leases", &[("interface", "a\"b\\c\nd")], 1),
+        ];
+        assert_eq!(
+            aligned(&counters),
+            "api_calls                12\n\
+             dhcp_sent ipv4 discover  3\n\
+             dhcp_sent ipv4 request   4\n\
+             leases a\"b\\c\\nd          1\n"
+        );
         assert_eq!(
             exposition(&counters),
-            "# TYPE iphelper_sent_discover_total counter\niphelper_sent_discover_total 3\n\
-             # TYPE iphelper_calls_total counter\niphelper_calls_total 12\n"
+            r#"# TYPE iphelper_api_calls_total counter
+iphelper_api_calls_total 12
+# TYPE iphelper_dhcp_sent_total counter
+iphelper_dhcp_sent_total{family="ipv4",type="discover"} 3
+iphelper_dhcp_sent_total{family="ipv4",type="request"} 4
+# TYPE iphelper_leases gauge
+iphelper_leases{interface="a\"b\\c\nd"} 1
+"#
         );
     }
 }

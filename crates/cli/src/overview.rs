@@ -93,24 +93,24 @@ pub(crate) fn problems(problems: &[Problem], clock: &Clock, style: Style) -> Str
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use api::daemon::ProblemKind;
+
     use super::*;
 
     pub(crate) fn sample() -> StatusReply {
-        StatusReply {
-            version: "0.1.0".into(),
-            pid: 4711,
-            since: "2026-11-21T09:00:00Z".parse().unwrap(),
-            config_file: "/etc/iphelper/iphelper.toml".into(),
-            state_dir: "/var/lib/iphelper".into(),
-            resolver: "resolved".into(),
-            interfaces: 2,
-            leases: 1,
-            problems: vec![Problem {
-                time: "2026-11-21T11:00:00Z".parse().unwrap(),
-                subject: "store".into(),
-                text: "eth0.json was damaged and set aside.".into(),
-            }],
-        }
+        let since = "2026-11-21T09:00:00Z".parse().unwrap();
+        let mut status = StatusReply::new("0.1.0", 4711, since);
+        status.config_file = "/etc/iphelper/iphelper.toml".into();
+        status.state_dir = "/var/lib/iphelper".into();
+        status.resolver = "resolved".into();
+        (status.interfaces, status.leases) = (2, 1);
+        status.problems = vec![Problem::new(
+            "2026-11-21T11:00:00Z".parse().unwrap(),
+            ProblemKind::RecordDamaged,
+            "store",
+            "eth0.json was damaged and set aside.",
+        )];
+        status
     }
 
     #[test]

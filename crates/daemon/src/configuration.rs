@@ -7,12 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::daemon::Problem;
+use api::daemon::{Problem, ProblemKind};
 use tokio::sync::watch;
 
 use crate::config::{Config, ConfigError, DEFAULT_FILE, LogLevel};
 use crate::log;
-use crate::problems::Problems;
+use crate::problems::{Problems, Subject};
+
+const CONFIGURATION: Subject = Subject::Part("configuration");
 
 /// What there is of it now, and when it changes.
 pub type Watch = watch::Receiver<Arc<Config>>;
@@ -85,11 +87,11 @@ impl Configuration {
             Ok(config) => config,
             Err(error) => {
                 let text = format!("{error}; the configuration from before stays in force");
-                self.problems_mut().raise("configuration", "read", text);
+                self.problems_mut().raise(CONFIGURATION, ProblemKind::ConfigurationInvalid, text);
                 return Err(error);
             }
         };
-        self.problems_mut().clear("configuration", "read");
+        self.problems_mut().clear(CONFIGURATION, ProblemKind::ConfigurationInvalid);
         tracing::info!("{file}: read again");
         self.inner.current.send_replace(Arc::new(config));
         log::set_level(self.log_level());

@@ -1,52 +1,59 @@
-//! What the daemon counted since it started.
+//! What the daemon counted since it started, and what there is of what it keeps.
 
 use std::collections::BTreeMap;
 
-use api::daemon::Counter;
+use api::daemon::{Counter, CounterKind};
 
-/// Counts by name: words joined by `-`, parts by `.`.
+/// Values by the names of labels.
+pub type Labels = [(&'static str, String)];
+
+/// Numbers by name and labels. Names are words joined by `_`, labels are in the order of their names.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
-    counts: BTreeMap<String, u64>,
+    counts: BTreeMap<Key, u64>,
+    gauges: BTreeMap<Key, u64>,
 }
 
+/// A name, and which of several of that name.
+type Key = (&'static str, Vec<(&'static str, String)>);
+
 impl Counters {
-    /// Adds one.
-    pub fn count(&mut self, name: &str) {
-        self.add(name, 1);
+    /// Adds one to a counter without labels.
+    pub fn count(&mut self, name: &'static str) {
+        self.add(name, &[], 1);
     }
 
-    /// Adds many.
-    pub fn add(&mut self, name: &str, number: u64) {
-        match self.counts.get_mut(name) {
-            Some(count) => *count = count.saturating_add(number),
-            None => _ = self.counts.insert(name.to_owned(), number),
-        }
+    /// Adds to a counter.
+    pub fn add(&mut self, name: &'static str, labels: &Labels, number: u64) {
+        let count = self.counts.entry((name, labels.to_vec())).or_default();
+        *count = count.saturating_add(number);
+    }
+
+    /// Adds to what there is.
+    pub fn gauge(&mut self, name: &'static str, labels: &Labels, number: u64) {
+        let gauge = self.gauges.entry((name, labels.to_vec())).or_default();
+        *gauge = gauge.saturating_add(number);
     }
 
     /// Adds what somebody else counted.
     pub fn add_all(&mut self, others: &Self) {
-        others.counts.iter().for_each(|(name, number)| self.add(name, *number));
+        others.counts.iter().for_each(|((name, labels), number)| self.add(name, labels, *number));
+        others.gauges.iter().for_each(|((name, labels), number)| self.gauge(name, labels, *number));
     }
 
-    /// Adds what clients counted.
-    pub fn add_clients<'a>(&mut self, clients: impl IntoIterator<Item = &'a dhcp::v4::Counters>) {
-        let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for (what, which, count) in clients.into_iter().flat_map(dhcp::v4::Counters::iter) {
-            *sums.entry((what, which)).or_default() += u64::from(count);
-        }
-        for ((what, which), sum) in sums {
-            self.add(&format!("dhcp4.{what}.{which}"), sum);
-        }
-    }
-
-    /// All that are not zero, by name.
+    /// All there are, by name and labels.
     pub fn list(&self) -> Vec<Counter> {
-        self.counts
-            .iter()
-            .map(|(name, value)| Counter { name: name.clone(), value: *value })
-            .collect()
+        let counts = self.counts.iter().map(|one| listed(CounterKind::Counter, one));
+        let gauges = self.gauges.iter().map(|one| listed(CounterKind::Gauge, one));
+        counts.chain(gauges).collect()
     }
+}
+
+fn listed(kind: CounterKind, ((name, labels), value): (&Key, &u64)) -> Counter {
+    let mut counter = Counter::new(*name, kind, *value);
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+    counter.labels = labels.collect();
+    counter
 }
 
 #[cfg(test)]
@@ -54,13 +61,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_add_up_by_name() {
+    fn numbers_add_up_by_name_and_labels() {
+        let ipv4 = [("family", "ipv4".to_owned())];
         let mut counters = Counters::default();
         counters.count("a");
-        counters.add("a", 2);
-        counters.add("b", u64::MAX);
-        counters.count("b");
-        let list: Vec<_> = counters.list().into_iter().map(|c| (c.name, c.value)).collect();
-        assert_eq!(list, [("a".to_owned(), 3), ("b".to_owned(), u64::MAX)]);
+        counters.add("a", &ipv4, 2);
+        counters.gauge("b", &[], 7);
+        let mut all = counters.clone();
+        all.add_all(&counters);
+        all.add("a", &ipv4, u64::MAX);
+        let list: Vec<_> = all.list().into_iter().map(|c| (c.name, c.labels, c.value)).collect();
+        let labels = BTreeMap::from([("family".to_owned(), "ipv4".to_owned())]);
+        let none = BTreeMap::new;
+        assert_eq!(
+            list,
+            [
+                ("a".to_owned(), none(), 2),
+                ("a".to_owned(), labels, u64::MAX),
+                ("b".to_owned(), none(), 14)
+            ]
+        );
     }
 }

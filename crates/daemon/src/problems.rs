@@ -1,12 +1,35 @@
 //! Conditions an administrator should know of, for as long as they last.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::SystemTime;
 
-use api::daemon::Problem;
+use api::daemon::{Problem, ProblemKind};
+use ports::Id;
 
 /// What fits a status that people read.
-const TOLD_AT_ONCE: usize = 4;
+const SHOWN_AT_ONCE: usize = 4;
+
+/// What a problem concerns.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A part of the daemon.
+    Part(&'static str),
+    /// An interface, by name.
+    Interface(String),
+    /// A reservation of ports.
+    Reservation(Id),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Part(name) => f.write_str(name),
+            Self::Interface(name) => f.write_str(name),
+            Self::Reservation(id) => write!(f, "reservation {id}"),
+        }
+    }
+}
 
 /// The problems there are now, by what they concern.
 ///
@@ -14,49 +37,59 @@ const TOLD_AT_ONCE: usize = 4;
 /// `Status` shows the present and not a history; the log has the history.
 #[derive(Debug, Default)]
 pub struct Problems {
-    open: BTreeMap<(String, &'static str), Problem>,
+    open: BTreeMap<(Subject, ProblemKind), Problem>,
 }
 
 impl Problems {
-    /// Notes a problem of `kind` with `subject`, and logs it unless it is known already in these
-    /// words.
-    pub fn raise(&mut self, subject: &str, kind: &'static str, text: impl Into<String>) {
+    /// Notes a problem, and logs it unless it is known already in these words.
+    pub fn raise(&mut self, subject: Subject, kind: ProblemKind, text: impl Into<String>) {
         let text = text.into();
-        let key = (subject.to_owned(), kind);
+        let key = (subject, kind);
         if self.open.get(&key).is_some_and(|known| known.text == text) {
             return;
         }
+        let (subject, kind) = &key;
         tracing::warn!("{subject}: {text}");
         let time = SystemTime::now().into();
-        self.open.insert(key, Problem { time, subject: subject.to_owned(), text });
+        let mut problem = Problem::new(time, kind.clone(), subject.to_string(), text);
+        match subject {
+            Subject::Part(_) => {}
+            Subject::Interface(name) => problem.interface = Some(name.clone()),
+            Subject::Reservation(id) => problem.reservation = Some(id.get().into()),
+        }
+        self.open.insert(key, problem);
     }
 
-    /// Notes what was met in one go as one problem of `kind`, if it was anything: the first few, and
-    /// how many more there are. The log has them all.
-    pub fn raise_all(&mut self, subject: &str, kind: &'static str, texts: &[String]) {
-        let (told, rest) = texts.split_at(texts.len().min(TOLD_AT_ONCE));
+    /// Notes what was met in one go as one problem, if it was anything: the first few, and how many
+    /// more there are. The log has them all.
+    pub fn raise_all(&mut self, subject: Subject, kind: ProblemKind, texts: &[String]) {
+        let (shown, rest) = texts.split_at(texts.len().min(SHOWN_AT_ONCE));
         for text in rest {
             tracing::warn!("{subject}: {text}");
         }
-        match (told, rest.len()) {
+        match (shown, rest.len()) {
             ([], _) => {}
-            (_, 0) => self.raise(subject, kind, told.join("; ")),
-            (_, more) => self.raise(subject, kind, format!("{}; and {more} more", told.join("; "))),
+            (_, 0) => self.raise(subject, kind, shown.join("; ")),
+            (_, more) => {
+                self.raise(subject, kind, format!("{}; and {more} more", shown.join("; ")))
+            }
         }
     }
 
-    /// The problem of `kind` with `subject` is over, if there was one.
-    pub fn clear(&mut self, subject: &str, kind: &'static str) {
+    /// The problem is over, if there was one.
+    pub fn clear(&mut self, subject: Subject, kind: ProblemKind) {
         if self.open.is_empty() {
             return;
         }
-        if self.open.remove(&(subject.to_owned(), kind)).is_some() {
-            tracing::info!("{subject}: {kind} works again");
+        let key = (subject, kind);
+        if self.open.remove(&key).is_some() {
+            let (subject, kind) = key;
+            tracing::info!("{subject}: {kind} is over");
         }
     }
 
     /// The subject is gone, and its problems with it.
-    pub fn forget(&mut self, subject: &str) {
+    pub fn forget(&mut self, subject: &Subject) {
         self.open.retain(|(known, _), _| known != subject);
     }
 
@@ -70,30 +103,39 @@ impl Problems {
 mod tests {
     use super::*;
 
+    const STORE: Subject = Subject::Part("store");
+
     #[test]
     fn a_problem_lasts_until_it_is_cleared() {
+        let eth0 = Subject::Interface("eth0".into());
         let mut problems = Problems::default();
-        problems.raise("store", "write", "disk full");
-        problems.raise("store", "write", "read-only");
-        problems.raise("eth0", "holder", "dhclient");
+        problems.raise(STORE, ProblemKind::StoreUnwritable, "disk full");
+        problems.raise(STORE, ProblemKind::StoreUnwritable, "read-only");
+        problems.raise(eth0.clone(), ProblemKind::AnotherClient, "dhclient");
+        let listed = problems.list();
+        assert_eq!(listed.len(), 2);
+        assert_eq!((listed[0].text.as_str(), &listed[0].interface), ("read-only", &None));
+        assert_eq!(listed[1].interface.as_deref(), Some("eth0"));
+        assert_eq!(listed[1].kind, ProblemKind::AnotherClient);
+        problems.clear(STORE, ProblemKind::RecordDamaged);
         assert_eq!(problems.list().len(), 2);
-        assert_eq!(problems.list()[1].text, "read-only");
-        problems.clear("store", "read");
-        assert_eq!(problems.list().len(), 2);
-        problems.clear("store", "write");
-        problems.forget("eth0");
+        problems.clear(STORE, ProblemKind::StoreUnwritable);
+        problems.forget(&eth0);
         assert!(problems.list().is_empty());
     }
 
     #[test]
     fn what_came_in_one_go_is_one_problem_with_all_of_it() {
+        let raise_all = |problems: &mut Problems, texts: &[String]| {
+            problems.raise_all(STORE, ProblemKind::RecordDamaged, texts);
+        };
         let mut problems = Problems::default();
-        problems.raise_all("store", "read", &[]);
+        raise_all(&mut problems, &[]);
         assert!(problems.list().is_empty());
         let texts: Vec<_> = (0..6).map(|n| format!("eth{n}.json: damaged")).collect();
-        problems.raise_all("store", "read", texts.get(..2).unwrap());
+        raise_all(&mut problems, texts.get(..2).unwrap());
         assert_eq!(problems.list()[0].text, "eth0.json: damaged; eth1.json: damaged");
-        problems.raise_all("store", "read", &texts);
+        raise_all(&mut problems, &texts);
         let [only] = &problems.list()[..] else { panic!("{problems:?}") };
         assert!(only.text.ends_with("; eth3.json: damaged; and 2 more"), "{}", only.text);
     }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use api::daemon::ProblemKind;
 use api::server::{Limits, serve};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,7 +22,7 @@ use crate::leases::resolver::{self, Choice};
 use crate::leases::{self, Folder, Identity, Leases, Parts};
 use crate::options::{Asked, HELP, Options};
 use crate::ports::{self, Prepared};
-use crate::problems::Problems;
+use crate::problems::{Problems, Subject};
 use crate::service::{Endpoint, Service};
 use crate::store::{Lock, StoreError};
 use crate::subsystem::{Inbox, Requests, Subsystem, Tenant};
@@ -138,7 +139,7 @@ fn run_to_the_end(options: &Options) -> Result<(), RunError> {
         Ok(lock) => Some(lock),
         Err(error @ StoreError::InUse(_)) => return Err(error.into()),
         Err(error) => {
-            problems.raise("store", "write", error.to_string());
+            problems.raise(Subject::Part("store"), ProblemKind::StoreUnwritable, error.to_string());
             None
         }
     };

@@ -52,8 +52,8 @@ pub(crate) enum Message<R> {
     Left(Number),
     /// What should an administrator know of?
     Problems(oneshot::Sender<Vec<Problem>>),
-    /// What was counted since the start?
-    Counters(oneshot::Sender<Vec<Counter>>),
+    /// What was counted since the start, and what is there? Of each interface by itself, or the sums.
+    Counters { per_interface: bool, answer: oneshot::Sender<Vec<Counter>> },
     /// The daemon ends.
     Stop,
 }
@@ -133,9 +133,10 @@ pub(crate) trait Tenant: Send + Sync {
     /// What an administrator should know of.
     fn problems(&self) -> Answer<Vec<Problem>>;
 
-    /// What was counted since the start. With thousands of things to count this is work: it is asked
-    /// for by itself, and by one caller at a time.
-    fn counters(&self) -> Answer<Vec<Counter>>;
+    /// What was counted since the start, and what is there; of each interface by itself, or the sums.
+    /// With thousands of things to count this is work: it is asked for by itself, and by one caller
+    /// at a time.
+    fn counters(&self, per_interface: bool) -> Answer<Vec<Counter>>;
 }
 
 impl<R: Send + 'static> Tenant for Requests<R> {
@@ -147,8 +148,8 @@ impl<R: Send + 'static> Tenant for Requests<R> {
         self.send(Message::Problems)
     }
 
-    fn counters(&self) -> Answer<Vec<Counter>> {
-        self.send(Message::Counters)
+    fn counters(&self, per_interface: bool) -> Answer<Vec<Counter>> {
+        self.send(|answer| Message::Counters { per_interface, answer })
     }
 }
 

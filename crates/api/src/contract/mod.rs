@@ -101,6 +101,11 @@ fn check_value(idl: &Interface<'_>, what: &str, ty: &Type<'_>, json: &Value) {
                 (None, None) => panic!("{what}: neither object nor enum"),
             }
         }
+        Type::Map(inner) => {
+            let values = json.as_object().unwrap_or_else(|| panic!("{what}: {json}"));
+            assert!(!values.is_empty(), "{what} needs a sample");
+            values.values().for_each(|value| check_value(idl, what, inner.inner(), value));
+        }
         other => panic!("{what}: the check does not know {other:?}"),
     }
 }
@@ -200,8 +205,17 @@ fn daemon_is_that_of_the_idl() {
     use daemon::*;
 
     let idl = interface(IDL);
-    let problem = Problem { time: time(), subject: "store".into(), text: "It is full.".into() };
-    let counter = Counter { name: "packets_sent".into(), value: 1 };
+    let mut problem = Problem::new(time(), ProblemKind::StoreUnwritable, "store", "It is full.");
+    problem.interface = Some("eth0".into());
+    problem.reservation = Some(7.into());
+    let mut counter = Counter::new("dhcp_sent", CounterKind::Counter, 1);
+    counter.labels.insert("type".into(), "discover".into());
+    for kind in ProblemKind::KNOWN {
+        assert!(IDL.contains(&format!("\n  #   {:<24} ", kind.as_str())), "{kind}");
+    }
+    for kind in CounterKind::KNOWN {
+        assert!(IDL.contains(&format!("\"{kind}\"")), "{kind}");
+    }
     check_type(&idl, "Problem", &problem);
     check_type(&idl, "Counter", &counter);
     assert_eq!(idl.custom_types().count(), 2);
@@ -217,7 +231,8 @@ fn daemon_is_that_of_the_idl() {
         problems: vec![problem],
     };
     check_method(&idl, &Status {}, &status);
-    check_method(&idl, &Counters {}, &CountersReply { counters: vec![counter] });
+    let counters = Counters { per_interface: Some(true) };
+    check_method(&idl, &counters, &CountersReply { counters: vec![counter] });
     check_method(&idl, &Reload {}, &Empty {});
     check_methods(&idl, &[Status::NAME, Counters::NAME, Reload::NAME]);
     let invalid = Error::InvalidConfiguration {

@@ -132,7 +132,7 @@ fn our_client_asks_its_server() {
         CallError::Method(lease::Error::NotLeased { interface }) => assert_eq!(interface, "eth0"),
         other => panic!("{other:?}"),
     }
-    match client.call(&iphelper_api::daemon::Counters {}).unwrap_err() {
+    match client.call(&iphelper_api::daemon::Counters::default()).unwrap_err() {
         CallError::Client(iphelper_api::client::Error::Service(
             service::Error::InterfaceNotFound { interface },
         )) => assert_eq!(interface, "org.iphelper.Daemon"),

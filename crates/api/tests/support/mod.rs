@@ -368,21 +368,15 @@ impl Serves<daemon::Status, u32> for Canned {
         _: daemon::Status,
         _: Vec<Descriptor>,
     ) -> Result<daemon::StatusReply, daemon::Error> {
-        Ok(daemon::StatusReply {
-            version: "0.1.0".into(),
-            pid: std::process::id(),
-            since: Time::now(),
-            config_file: "/etc/iphelper/iphelper.toml".into(),
-            state_dir: "/var/lib/iphelper".into(),
-            resolver: "none".into(),
-            interfaces: 3,
-            leases: 3,
-            problems: vec![daemon::Problem {
-                time: Time::now(),
-                subject: "store".into(),
-                text: "The disk is full.".into(),
-            }],
-        })
+        let mut status = daemon::StatusReply::new("0.1.0", std::process::id(), Time::now());
+        status.config_file = "/etc/iphelper/iphelper.toml".into();
+        status.state_dir = "/var/lib/iphelper".into();
+        status.resolver = "none".into();
+        (status.interfaces, status.leases) = (3, 3);
+        let kind = daemon::ProblemKind::StoreUnwritable;
+        status.problems =
+            vec![daemon::Problem::new(Time::now(), kind, "store", "The disk is full.")];
+        Ok(status)
     }
 }
 
@@ -392,9 +386,9 @@ impl Serves<daemon::Counters, u32> for Canned {
         _: &u32,
         _: daemon::Counters,
         _: Vec<Descriptor>,
-    ) -> Result<daemon::CountersReply, daemon::Error> {
-        let counters = vec![daemon::Counter { name: "packets_sent".into(), value: 7 }];
-        Ok(daemon::CountersReply { counters })
+    ) -> Result<Listed<daemon::Counter>, daemon::Error> {
+        let kind = daemon::CounterKind::Counter;
+        Ok(Listed::shared(vec![Arc::new(daemon::Counter::new("dhcp_sent", kind, 7))]))
     }
 }
 

@@ -1,6 +1,9 @@
 //! `iph` and `iph daemon`.
 
-use api::daemon::{Call as DaemonCall, Counter, CountersReply, Error, Problem, StatusReply};
+use api::daemon::{
+    Call as DaemonCall, Counter, CounterKind, Counters, CountersReply, Error, Problem, ProblemKind,
+    StatusReply,
+};
 use api::lease::Call as LeaseCall;
 use api::ports::Call as PortsCall;
 use api::server::Call;
@@ -10,21 +13,19 @@ use serde_json::json;
 use crate::fake::{Answer, Fake, Said, bound, iph};
 
 fn status() -> StatusReply {
-    StatusReply {
-        version: "0.1.0".into(),
-        pid: 4711,
-        since: "2026-11-21T12:00:00Z".parse::<Time>().unwrap(),
-        config_file: "/etc/iphelper/iphelper.toml".into(),
-        state_dir: "/var/lib/iphelper".into(),
-        resolver: "resolved".into(),
-        interfaces: 1,
-        leases: 1,
-        problems: vec![Problem {
-            time: "2026-11-21T12:00:00Z".parse().unwrap(),
-            subject: "eth0".into(),
-            text: "The server's \x1b[31mMTU was refused.".into(),
-        }],
-    }
+    let since: Time = "2026-11-21T12:00:00Z".parse().unwrap();
+    let mut status = StatusReply::new("0.1.0", 4711, since);
+    status.config_file = "/etc/iphelper/iphelper.toml".into();
+    status.state_dir = "/var/lib/iphelper".into();
+    status.resolver = "resolved".into();
+    (status.interfaces, status.leases) = (1, 1);
+    status.problems = vec![Problem::new(
+        since,
+        ProblemKind::AddressConflict,
+        "eth0",
+        "The server's \x1b[31mMTU was refused.",
+    )];
+    status
 }
 
 fn healthy() -> Fake {
@@ -32,7 +33,7 @@ fn healthy() -> Fake {
         Call::Daemon(DaemonCall::Status(_)) => Answer::one(&status()),
         Call::Daemon(DaemonCall::Reload(_)) => Answer::one(&Empty {}),
         Call::Daemon(DaemonCall::Counters(_)) => Answer::one(&CountersReply {
-            counters: vec![Counter { name: "sent.discover".into(), value: 3 }],
+            counters: vec![Counter::new("api_calls", CounterKind::Counter, 3)],
         }),
         Call::Lease(LeaseCall::List(_)) => Answer::leases(&[bound("eth0", 2)]),
         Call::Ports(PortsCall::Status(_)) => Answer::one(&crate::port::status()),
@@ -75,12 +76,15 @@ fn status_reload_and_counters() {
     assert_eq!(fake.run("daemon reload").result(), "The configuration was read again.\n");
     assert_eq!(fake.run("daemon reload --json").result(), "{}\n");
 
-    assert_eq!(fake.run("daemon counters").result(), "sent.discover  3\n");
-    let counter = json!({ "name": "sent.discover", "value": 3 });
+    assert_eq!(fake.run("daemon counters").result(), "api_calls  3\n");
+    let counter = json!({"name": "api_calls", "kind": "counter", "labels": {}, "value": 3});
     assert_eq!(fake.run("daemon counters --json").json(), [counter]);
+    fake.run("daemon counters --per-interface").result();
+    let asked = Counters { per_interface: Some(true) };
+    assert_eq!(fake.calls().last(), Some(&Call::Daemon(DaemonCall::Counters(asked))));
     assert_eq!(
         fake.run("daemon counters --prometheus").result(),
-        "# TYPE iphelper_sent_discover_total counter\niphelper_sent_discover_total 3\n"
+        "# TYPE iphelper_api_calls_total counter\niphelper_api_calls_total 3\n"
     );
 }
 

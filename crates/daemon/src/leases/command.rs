@@ -31,13 +31,15 @@ impl Leases {
                 self.tell(Input::Cancel(id));
             }
             Message::Problems(answer) => _ = answer.send(self.problems.list()),
-            Message::Counters(answer) => _ = answer.send(self.count().list()),
+            Message::Counters { per_interface, answer } => {
+                _ = answer.send(self.count(per_interface).list());
+            }
             Message::Stop => self.tell(Input::Stop),
         }
     }
 
-    fn count(&self) -> Counters {
-        let mut counters = self.roster.counters();
+    fn count(&self, per_interface: bool) -> Counters {
+        let mut counters = self.roster.counters(per_interface);
         counters.add_all(&self.counters);
         counters
     }

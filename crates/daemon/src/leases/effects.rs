@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use api::daemon::ProblemKind;
 use api::lease::Family;
 use dhcp::v4::{Listen, Transmit};
 use engine::Engine as _;
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::host::{Answer, Change};
 use crate::leases::resolver::Servers;
 use crate::leases::store::Entry;
+use crate::problems::Subject;
 
 /// RFC 2131 says nothing; 64 is the system's default (RFC 1700).
 const TIME_TO_LIVE: u8 = 64;
@@ -33,6 +35,8 @@ pub(super) enum Work {
     SetServers(Tag, Servers),
     ClearServers(Option<Tag>, Family, String),
 }
+
+const PROCESSES: Subject = Subject::Part("processes");
 
 impl Leases {
     /// Tells the roster something, and does what it wants done.
@@ -73,8 +77,8 @@ impl Leases {
             Output::Reply { id, client, result } => self.answer(id, client, result),
             Output::Refuse { id, refusal } => self.refuse(id, refusal),
             Output::LookForHolder { client } => self.look_for_holder(client),
-            Output::Raise { subject, kind, text } => self.problems.raise(&subject, kind, text),
-            Output::Clear { subject, kind } => self.problems.clear(&subject, kind),
+            Output::Raise { subject, kind, text } => self.problems.raise(subject, kind, text),
+            Output::Clear { subject, kind } => self.problems.clear(subject, kind),
             Output::Forget { subject } => self.problems.forget(&subject),
         }
     }
@@ -82,7 +86,7 @@ impl Leases {
     /// Puts a packet on the wire. Loss is expected: a failure is counted and logged, no more.
     fn send(&mut self, client: ClientKey, transmit: Transmit) {
         if let Err(error) = self.transmit(client, transmit) {
-            self.counters.count("send-failed");
+            self.counters.count("dhcp_send_failed");
             let name = self.roster.name(client.ifindex);
             tracing::debug!("{name}: a packet could not be sent: {error}");
         }
@@ -143,10 +147,14 @@ impl Leases {
         let Some(link) = self.roster.link(client.ifindex) else { return };
         let sockets = self.sockets.entry(client).or_default();
         match sockets.listen(listen, link, &self.poller, self.reaper.as_ref()) {
-            Ok(()) => self.problems.clear(&link.name, "socket"),
+            Ok(()) => {
+                let subject = Subject::Interface(link.name.clone());
+                self.problems.clear(subject, ProblemKind::SocketFailed);
+            }
             Err(error) => {
                 let text = format!("a socket cannot be opened, so no answer is heard: {error}");
-                self.problems.raise(&link.name, "socket", text);
+                let subject = Subject::Interface(link.name.clone());
+                self.problems.raise(subject, ProblemKind::SocketFailed, text);
             }
         }
     }
@@ -189,8 +197,12 @@ impl Leases {
             Done::Resolved(tag, result) => self.tell(Input::Resolved(tag, result)),
             Done::Stored(tag, result) => self.tell(Input::Stored(tag, result)),
             Done::Holder(client, holder) => self.on_holder(client, &holder),
-            Done::Processes(Some(trouble)) => self.problems.raise("processes", "find", trouble),
-            Done::Processes(None) => self.problems.clear("processes", "find"),
+            Done::Processes(Some(trouble)) => {
+                self.problems.raise(PROCESSES, ProblemKind::ProcessLookupFailed, trouble);
+            }
+            Done::Processes(None) => {
+                self.problems.clear(PROCESSES, ProblemKind::ProcessLookupFailed);
+            }
         }
     }
 }

@@ -12,12 +12,14 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use api::daemon::ProblemKind;
 use netlink::inet_diag::{InetSocket, Protocol, Query};
 use netlink::{Connection, Family};
 use tokio::sync::mpsc;
 
 use super::roster::ClientKey;
 use super::{Done, Leases};
+use crate::problems::Subject;
 use crate::processes::{Opener, Processes};
 
 /// Programs that are DHCP clients, by the name the kernel has for them (at most 15 bytes).
@@ -80,7 +82,8 @@ impl Leases {
             let text = format!(
                 "managed by {holder}, as it seems: two clients on one interface disturb each other"
             );
-            self.problems.raise(&link.name, "holder", text);
+            let subject = Subject::Interface(link.name.clone());
+            self.problems.raise(subject, ProblemKind::AnotherClient, text);
         }
     }
 }

@@ -36,7 +36,7 @@ impl Leases {
                     self.roster.handle(Input::Message { client, source, payload }, clock::now());
                     self.drain();
                 }
-                Err(error) => self.on_malformed(client, "packet.malformed", &error),
+                Err(error) => self.on_malformed(client, "dhcp", &error),
             }
         }
     }
@@ -70,13 +70,13 @@ impl Leases {
                     self.roster.handle(Input::Arp { client, packet: &packet }, clock::now());
                     self.drain();
                 }
-                Err(error) => self.on_malformed(client, "arp.malformed", &error),
+                Err(error) => self.on_malformed(client, "arp", &error),
             }
         }
     }
 
-    fn on_malformed(&mut self, client: ClientKey, counter: &str, error: &dyn std::fmt::Display) {
-        self.counters.count(counter);
+    fn on_malformed(&mut self, client: ClientKey, protocol: &str, error: &dyn std::fmt::Display) {
+        self.counters.add("packets_malformed", &[("protocol", protocol.to_owned())], 1);
         tracing::debug!("{}: packet not used: {error}", self.roster.name(client.ifindex));
     }
 
@@ -84,7 +84,7 @@ impl Leases {
     /// kernel's notifications.
     fn on_receive_error(&mut self, client: ClientKey, error: &io::Error) {
         if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-            self.counters.count("receive-failed");
+            self.counters.count("packet_receive_failed");
             tracing::debug!("{}: {error}", self.roster.name(client.ifindex));
         }
     }

@@ -28,7 +28,7 @@ impl Leases {
             Ok(true) => self.results.push_back(Input::Released { client, result: Ok(()) }),
             Ok(false) => {}
             Err(error) => {
-                self.counters.count("send-failed");
+                self.counters.count("dhcp_send_failed");
                 let result = Err(not_sent(&error));
                 self.results.push_back(Input::Released { client, result });
             }

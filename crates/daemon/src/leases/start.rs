@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 
+use api::daemon::ProblemKind;
 use engine::Rng;
 use netlink::Connection;
 use sys::bpf::Filter;
@@ -24,7 +25,7 @@ use crate::host::{self, Kernel, Notices};
 use crate::leases::Identity;
 use crate::leases::resolver::{Choice, Resolver};
 use crate::listed::Listed;
-use crate::problems::Problems;
+use crate::problems::{Problems, Subject};
 use crate::processes::Processes;
 use crate::subsystem::{Alarm, Events};
 use crate::supervise::Watched;
@@ -66,7 +67,7 @@ impl Leases {
         let (done_sender, done) = mpsc::unbounded_channel();
         let Parts { found, mut problems, mut configured, .. } = parts;
         let config = configured.borrow_and_update().clone();
-        problems.raise_all("store", "read", &found.damaged);
+        problems.raise_all(Subject::Part("store"), ProblemKind::RecordDamaged, &found.damaged);
         let network = Network(sys::namespace::network_cookie().unwrap_or_default());
         let mut seed = [0; 32];
         if let Err(error) = sys::random::fill(&mut seed) {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use api::daemon::ProblemKind;
 use api::lease::{self, Binding, DhcpOption, EventKind, Family, LeaseInfo, Route, Server, State};
 use api::server::Lazy;
 use api::{Prefix, Time};
@@ -15,6 +16,7 @@ use super::handle::Summary;
 use super::roster::{ClientKey, Interface};
 use crate::clock::Clock;
 use crate::host::LinkRow;
+use crate::problems::Subject;
 
 impl Leases {
     /// One client.
@@ -98,8 +100,14 @@ impl Leases {
             | Event::EffectFailed { .. } => tracing::warn!("{name}: {text}"),
         }
         match event {
-            Event::Acquired(_) | Event::Renewed { .. } => self.problems.clear(&name, "conflict"),
-            Event::Conflict { .. } => self.problems.raise(&name, "conflict", text.clone()),
+            Event::Acquired(_) | Event::Renewed { .. } => {
+                let subject = Subject::Interface(name.clone());
+                self.problems.clear(subject, ProblemKind::AddressConflict);
+            }
+            Event::Conflict { .. } => {
+                let subject = Subject::Interface(name.clone());
+                self.problems.raise(subject, ProblemKind::AddressConflict, text.clone());
+            }
             _ => {}
         }
         if self.events.are_awaited() {

@@ -49,7 +49,7 @@ impl Ports {
             // What nobody waits for is not begun; what is begun is finished.
             Message::Left(_) => {}
             Message::Problems(answer) => _ = answer.send(self.problems.list()),
-            Message::Counters(answer) => _ = answer.send(self.counters.list()),
+            Message::Counters { answer, .. } => _ = answer.send(self.count().list()),
             Message::Stop => {
                 self.is_stopping = true;
                 // Nobody finds out any more; who waits hears that it is over.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::ports::guard::{Event as Sight, What};
 use ::ports::{Effect, Event, Input, Kind, Output, Reservation};
+use api::daemon::ProblemKind;
 use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
 use engine::{EffectId, Engine as _, Refused};
 
@@ -11,8 +12,10 @@ use super::enforcer::Opened;
 use super::guard::Events;
 use super::sysctl::ListWatch;
 use super::worker::{Job, Report};
-use super::{Ports, view};
+use super::{PORTS, Ports, view};
 use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::problems::Subject;
 use crate::readable::Readable;
 
 /// When what could not be watched is tried again.
@@ -90,18 +93,22 @@ impl Ports {
                 }
                 self.tell(Input::Effect { id, result });
             }
-            Report::Merged(Ok(false)) => self.problems.clear("ports", "merge"),
-            Report::Merged(Ok(true)) => {
-                self.counters.count("ports.merged");
-                self.problems.clear("ports", "merge");
+            Report::Merged(Ok(false)) => {
+                self.problems.clear(PORTS, ProblemKind::ReservedPortsUnmerged)
             }
-            Report::Merged(Err(refused)) => self.problems.raise("ports", "merge", refused.text),
+            Report::Merged(Ok(true)) => {
+                self.counters.count("port_lists_merged");
+                self.problems.clear(PORTS, ProblemKind::ReservedPortsUnmerged);
+            }
+            Report::Merged(Err(refused)) => {
+                self.problems.raise(PORTS, ProblemKind::ReservedPortsUnmerged, refused.text);
+            }
             Report::Described(denials) => {
                 denials.into_iter().for_each(|denial| self.report(denial))
             }
             Report::CgroupWatch(comings) => {
                 let watched = Readable::new(comings);
-                self.note_watched("watch-cgroups", watched.as_ref().err());
+                self.note_watched(ProblemKind::ControlGroupsUnwatched, watched.as_ref().err());
                 self.comings = watched.ok();
             }
             Report::Name(uid, name) => self.owners.name(uid, name),
@@ -127,19 +134,19 @@ impl Ports {
                 Err(error) => failed = Some(error),
             }
         }
-        self.note_watched("watch", failed.as_ref());
+        self.note_watched(ProblemKind::GuardUnwatched, failed.as_ref());
         if failed.is_some() {
             self.watch_again_at = Some(tokio::time::Instant::now() + WATCH_AGAIN_AFTER);
         }
     }
 
-    fn note_watched(&mut self, what: &'static str, failed: Option<&std::io::Error>) {
+    fn note_watched(&mut self, what: ProblemKind, failed: Option<&std::io::Error>) {
         match failed {
-            None => self.problems.clear("ports", what),
+            None => self.problems.clear(PORTS, what),
             Some(error) => {
                 let text =
                     format!("what happens to reservations is noticed late or never: {error}");
-                self.problems.raise("ports", what, text);
+                self.problems.raise(PORTS, what, text);
             }
         }
     }
@@ -183,7 +190,7 @@ impl Ports {
         }
         let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_whole()) else { return };
         tracing::warn!("somebody removed the guard from {}", guard.site().folder.display());
-        self.counters.count("ports.guard-lost");
+        self.counters.count("port_guards_lost");
         // Nobody else may have its lock when the next one is made.
         self.enforcement = None;
         self.guard = None;
@@ -253,7 +260,7 @@ impl Ports {
     }
 
     fn report(&mut self, denial: Denial) {
-        self.counters.add("ports.denied", 1 + denial.suppressed);
+        self.counters.add("port_binds_denied", &[], 1 + denial.suppressed);
         let denial = Arc::new(denial);
         if self.recent_denials.len() >= api::ports::Denials::MOST {
             self.recent_denials.pop_front();
@@ -289,7 +296,7 @@ impl Ports {
                     one.id,
                     view::name(&one)
                 );
-                self.problems.raise(&subject(&one), "contradiction", text);
+                self.problems.raise(subject(&one), ProblemKind::RecordContradictory, text);
             }
             Event::Kept(one) => {
                 self.learn_name(one.owner.uid);
@@ -298,17 +305,17 @@ impl Ports {
                      or until it is released, which removes the record",
                     one.protocol, one.block
                 );
-                self.problems.raise(&subject(&one), "record", text);
+                self.problems.raise(subject(&one), ProblemKind::RecordUnreadable, text);
             }
             Event::EffectFailed { id, reason } => {
-                self.counters.count("ports.effect-failed");
+                self.counters.count("port_effects_failed");
                 let text = match id {
                     Some(id) => format!("reservation {id}: {reason}; it will be tried again"),
                     None => format!("{reason}; it will be tried again"),
                 };
-                self.problems.raise("ports", "effect", text);
+                self.problems.raise(PORTS, ProblemKind::EffectFailed, text);
             }
-            Event::CaughtUp => self.problems.clear("ports", "effect"),
+            Event::CaughtUp => self.problems.clear(PORTS, ProblemKind::EffectFailed),
         }
         self.judge();
     }
@@ -322,7 +329,7 @@ impl Ports {
         }
         // It has a record now, or needs none.
         self.problems.forget(&subject(one));
-        self.counters.count(&format!("ports.{}", kind.as_str()));
+        self.counters.add("port_events", &[("event", kind.as_str().to_owned())], 1);
         if self.events.are_awaited() {
             let event = view::event(kind, text, self.shown_to_all(one));
             // Fails only when the last subscriber left just now.
@@ -338,10 +345,26 @@ impl Ports {
             true => {
                 let level = enforcement.level.as_str();
                 let text = format!("enforced by {level}: {}", enforcement.limits.join("; "));
-                self.problems.raise("ports", "guard", text);
+                self.problems.raise(PORTS, ProblemKind::GuardWeak, text);
             }
-            false => self.problems.clear("ports", "guard"),
+            false => self.problems.clear(PORTS, ProblemKind::GuardWeak),
         }
+    }
+
+    /// What was counted, and what there is.
+    pub(super) fn count(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        for one in self.manager.reservations() {
+            let protocol = ("protocol", one.protocol.to_string());
+            let kind = match one.kind {
+                Kind::Persistent => "persistent",
+                Kind::Runtime => "runtime",
+            };
+            let kind = ("kind", kind.to_owned());
+            counters.gauge("reservations", &[kind, protocol.clone()], 1);
+            counters.gauge("reserved_ports", &[protocol], one.block.count().into());
+        }
+        counters
     }
 
     /// How reservations are enforced, and how many there are.
@@ -380,7 +403,7 @@ impl Ports {
     }
 }
 
-/// What problems of a reservation are told of.
-fn subject(one: &Reservation) -> String {
-    format!("reservation {}", one.id)
+/// What problems of a reservation concern.
+fn subject(one: &Reservation) -> Subject {
+    Subject::Reservation(one.id)
 }

@@ -46,6 +46,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use ::ports::{EffectResult, Input, Manager};
+use api::daemon::ProblemKind;
 use engine::{CommandId, EffectId, Engine as _};
 use tokio::sync::mpsc;
 
@@ -59,7 +60,7 @@ use crate::config;
 use crate::configuration;
 use crate::counters::Counters;
 use crate::listed::Listed;
-use crate::problems::Problems;
+use crate::problems::{Problems, Subject};
 use crate::readable::Readable;
 use crate::subsystem::{Alarm, Events, Inbox, Message, Ready};
 use crate::supervise::{Watched, Worker};
@@ -75,6 +76,8 @@ use owners::Owners;
 use sysctl::{ListWatch, Rechecks};
 use worker::{Job, Report};
 
+/// What problems of all reservations concern.
+const PORTS: Subject = Subject::Part("ports");
 /// Commands under way at a time.
 const COMMANDS: Slots = Slots { each: 2, all: 4, root: 16 };
 /// Events and refused binds kept for a subscriber that is behind.
@@ -262,7 +265,9 @@ impl Ports {
             );
             match started {
                 Ok(worker) => self.worker = Some(worker),
-                Err(error) => self.problems.raise("ports", "thread", error.to_string()),
+                Err(error) => {
+                    self.problems.raise(PORTS, ProblemKind::ThreadFailed, error.to_string());
+                }
             }
         }
         if let Some(worker) = &self.worker {

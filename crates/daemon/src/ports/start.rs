@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use ::ports::{Input, Manager};
+use api::daemon::ProblemKind;
 use engine::Rng;
 use tokio::sync::{mpsc, oneshot};
 
@@ -176,7 +177,7 @@ impl Restored {
         let mut records = Records::new(&parts.state_dir, &parts.boot_id);
         let found = records.load(Clock::read());
         let mut problems = Problems::default();
-        problems.raise_all("ports", "read", &found.damaged);
+        problems.raise_all(super::PORTS, ProblemKind::RecordDamaged, &found.damaged);
         let cgroups = places.as_ref().ok().map(Places::cgroup_root).transpose()?;
         let is_pinned = places.as_ref().is_ok_and(|places| Guard::is_pinned(places, network));
         let has_written = records.reserved_ports().exists();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use api::server::{self, Descriptor, Serves, Share, Statistics};
+use api::server::{self, Descriptor, Listed, Serves, Share, Statistics};
 use api::{Empty, daemon};
 
 pub use endpoint::Endpoint;
@@ -129,17 +129,15 @@ impl Serves<daemon::Status, Caller> for Service {
         let leases = self.leases.summary().await.ok_or(daemon::Error::Cancelled)?;
         let mut problems = self.configuration.problems();
         problems.extend(self.of_all(|tenant| tenant.problems()).await?);
-        Ok(daemon::StatusReply {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            since: self.since.into(),
-            config_file: self.configuration.file().display().to_string(),
-            state_dir: self.state_dir.display().to_string(),
-            resolver: leases.resolver,
-            interfaces: leases.interfaces.try_into().unwrap_or(u32::MAX),
-            leases: leases.leases.try_into().unwrap_or(u32::MAX),
-            problems,
-        })
+        let version = env!("CARGO_PKG_VERSION");
+        let mut reply = daemon::StatusReply::new(version, std::process::id(), self.since.into());
+        reply.config_file = self.configuration.file().display().to_string();
+        reply.state_dir = self.state_dir.display().to_string();
+        reply.resolver = leases.resolver;
+        reply.interfaces = leases.interfaces.try_into().unwrap_or(u32::MAX);
+        reply.leases = leases.leases.try_into().unwrap_or(u32::MAX);
+        reply.problems = problems;
+        Ok(reply)
     }
 }
 
@@ -147,24 +145,26 @@ impl Serves<daemon::Counters, Caller> for Service {
     async fn serve(
         &self,
         caller: &Caller,
-        _: daemon::Counters,
+        call: daemon::Counters,
         _: Vec<Descriptor>,
-    ) -> Result<daemon::CountersReply, daemon::Error> {
+    ) -> Result<Listed<daemon::Counter>, daemon::Error> {
         use std::sync::atomic::Ordering::Relaxed;
-        let _turn = self.counting.place(caller).await.ok_or(daemon::Error::Cancelled)?;
-        let mut counters = self.of_all(|tenant| tenant.counters()).await?;
+        let turn = self.counting.place(caller).await.ok_or(daemon::Error::Cancelled)?;
+        let per_interface = call.per_interface.unwrap_or(false);
+        let mut counters = self.of_all(|tenant| tenant.counters(per_interface)).await?;
         let ours = &self.statistics;
         for (name, value) in [
-            ("api.connections", &ours.connections),
-            ("api.connections-refused", &ours.connections_refused),
-            ("api.connections-malformed", &ours.connections_malformed),
-            ("api.calls", &ours.calls),
-            ("api.resynchronised", &ours.resynchronised),
+            ("api_connections", &ours.connections),
+            ("api_connections_refused", &ours.connections_refused),
+            ("api_connections_malformed", &ours.connections_malformed),
+            ("api_calls", &ours.calls),
+            ("api_subscribers_resynchronised", &ours.resynchronised),
         ] {
-            counters.push(daemon::Counter { name: name.to_owned(), value: value.load(Relaxed) });
+            let kind = daemon::CounterKind::Counter;
+            counters.push(daemon::Counter::new(name, kind, value.load(Relaxed)));
         }
-        counters.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(daemon::CountersReply { counters })
+        counters.sort_by(|a, b| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
+        Ok(Listed::own(counters, Box::new(turn)))
     }
 }
 

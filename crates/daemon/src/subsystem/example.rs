@@ -3,12 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+use api::daemon::ProblemKind;
 use tokio::sync::oneshot;
 
 use super::{Inbox, Message, Ready, Requests, Subsystem, Tenant as _};
-use crate::problems::Problems;
+use crate::problems::{Problems, Subject};
 use crate::store::file;
 use crate::testing::Folder;
+
+const GREETINGS: Subject = Subject::Part("greetings");
 
 /// Counts greetings, across restarts.
 struct Greetings {
@@ -32,12 +35,14 @@ impl Greetings {
         let count = self.count + 1;
         match file::replace(&self.record, count.to_string().as_bytes(), true) {
             Ok(()) => {
-                self.problems.clear("greetings", "write");
+                self.problems.clear(GREETINGS, ProblemKind::StoreUnwritable);
                 self.count = count;
                 let _ = answer.send(count);
             }
             // Not acknowledged: whoever waits hears that it was not done.
-            Err(error) => self.problems.raise("greetings", "write", error.to_string()),
+            Err(error) => {
+                self.problems.raise(GREETINGS, ProblemKind::StoreUnwritable, error.to_string());
+            }
         }
     }
 }
@@ -53,7 +58,7 @@ impl Subsystem for Greetings {
                 Message::Request(greet) => self.greet(greet),
                 Message::Left(_) => {}
                 Message::Problems(answer) => _ = answer.send(self.problems.list()),
-                Message::Counters(answer) => _ = answer.send(Vec::new()),
+                Message::Counters { answer, .. } => _ = answer.send(Vec::new()),
                 Message::Stop => return Ok(()),
             }
         }

@@ -10,6 +10,17 @@ pub struct Counters {
     discarded: [u32; Discard::ALL.len()],
 }
 
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It was sent.
+    Sent,
+    /// It was received, used or not.
+    Received,
+    /// It was received and not used.
+    Discarded,
+}
+
 /// The message types that are counted apart, with their names.
 const MESSAGE_TYPES: [(MessageType, &str); 9] = [
     (MessageType::Discover, "discover"),
@@ -39,14 +50,27 @@ impl Counters {
         read(&self.discarded, Some(reason as usize))
     }
 
-    /// Every counter that is not zero: what is counted ("sent", "received" or "discarded"), of
-    /// which type or for which reason, and how often.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, u32)> {
+    /// Adds what another client counted.
+    pub fn add(&mut self, other: &Self) {
+        for (ours, theirs) in [
+            (&mut self.sent[..], &other.sent[..]),
+            (&mut self.received[..], &other.received[..]),
+            (&mut self.discarded[..], &other.discarded[..]),
+        ] {
+            for (our, their) in ours.iter_mut().zip(theirs) {
+                *our = our.saturating_add(*their);
+            }
+        }
+    }
+
+    /// Every counter that is not zero: what is counted, of which type or for which reason, and how
+    /// often.
+    pub fn iter(&self) -> impl Iterator<Item = (Counted, &'static str, u32)> {
         let types = || MESSAGE_TYPES.iter().map(|(_, name)| *name);
         let reasons = Discard::ALL.iter().map(|reason| reason.name());
-        let sent = types().zip(self.sent).map(|(name, n)| ("sent", name, n));
-        let received = types().zip(self.received).map(|(name, n)| ("received", name, n));
-        let discarded = reasons.zip(self.discarded).map(|(name, n)| ("discarded", name, n));
+        let sent = types().zip(self.sent).map(|(name, n)| (Counted::Sent, name, n));
+        let received = types().zip(self.received).map(|(name, n)| (Counted::Received, name, n));
+        let discarded = reasons.zip(self.discarded).map(|(name, n)| (Counted::Discarded, name, n));
         sent.chain(received).chain(discarded).filter(|&(_, _, count)| count > 0)
     }
 
@@ -169,6 +193,6 @@ mod tests {
         let mut counters = Counters::default();
         counters.count_received(MessageType::Other(77));
         counters.count_sent(MessageType::Discover);
-        assert_eq!(counters.iter().collect::<Vec<_>>(), [("sent", "discover", 1)]);
+        assert_eq!(counters.iter().collect::<Vec<_>>(), [(Counted::Sent, "discover", 1)]);
     }
 }

@@ -52,7 +52,7 @@ mod timers;
 
 pub use self::engine::Client;
 pub use config::{Broadcast, ClientIdentifier, Config, ConflictDetection, Fqdn};
-pub use counters::{Counters, Discard};
+pub use counters::{Counted, Counters, Discard};
 pub use input::{Command, EffectResult, Input, Link};
 pub use lease::{Lease, Record, Route, State};
 pub use output::{

@@ -305,7 +305,7 @@ impl Roster {
             let (family, interface) = (client.family, name.to_owned());
             self.put(Output::ClearServers { tag: None, family, interface });
         }
-        self.counters.add_clients([interface.client.counters()]);
+        super::add_client(&mut self.counters, None, interface.client.counters());
         self.entries.insert(name.to_owned(), interface.entry(name));
         self.prune();
         self.fail_pending(client);

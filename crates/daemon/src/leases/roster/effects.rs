@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use api::daemon::ProblemKind;
 use dhcp::v4::{self, Effect, EffectResult, Record};
 use engine::{EffectId, Engine as _, Refused};
 
@@ -15,6 +16,7 @@ use crate::host::{self, Change};
 use crate::leases::resolver::Servers;
 use crate::leases::store::{Entry, InstalledWith};
 use crate::names;
+use crate::problems::Subject;
 
 /// After a write failed, when everything unwritten is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(30);
@@ -132,7 +134,7 @@ impl Roster {
     }
 
     pub(super) fn on_resolved(&mut self, tag: Tag, result: EffectResult) {
-        let (subject, kind) = ("resolver".to_owned(), "set");
+        let (subject, kind) = (Subject::Part("resolver"), ProblemKind::ResolverFailed);
         self.put(match &result {
             Ok(()) => Output::Clear { subject, kind },
             Err(refused) => Output::Raise { subject, kind, text: refused.text.clone() },
@@ -145,7 +147,7 @@ impl Roster {
         if let Some(interface) = interface.filter(|known| known.number == tag.number) {
             interface.unsaved.take_if(|unsaved| unsaved.on_answer(result.is_ok()));
         }
-        let (subject, kind) = ("store".to_owned(), "write");
+        let (subject, kind) = (Subject::Part("store"), ProblemKind::StoreUnwritable);
         match &result {
             Ok(()) if self.timers.is_set(Timer::StoreRetry) => {}
             Ok(()) => self.put(Output::Clear { subject, kind }),
@@ -179,7 +181,7 @@ impl Roster {
     /// Hands the result of an effect to its engine.
     pub(super) fn finish(&mut self, tag: Tag, result: EffectResult) {
         if let Err(refused) = &result {
-            self.counters.count("effect-failed");
+            self.counters.count("lease_effects_failed");
             let name = self.name(tag.client.ifindex);
             // What an engine asked for, it has an event for, too.
             match tag.effect {

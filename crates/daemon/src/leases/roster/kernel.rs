@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use api::daemon::ProblemKind;
 use dhcp::v4;
 use engine::Refused;
 use wire::arp;
@@ -11,6 +12,7 @@ use super::Roster;
 use super::key::ClientKey;
 use super::output::Output;
 use crate::host::{AddressRow, Change, Notice, Route, RouteRow, Tables};
+use crate::problems::Subject;
 
 impl Roster {
     pub(super) fn on_notice(&mut self, notice: Notice) {
@@ -25,7 +27,7 @@ impl Roster {
             Notice::AddressTakenAlong(row) => self.forget_foreign(row),
             Notice::RouteGone(row) => self.on_route_gone(row),
             Notice::Lost => {
-                self.counters.count("notifications-lost");
+                self.counters.count("kernel_notifications_lost");
                 self.read_tables();
             }
         }
@@ -48,7 +50,7 @@ impl Roster {
     pub(super) fn on_tables(&mut self, tables: Result<Tables, Refused>) {
         self.is_reading_tables = false;
         self.knows_tables = true;
-        let (subject, kind) = ("kernel".to_owned(), "read");
+        let (subject, kind) = (Subject::Part("kernel"), ProblemKind::KernelUnreadable);
         let tables = match tables {
             Ok(tables) => tables,
             Err(refused) => {
@@ -195,7 +197,7 @@ impl Roster {
         // A host answers for all its addresses on all its interfaces (arp_ignore = 0), so that
         // interfaces on one link seem to dispute each other's.
         if self.own_hardware.contains_key(&packet.sender_hardware) {
-            self.counters.count("arp.own");
+            self.counters.count("arp_of_own_interfaces");
         } else {
             self.tell(client, v4::Input::Arp(packet));
         }

@@ -7,6 +7,7 @@ use wire::HardwareAddress;
 use super::Roster;
 use super::output::Output;
 use crate::host::LinkRow;
+use crate::problems::Subject;
 
 /// How often records are looked through that may not be needed any more.
 const PRUNED_EVERY: Duration = Duration::from_secs(3600);
@@ -53,7 +54,7 @@ impl Roster {
             return;
         }
         tracing::info!("{from} is called {to} now");
-        self.put(Output::Forget { subject: from.to_owned() });
+        self.put(Output::Forget { subject: Subject::Interface(from.to_owned()) });
         let (family, interface) = (client.family, from.to_owned());
         self.put(Output::ClearServers { tag: None, family, interface });
         self.put(Output::Rename { from: from.to_owned(), to: to.to_owned() });
@@ -69,7 +70,7 @@ impl Roster {
         let client = self.key(ifindex);
         self.foreign.remove(&ifindex);
         self.forget_hardware(link.hardware);
-        self.put(Output::Forget { subject: link.name.clone() });
+        self.put(Output::Forget { subject: Subject::Interface(link.name.clone()) });
         if self.interfaces.contains_key(&client) {
             tracing::info!("{} is gone", link.name);
             self.forget_interface(client, &link.name);

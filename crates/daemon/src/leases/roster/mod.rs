@@ -27,6 +27,7 @@ mod timers;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use api::lease::Family;
 use dhcp::v4::{self, EffectResult};
 use engine::{CommandId, Engine, Instant, Rng};
 use wire::HardwareAddress;
@@ -177,11 +178,21 @@ impl Roster {
         self.stopping.as_ref().is_some_and(BTreeSet::is_empty) && self.outputs.is_empty()
     }
 
-    /// What it and its clients counted.
-    pub(crate) fn counters(&self) -> Counters {
+    /// What it and its clients counted; of each interface by itself, or the sums.
+    pub(crate) fn counters(&self, per_interface: bool) -> Counters {
         let mut counters = self.counters.clone();
-        let clients = self.interfaces.values().map(|interface| interface.client.counters());
-        counters.add_clients(clients);
+        let mut all = v4::Counters::default();
+        for (client, interface) in &self.interfaces {
+            let counted = interface.client.counters();
+            match per_interface {
+                true => add_client(&mut counters, Some(&self.name(client.ifindex)), counted),
+                false => all.add(counted),
+            }
+            let labels = labels(client.family, per_interface.then(|| self.name(client.ifindex)));
+            counters.gauge("dhcp_clients", &labels, 1);
+            counters.gauge("leases", &labels, interface.client.state().has_lease().into());
+        }
+        add_client(&mut counters, None, &all);
         counters
     }
 
@@ -301,4 +312,27 @@ impl Engine for Roster {
         self.fire_due(now);
         self.settle();
     }
+}
+
+/// Adds what a client of an interface counted, or several.
+fn add_client(counters: &mut Counters, interface: Option<&str>, counted: &v4::Counters) {
+    for (what, which, count) in counted.iter() {
+        let (name, label) = match what {
+            v4::Counted::Sent => ("dhcp_sent", "type"),
+            v4::Counted::Received => ("dhcp_received", "type"),
+            v4::Counted::Discarded => ("dhcp_discarded", "reason"),
+        };
+        let mut labels = labels(Family::Ipv4, interface.map(str::to_owned));
+        labels.push((label, which.to_owned()));
+        counters.add(name, &labels, count.into());
+    }
+}
+
+fn labels(family: Family, interface: Option<String>) -> Vec<(&'static str, String)> {
+    let family = match family {
+        Family::Ipv4 => "ipv4",
+        Family::Ipv6 => "ipv6",
+    };
+    let interface = interface.map(|name| ("interface", name));
+    std::iter::once(("family", family.to_owned())).chain(interface).collect()
 }

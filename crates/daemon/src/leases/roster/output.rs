@@ -1,3 +1,4 @@
+use api::daemon::ProblemKind;
 use api::lease::Family;
 use dhcp::v4::{self, Event, Listen, Outcome, Transmit};
 use engine::CommandId;
@@ -6,6 +7,7 @@ use super::key::{ClientKey, Tag};
 use crate::host::Change;
 use crate::leases::resolver::Servers;
 use crate::leases::store::Entry;
+use crate::problems::Subject;
 
 /// What a roster wants done, in this order. Whatever carries a tag is answered by an input of the
 /// same tag.
@@ -46,11 +48,11 @@ pub(crate) enum Output {
     /// Find out whether somebody else manages the interface, which was given a client on command.
     LookForHolder { client: ClientKey },
     /// There is this problem from now on.
-    Raise { subject: String, kind: &'static str, text: String },
+    Raise { subject: Subject, kind: ProblemKind, text: String },
     /// There is no such problem any more.
-    Clear { subject: String, kind: &'static str },
+    Clear { subject: Subject, kind: ProblemKind },
     /// The subject is gone, and its problems with it.
-    Forget { subject: String },
+    Forget { subject: Subject },
 }
 
 /// Why a command that reached a client failed.

@@ -3,12 +3,14 @@ mod world;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant as RealTime};
 
+use api::daemon::ProblemKind;
 use dhcp::v4::{self, Outcome, Told};
 use engine::Rng;
 
 use super::output::Refusal;
 use super::{ClientKey, Failure, Input, Operation};
 use crate::host::{AddressRow, LinkRow, Notice};
+use crate::problems::Subject;
 use crate::testing;
 use world::{Answer, NETWORK, World};
 
@@ -252,12 +254,12 @@ fn a_disk_that_was_full_gets_the_record_later() {
     world.is_disk_full = true;
     world.run(SECOND);
     assert!(world.answers.contains_key(&id));
-    assert!(world.problems.contains(&("store".to_owned(), "write")));
+    assert!(world.problems.contains(&(Subject::Part("store"), ProblemKind::StoreUnwritable)));
     assert!(!world.disk.contains_key("eth0"));
     world.is_disk_full = false;
     world.run(40 * SECOND);
     assert_eq!(world.leased(2), Some(address));
-    assert!(!world.problems.contains(&("store".to_owned(), "write")));
+    assert!(!world.problems.contains(&(Subject::Part("store"), ProblemKind::StoreUnwritable)));
 }
 
 /// Renames, hot-plug, lost carriers, restarts and kills over a thousand interfaces.

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::daemon::ProblemKind;
 use dhcp::v4::{Outcome, Transmit};
 use engine::{CommandId, Engine as _, Instant, Reason, Refused, Rng};
 use wire::HardwareAddress;
@@ -19,6 +20,7 @@ use crate::host::{self, AddressRow, Change, LinkRow, Notice, RouteRow, Tables};
 use crate::leases::Identity;
 use crate::leases::resolver::Servers;
 use crate::leases::store::Entry;
+use crate::problems::Subject;
 use crate::testing::{self, Folder};
 
 pub(super) const NETWORK: Network = Network(7);
@@ -64,7 +66,7 @@ pub(super) struct World {
     pub(super) disk: BTreeMap<String, Entry>,
     pub(super) is_disk_full: bool,
     pub(super) resolver: BTreeMap<String, Servers>,
-    pub(super) problems: BTreeSet<(String, &'static str)>,
+    pub(super) problems: BTreeSet<(Subject, ProblemKind)>,
     pub(super) answers: HashMap<CommandId, Answer>,
 
     // The server.
