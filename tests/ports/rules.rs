@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use iphelper_tests::eventually;
-use iphelper_tests::ports::{Protocol, Site, block};
+use iphelper_tests::ports::{Protocol, SOMEBODY, Site, block};
 use lab::or_skip;
 use serde_json::{Value, json};
 
@@ -343,8 +343,18 @@ fn watched() {
     site.create(Protocol::Udp, 6000, 1);
     let created = monitor.event("created", |event| event["kind"] == "created");
     assert_eq!(created["reservation"]["start_port"], 6000);
+    let mut granted = block(Protocol::Udp, 6000, 1);
+    granted["users"] = json!([SOMEBODY]);
+    site.call("Grant", granted.clone()).unwrap();
+    let changed = monitor.event("changed", |event| event["kind"] == "changed");
+    assert_eq!(changed["users_added"], json!([SOMEBODY]));
+    assert_eq!((&changed["users_removed"], &changed["cgroups_added"]), (&json!([]), &json!([])));
+    site.call("Revoke", granted).unwrap();
+    let changed = monitor.event("changed", |event| event["kind"] == "changed");
+    assert_eq!(changed["users_removed"], json!([SOMEBODY]));
     site.delete(Protocol::Udp, 6000, 1);
-    monitor.event("deleted", |event| event["kind"] == "deleted");
+    let deleted = monitor.event("deleted", |event| event["kind"] == "deleted");
+    assert_eq!(deleted["killed"], 0);
     let mut owner = site.stranger();
     owner.socket("s", "tcp4");
     let wanted = json!({"socket": 0, "start_port": 7000, "number_of_ports": 2});
@@ -353,6 +363,7 @@ fn watched() {
     owner.ok("close s");
     let released = monitor.event("released", |event| event["kind"] == "released");
     assert_eq!(released["reservation"]["start_port"], 7000);
+    assert_eq!(released["socket_closed"], true);
     site.create_with(Protocol::Udp, 6000, 1, json!({"lifetime": 0.1}));
     monitor.event("expired", |event| event["kind"] == "expired");
 }

@@ -90,7 +90,11 @@ fn a_slow_reader_of_denials_is_told_how_many_it_missed() {
     const SENT: u64 = 20_000;
     for number in 0..SENT {
         let suppressed = if number == SENT - 1 { 5 } else { 0 };
-        server.canned.ports.deny(ports::Denial { suppressed, ..denial(5000) });
+        server.canned.ports.deny({
+            let mut denial = denial(5000);
+            denial.suppressed = suppressed;
+            denial
+        });
     }
     let mut told = 0;
     let mut untold = 0;

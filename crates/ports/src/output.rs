@@ -1,6 +1,6 @@
 use engine::{CommandId, EffectId, Refused};
 
-use crate::{Block, Id, Kind, Protocol, Reservation};
+use crate::{Admitted, Block, Id, Kind, Protocol, Reservation};
 
 /// What the manager wants done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,15 +92,30 @@ pub enum Event {
     /// A persistent reservation was made.
     Created(Box<Reservation>),
     /// A persistent reservation was deleted.
-    Deleted(Box<Reservation>),
+    Deleted {
+        /// What it was.
+        reservation: Box<Reservation>,
+        /// Sockets on its ports that were closed with it.
+        killed: u32,
+    },
     /// A runtime reservation was made.
     Acquired(Box<Reservation>),
-    /// A runtime reservation ended, with its socket or by its token.
-    Released(Box<Reservation>),
+    /// A runtime reservation ended.
+    Released {
+        /// What it was.
+        reservation: Box<Reservation>,
+        /// With its socket, not by its token.
+        socket_closed: bool,
+    },
     /// A reservation's time was over.
     Expired(Box<Reservation>),
     /// Other programs need no token now.
-    Changed(Box<Reservation>),
+    Changed {
+        /// What it is now.
+        reservation: Box<Reservation>,
+        /// Who needed none before.
+        before: Admitted,
+    },
     /// A record cannot be used: another one has its ports, its id or its token.
     Contradicted(Box<Reservation>),
     /// The record cannot be read of what is enforced still. It stays in force, with a new token.

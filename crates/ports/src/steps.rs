@@ -5,8 +5,8 @@ use crate::ledger::Stage;
 use crate::manager::Manager;
 use crate::transaction::{Purpose, Search, Step, Transaction};
 use crate::{
-    Block, Done, Effect, EffectError, EffectResult, Event, Failure, Id, Kind, Outcome, Reservation,
-    Unrecorded,
+    Admitted, Block, Done, Effect, EffectError, EffectResult, Event, Failure, Id, Kind, Outcome,
+    Reservation, Unrecorded,
 };
 
 impl Manager {
@@ -162,26 +162,32 @@ impl Manager {
                 if let Some(entry) = self.ledger.get_mut(id) {
                     entry.owed.clear();
                 }
-                let result = self.leave(id, Event::Deleted);
+                let result = self.leave(id, |reservation| Event::Deleted { reservation, killed });
                 let ended = |reservation| Outcome::Ended { reservation, killed };
                 self.reply(command, result.map(ended).ok_or(Failure::NotFound));
             }
             (Purpose::Release { command }, Some(id), _) => {
-                let result = self.leave(id, Event::Released);
+                let event = |reservation| Event::Released { reservation, socket_closed: false };
+                let result = self.leave(id, event);
                 let ended = |reservation| Outcome::Ended { reservation, killed };
                 self.reply(command, result.map(ended).ok_or(Failure::InvalidToken));
             }
             (Purpose::Change { command, after }, Some(id), None) => {
+                let mut before = Admitted::default();
                 if let Some(entry) = self.ledger.get_mut(id) {
-                    entry.reservation.admitted = after.admitted.clone();
+                    let admitted = &mut entry.reservation.admitted;
+                    before = std::mem::replace(admitted, after.admitted.clone());
                 }
-                self.tell(Event::Changed(after.clone()));
+                self.tell(Event::Changed { reservation: after.clone(), before });
                 self.reply(command, Ok(Outcome::Changed(after)));
             }
             (Purpose::End { command } | Purpose::Change { command, .. }, _, Some(failure)) => {
                 self.reply(command, Err(failure));
             }
-            (Purpose::Close, Some(id), _) => _ = self.leave(id, Event::Released),
+            (Purpose::Close, Some(id), _) => {
+                let event = |reservation| Event::Released { reservation, socket_closed: true };
+                self.leave(id, event);
+            }
             (Purpose::Expire, Some(id), _) => _ = self.leave(id, Event::Expired),
             (Purpose::CatchUp, Some(id), _) => {
                 let entry = self.ledger.get(id);
@@ -225,7 +231,11 @@ impl Manager {
     }
 
     /// It has ended. Tells of it, and returns what it was.
-    fn leave(&mut self, id: Id, event: fn(Box<Reservation>) -> Event) -> Option<Box<Reservation>> {
+    fn leave(
+        &mut self,
+        id: Id,
+        event: impl FnOnce(Box<Reservation>) -> Event,
+    ) -> Option<Box<Reservation>> {
         let reservation = self.known(id)?;
         self.tell(event(reservation.clone()));
         self.discard(id);

@@ -66,12 +66,15 @@ fn denial() -> Denial {
 }
 
 fn event() -> Event {
-    Event {
-        kind: EventKind::Created,
-        time: time(),
-        text: "Ports were reserved.".into(),
-        reservation: Some(reservation()),
-    }
+    let mut event = Event::new(EventKind::Created, "Ports were reserved.").of(reservation());
+    event.time = time();
+    event.users_added = Some(vec![1000]);
+    event.users_removed = Some(vec![1001]);
+    event.cgroups_added = Some(vec!["web.service".into()]);
+    event.cgroups_removed = Some(vec!["mail.service".into()]);
+    event.killed = Some(2);
+    event.socket_closed = Some(true);
+    event
 }
 
 fn guard() -> Guard {

@@ -266,6 +266,7 @@ pub struct Status {}
 
 /// Reply of `Status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StatusReply {
     /// How reservations are enforced.
     pub guard: Guard,
@@ -281,6 +282,20 @@ pub struct StatusReply {
     /// How many of these all users together may hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_ports_limit: Option<u32>,
+}
+
+impl StatusReply {
+    /// That of a daemon without reservations.
+    pub fn new(guard: Guard) -> Self {
+        Self {
+            guard,
+            reservations: 0,
+            runtime_reservations: 0,
+            ports: 0,
+            runtime_ports: None,
+            runtime_ports_limit: None,
+        }
+    }
 }
 
 calls! {

@@ -56,6 +56,7 @@ pub enum Refusal {
 
 /// A process or a user, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Who {
     /// User identifier: the real one of a process, or the owner of a socket (`sock_diag(7)`) or of a
     /// reservation.
@@ -104,6 +105,7 @@ impl fmt::Display for Who {
 
 /// A reserved block, as it was when the daemon was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Reservation {
     /// Names it for good: never used again for another.
     pub id: Id,
@@ -143,6 +145,37 @@ pub struct Reservation {
     pub denials: u64,
 }
 
+impl Reservation {
+    /// One made now that lets nobody in without a token, refuses strangers as Windows does, and lasts.
+    pub fn new(
+        id: Id,
+        protocol: Protocol,
+        start_port: u16,
+        number_of_ports: u16,
+        kind: Kind,
+        owner: Who,
+    ) -> Self {
+        Self {
+            id,
+            protocol,
+            start_port,
+            number_of_ports,
+            kind,
+            token: None,
+            owner,
+            purpose: None,
+            created_at: Time::now(),
+            expires_at: None,
+            refusal: Refusal::AccessDenied,
+            dry_run: false,
+            low_ports: false,
+            users: Vec::new(),
+            cgroups: Vec::new(),
+            denials: 0,
+        }
+    }
+}
+
 /// What, whose and what for: see [`described`].
 impl fmt::Display for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,6 +203,7 @@ pub fn described(
 
 /// A socket that sits on a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Holder {
     /// TCP or UDP.
     pub protocol: Protocol,
@@ -192,6 +226,28 @@ pub struct Holder {
     pub granted: bool,
 }
 
+impl Holder {
+    /// One of whom nothing else is known.
+    pub fn new(
+        protocol: Protocol,
+        port: u16,
+        address: std::net::IpAddr,
+        state: impl Into<String>,
+    ) -> Self {
+        let state = state.into();
+        Self {
+            protocol,
+            port,
+            address,
+            state,
+            inode: None,
+            who: None,
+            reservation: None,
+            granted: false,
+        }
+    }
+}
+
 /// How and by whom, such as `in use (listen) by nginx (4711), user www`.
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,6 +261,7 @@ impl fmt::Display for Holder {
 
 /// A bind that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Denial {
     /// When the program called `bind(2)`.
     pub time: Time,
@@ -224,6 +281,30 @@ pub struct Denial {
     pub dry_run: bool,
     /// How many denials before it went unreported because there were too many at once.
     pub suppressed: u64,
+}
+
+impl Denial {
+    /// A bind of now that was refused.
+    pub fn new(
+        protocol: Protocol,
+        port: u16,
+        who: Who,
+        reservation: Id,
+        start_port: u16,
+        number_of_ports: u16,
+    ) -> Self {
+        Self {
+            time: Time::now(),
+            protocol,
+            port,
+            who,
+            reservation,
+            start_port,
+            number_of_ports,
+            dry_run: false,
+            suppressed: 0,
+        }
+    }
 }
 
 open_enum! {
@@ -251,8 +332,9 @@ open_enum! {
 
 /// Something that happened to a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Event {
-    /// What happened.
+    /// What happened; decides which of the members below are present.
     pub kind: EventKind,
     /// When the daemon noticed.
     pub time: Time,
@@ -262,6 +344,48 @@ pub struct Event {
     /// token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Reservation>,
+    /// Users whose programs need no token any more, with [`EventKind::Changed`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_added: Option<Vec<u32>>,
+    /// Users whose programs need a token again, with [`EventKind::Changed`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_removed: Option<Vec<u32>>,
+    /// Control groups or units that need no token any more, with [`EventKind::Changed`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups_added: Option<Vec<String>>,
+    /// Control groups or units that need a token again, with [`EventKind::Changed`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups_removed: Option<Vec<String>>,
+    /// Sockets that were closed with it, with [`EventKind::Deleted`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killed: Option<u32>,
+    /// It ended with its socket, not by its token, with [`EventKind::Released`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_closed: Option<bool>,
+}
+
+impl Event {
+    /// An event of this moment that concerns no reservation.
+    pub fn new(kind: EventKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            time: Time::now(),
+            text: text.into(),
+            reservation: None,
+            users_added: None,
+            users_removed: None,
+            cgroups_added: None,
+            cgroups_removed: None,
+            killed: None,
+            socket_closed: None,
+        }
+    }
+
+    /// The same of a reservation.
+    pub fn of(mut self, reservation: Reservation) -> Self {
+        self.reservation = Some(reservation);
+        self
+    }
 }
 
 open_enum! {
@@ -280,6 +404,7 @@ open_enum! {
 
 /// How reservations are enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Guard {
     /// What enforces them, and so what it covers.
     pub level: GuardLevel,
@@ -296,4 +421,18 @@ pub struct Guard {
     pub pinned: Option<String>,
     /// What this level cannot do, a sentence each, with what would help.
     pub limits: Vec<String>,
+}
+
+impl Guard {
+    /// One that is needed for nothing yet.
+    pub fn new(level: GuardLevel) -> Self {
+        Self {
+            level,
+            needed: false,
+            cgroup: None,
+            covers_all: None,
+            pinned: None,
+            limits: Vec::new(),
+        }
+    }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::handler::Monitoring;
 use crate::interface::{self, Change, ChangeKind};
 use crate::lease;
+use crate::matches;
 use crate::ports::{self, Denial, DenialsReply};
-use crate::{Time, matches};
 
 /// Of leases and of reservations alike.
 const MISSED: &str = "This subscriber was too slow and missed events; what there is follows.";
@@ -45,12 +45,7 @@ impl Monitoring for ports::Monitor {
     }
 
     fn resync(&self) -> Option<Arc<ports::Event>> {
-        Some(Arc::new(ports::Event {
-            kind: ports::EventKind::Resync,
-            time: Time::now(),
-            text: MISSED.to_owned(),
-            reservation: None,
-        }))
+        Some(Arc::new(ports::Event::new(ports::EventKind::Resync, MISSED)))
     }
 }
 

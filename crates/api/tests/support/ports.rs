@@ -28,13 +28,14 @@ pub(crate) struct CannedPorts {
 
 impl Default for CannedPorts {
     fn default() -> Self {
-        let udp = Reservation {
-            protocol: Protocol::Udp,
-            expires_at: None,
-            purpose: None,
-            users: Vec::new(),
-            cgroups: Vec::new(),
-            ..reservation(8, 6000, 1)
+        let udp = {
+            let mut one = reservation(8, 6000, 1);
+            one.protocol = Protocol::Udp;
+            one.expires_at = None;
+            one.purpose = None;
+            one.users = Vec::new();
+            one.cgroups = Vec::new();
+            one
         };
         Self {
             reservations: Mutex::new(vec![reservation(7, 5000, 20), udp]),
@@ -49,48 +50,48 @@ impl Default for CannedPorts {
 
 /// A reservation with every field present; its token is a million times its id.
 pub(crate) fn reservation(id: u64, start_port: u16, number_of_ports: u16) -> Reservation {
-    Reservation {
-        id: id.into(),
-        protocol: Protocol::Tcp,
-        start_port,
-        number_of_ports,
-        kind: Kind::Persistent,
-        token: Some((id * 1_000_000).into()),
-        owner: who(),
-        purpose: Some("web".into()),
-        created_at: time(1_800_000_000),
-        expires_at: Some(time(1_800_003_600)),
-        refusal: Refusal::AccessDenied,
-        dry_run: false,
-        low_ports: false,
-        users: vec![1000],
-        cgroups: vec!["web.service".into()],
-        denials: 3,
+    {
+        let mut one = Reservation::new(
+            id.into(),
+            Protocol::Tcp,
+            start_port,
+            number_of_ports,
+            Kind::Persistent,
+            who(),
+        );
+        one.token = Some((id * 1_000_000).into());
+        one.purpose = Some("web".into());
+        one.created_at = time(1_800_000_000);
+        one.expires_at = Some(time(1_800_003_600));
+        one.refusal = Refusal::AccessDenied;
+        one.dry_run = false;
+        one.low_ports = false;
+        one.users = vec![1000];
+        one.cgroups = vec!["web.service".into()];
+        one.denials = 3;
+        one
     }
 }
 
 pub(crate) fn denial(port: u16) -> Denial {
-    Denial {
-        time: time(1_800_000_100),
-        protocol: Protocol::Tcp,
-        port,
-        who: who(),
-        reservation: 7.into(),
-        start_port: 5000,
-        number_of_ports: 20,
-        dry_run: false,
-        suppressed: 0,
+    {
+        let mut denial = Denial::new(Protocol::Tcp, port, who(), 7.into(), 5000, 20);
+        denial.time = time(1_800_000_100);
+        denial.dry_run = false;
+        denial.suppressed = 0;
+        denial
     }
 }
 
 fn who() -> Who {
-    Who {
-        uid: 1000,
-        user: Some("sam".into()),
-        pid: Some(4711),
-        program: Some("nc".into()),
-        unit: Some("session-1.scope".into()),
-        cgroup: Some("/user.slice/session-1.scope".into()),
+    {
+        let mut who = Who::user(1000);
+        who.user = Some("sam".into());
+        who.pid = Some(4711);
+        who.program = Some("nc".into());
+        who.unit = Some("session-1.scope".into());
+        who.cgroup = Some("/user.slice/session-1.scope".into());
+        who
     }
 }
 
@@ -99,15 +100,13 @@ fn time(seconds: u64) -> Time {
 }
 
 fn holder() -> Holder {
-    Holder {
-        protocol: Protocol::Tcp,
-        port: 5001,
-        address: Ipv4Addr::LOCALHOST.into(),
-        state: "listen".into(),
-        inode: Some(123_456),
-        who: Some(who()),
-        reservation: Some(7.into()),
-        granted: true,
+    {
+        let mut holder = Holder::new(Protocol::Tcp, 5001, Ipv4Addr::LOCALHOST.into(), "listen");
+        holder.inode = Some(123_456);
+        holder.who = Some(who());
+        holder.reservation = Some(7.into());
+        holder.granted = true;
+        holder
     }
 }
 
@@ -171,7 +170,9 @@ impl CannedPorts {
 
 fn event(kind: EventKind, reservation: Reservation) -> Event {
     let text = format!("Something happened to {}.", reservation.start_port);
-    Event { kind, time: time(1_800_000_200), text, reservation: Some(reservation) }
+    let mut event = Event::new(kind, text).of(reservation);
+    event.time = time(1_800_000_200);
+    event
 }
 
 impl Serves<Create, u32> for CannedPorts {
@@ -194,14 +195,19 @@ impl Serves<Create, u32> for CannedPorts {
             }),
             (_, 8080) => Err(Error::SharingViolation {
                 port: 8080,
-                holder: Some(Box::new(Holder { port: 8080, ..holder() })),
+                holder: Some(Box::new({
+                    let mut holder = holder();
+                    holder.port = 8080;
+                    holder
+                })),
                 reservation: None,
             }),
             (protocol, start_port) => {
-                let made = Reservation {
-                    protocol,
-                    purpose: call.purpose,
-                    ..reservation(9, start_port, call.number_of_ports)
+                let made = {
+                    let mut one = reservation(9, start_port, call.number_of_ports);
+                    one.protocol = protocol;
+                    one.purpose = call.purpose;
+                    one
                 };
                 self.reservations.lock().unwrap().push(made.clone());
                 Ok(ReservationReply { reservation: made })
@@ -254,7 +260,11 @@ impl Serves<Acquire, u32> for CannedPorts {
             _ => {
                 let start_port = call.start_port.unwrap_or(40_000);
                 let kind = Kind::Runtime;
-                let made = Reservation { kind, ..reservation(10, start_port, number_of_ports) };
+                let made = {
+                    let mut one = reservation(10, start_port, number_of_ports);
+                    one.kind = kind;
+                    one
+                };
                 self.reservations.lock().unwrap().push(made.clone());
                 Ok(ReservationReply { reservation: made })
             }
@@ -329,7 +339,12 @@ impl Serves<Holders, u32> for CannedPorts {
         call: Holders,
         _: Vec<Descriptor>,
     ) -> Result<Listed<Holder>, Error> {
-        let holders = [holder(), Holder { port: 8080, reservation: None, ..holder() }];
+        let holders = [holder(), {
+            let mut holder = holder();
+            holder.port = 8080;
+            holder.reservation = None;
+            holder
+        }];
         let wanted = |holder: &Holder| {
             call.start_port.is_none_or(|start| {
                 let count = call.number_of_ports.unwrap_or(1);
@@ -372,20 +387,22 @@ impl Serves<Monitor, u32> for CannedPorts {
 
 impl Serves<Status, u32> for CannedPorts {
     async fn serve(&self, _: &u32, _: Status, _: Vec<Descriptor>) -> Result<StatusReply, Error> {
-        Ok(StatusReply {
-            guard: Guard {
-                level: GuardLevel::Full,
-                needed: true,
-                cgroup: Some("/sys/fs/cgroup".into()),
-                covers_all: Some(true),
-                pinned: Some("/sys/fs/bpf/iphelper/3/v1".into()),
-                limits: vec!["SCTP is not covered.".into()],
-            },
-            reservations: 2,
-            runtime_reservations: 0,
-            ports: 21,
-            runtime_ports: Some(4),
-            runtime_ports_limit: Some(14_116),
+        Ok({
+            let mut status = StatusReply::new({
+                let mut guard = Guard::new(GuardLevel::Full);
+                guard.needed = true;
+                guard.cgroup = Some("/sys/fs/cgroup".into());
+                guard.covers_all = Some(true);
+                guard.pinned = Some("/sys/fs/bpf/iphelper/3/v1".into());
+                guard.limits = vec!["SCTP is not covered.".into()];
+                guard
+            });
+            status.reservations = 2;
+            status.runtime_reservations = 0;
+            status.ports = 21;
+            status.runtime_ports = Some(4);
+            status.runtime_ports_limit = Some(14_116);
+            status
         })
     }
 }

@@ -209,62 +209,64 @@ pub(crate) mod tests {
 
     /// A reservation with every field, some of them hostile.
     pub(crate) fn sample() -> Reservation {
-        Reservation {
-            id: Id::from(17),
-            protocol: Protocol::Tcp,
-            start_port: 5000,
-            number_of_ports: 20,
-            kind: Kind::Persistent,
-            token: Some(Token::from(12_345_678_901_234_567_890)),
-            owner: Who { uid: 0, user: Some("root".into()), ..Who::default() },
-            purpose: Some("media\x1b[2J".into()),
-            created_at: "2026-11-21T11:00:00Z".parse().unwrap(),
-            expires_at: Some("2026-11-21T20:00:00Z".parse().unwrap()),
-            refusal: Refusal::AccessDenied,
-            dry_run: false,
-            low_ports: true,
-            users: vec![0, 4_000_000_000],
-            cgroups: vec!["nginx.service".into()],
-            denials: 3,
+        {
+            let mut one =
+                Reservation::new(Id::from(17), Protocol::Tcp, 5000, 20, Kind::Persistent, {
+                    let mut who = Who::user(0);
+                    who.user = Some("root".into());
+                    who
+                });
+            one.token = Some(Token::from(12_345_678_901_234_567_890));
+            one.purpose = Some("media\x1b[2J".into());
+            one.created_at = "2026-11-21T11:00:00Z".parse().unwrap();
+            one.expires_at = Some("2026-11-21T20:00:00Z".parse().unwrap());
+            one.refusal = Refusal::AccessDenied;
+            one.dry_run = false;
+            one.low_ports = true;
+            one.users = vec![0, 4_000_000_000];
+            one.cgroups = vec!["nginx.service".into()];
+            one.denials = 3;
+            one
         }
     }
 
     pub(crate) fn holder() -> Holder {
-        Holder {
-            protocol: Protocol::Tcp,
-            port: 5003,
-            address: "::".parse().unwrap(),
-            state: "listen".into(),
-            inode: Some(4711),
-            who: Some(Who {
-                uid: 33,
-                user: Some("www-data".into()),
-                pid: Some(1234),
-                program: Some("ngi\nnx".into()),
-                unit: Some("nginx.service".into()),
-                cgroup: Some("/system.slice/nginx.service".into()),
-            }),
-            reservation: Some(Id::from(17)),
-            granted: true,
+        {
+            let mut holder = Holder::new(Protocol::Tcp, 5003, "::".parse().unwrap(), "listen");
+            holder.inode = Some(4711);
+            holder.who = Some({
+                let mut who = Who::user(33);
+                who.user = Some("www-data".into());
+                who.pid = Some(1234);
+                who.program = Some("ngi\nnx".into());
+                who.unit = Some("nginx.service".into());
+                who.cgroup = Some("/system.slice/nginx.service".into());
+                who
+            });
+            holder.reservation = Some(Id::from(17));
+            holder.granted = true;
+            holder
         }
     }
 
     pub(crate) fn status() -> StatusReply {
-        let guard = Guard {
-            level: GuardLevel::Reduced,
-            needed: true,
-            cgroup: Some("/sys/fs/cgroup".into()),
-            covers_all: Some(true),
-            pinned: Some("/sys/fs/bpf/iphelper/3".into()),
-            limits: vec!["MPTCP sockets cannot be let in.".into()],
+        let guard = {
+            let mut guard = Guard::new(GuardLevel::Reduced);
+            guard.needed = true;
+            guard.cgroup = Some("/sys/fs/cgroup".into());
+            guard.covers_all = Some(true);
+            guard.pinned = Some("/sys/fs/bpf/iphelper/3".into());
+            guard.limits = vec!["MPTCP sockets cannot be let in.".into()];
+            guard
         };
-        StatusReply {
-            guard,
-            reservations: 1,
-            runtime_reservations: 1,
-            ports: 25,
-            runtime_ports: Some(5),
-            runtime_ports_limit: Some(14_116),
+        {
+            let mut status = StatusReply::new(guard);
+            status.reservations = 1;
+            status.runtime_reservations = 1;
+            status.ports = 25;
+            status.runtime_ports = Some(5);
+            status.runtime_ports_limit = Some(14_116);
+            status
         }
     }
 

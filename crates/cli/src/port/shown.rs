@@ -182,9 +182,11 @@ pub(super) fn owner(reservation: &Reservation) -> String {
     let known = &reservation.owner;
     match reservation.kind {
         Kind::Runtime => who(known),
-        Kind::Persistent => {
-            who(&Who { uid: known.uid, user: known.user.clone(), ..Who::default() })
-        }
+        Kind::Persistent => who(&{
+            let mut who = Who::user(known.uid);
+            who.user = known.user.clone();
+            who
+        }),
     }
 }
 
@@ -219,19 +221,20 @@ mod tests {
 
     #[test]
     fn the_list_always_has_owner_and_purpose() {
-        let bare = Reservation {
-            protocol: Protocol::Udp,
-            start_port: 53,
-            number_of_ports: 1,
-            kind: Kind::Runtime,
-            owner: Who::user(4_000_000_000),
-            purpose: None,
-            expires_at: None,
-            dry_run: true,
-            users: Vec::new(),
-            cgroups: Vec::new(),
-            denials: 0,
-            ..sample()
+        let bare = {
+            let mut one = sample();
+            one.protocol = Protocol::Udp;
+            one.start_port = 53;
+            one.number_of_ports = 1;
+            one.kind = Kind::Runtime;
+            one.owner = Who::user(4_000_000_000);
+            one.purpose = None;
+            one.expires_at = None;
+            one.dry_run = true;
+            one.users = Vec::new();
+            one.cgroups = Vec::new();
+            one.denials = 0;
+            one
         };
         let expected = "\
 PROTO  PORTS      OWNER       PURPOSE         LETS IN                                    REFUSED      UNTIL              ID
@@ -264,15 +267,20 @@ tcp 5000-5019  20 ports, until released
 
     #[test]
     fn holders_are_named_as_far_as_they_are_known() {
-        let stranger = Holder { granted: false, ..holder() };
-        let unknown = Holder {
-            port: 6000,
-            state: "time-wait".into(),
-            inode: None,
-            who: None,
-            reservation: None,
-            granted: false,
-            ..holder()
+        let stranger = {
+            let mut holder = holder();
+            holder.granted = false;
+            holder
+        };
+        let unknown = {
+            let mut holder = holder();
+            holder.port = 6000;
+            holder.state = "time-wait".into();
+            holder.inode = None;
+            holder.who = None;
+            holder.reservation = None;
+            holder.granted = false;
+            holder
         };
         let expected = "\
 PROTO  PORT  ADDRESS  STATE      PROGRAM  PID   USER      UNIT           RESERVED
@@ -287,23 +295,26 @@ tcp    6000  ::       time-wait
 
     #[test]
     fn refusals_are_a_line_each() {
-        let refused = Denial {
-            time: "2026-11-21T12:00:00Z".parse().unwrap(),
-            protocol: Protocol::Tcp,
-            port: 5003,
-            who: holder().who.unwrap(),
-            reservation: sample().id,
-            start_port: 5000,
-            number_of_ports: 20,
-            dry_run: false,
-            suppressed: 0,
+        let refused = {
+            let mut denial =
+                Denial::new(Protocol::Tcp, 5003, holder().who.unwrap(), sample().id, 5000, 20);
+            denial.time = "2026-11-21T12:00:00Z".parse().unwrap();
+            denial.dry_run = false;
+            denial.suppressed = 0;
+            denial
         };
         assert_eq!(
             denial(&refused, &clock(), Style::PLAIN),
             "14:00:00  refused  tcp 5003   ngi\\nnx (1234), user www-data, nginx.service, of \
              5000-5019\n"
         );
-        let dry = Denial { dry_run: true, suppressed: 4, who: Who::user(7), ..refused };
+        let dry = {
+            let mut denial = refused;
+            denial.dry_run = true;
+            denial.suppressed = 4;
+            denial.who = Who::user(7);
+            denial
+        };
         assert_eq!(
             denial(&dry, &clock(), Style::PLAIN),
             "14:00:00  would be tcp 5003   uid 7, of 5000-5019; 4 more before it\n"

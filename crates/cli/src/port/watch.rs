@@ -71,11 +71,11 @@ mod tests {
     #[test]
     fn events_are_a_line_each() {
         let clock = Clock::fixed("2026-11-21T12:00:00Z");
-        let event = |kind, reservation| Event {
-            kind,
-            time: "2026-11-21T12:00:00Z".parse().unwrap(),
-            text: "By root\x1b[2J.".into(),
-            reservation,
+        let event = |kind, reservation| {
+            let mut event = Event::new(kind, "By root\x1b[2J.");
+            event.time = "2026-11-21T12:00:00Z".parse().unwrap();
+            event.reservation = reservation;
+            event
         };
         let sample = crate::port::tests::sample();
         for (event, expected) in [

@@ -12,76 +12,71 @@ use crate::fake::{Answer, Fake, Said, iph};
 
 /// A reservation of the administrator's.
 pub(crate) fn media() -> Reservation {
-    Reservation {
-        id: Id::from(17),
-        protocol: Protocol::Tcp,
-        start_port: 5000,
-        number_of_ports: 20,
-        kind: Kind::Persistent,
-        token: Some(Token::from(12_345_678_901_234_567_890)),
-        owner: Who { uid: 0, user: Some("root".into()), ..Who::default() },
-        purpose: Some("media\x1b[2J".into()),
-        created_at: "2026-11-21T11:00:00Z".parse().unwrap(),
-        expires_at: None,
-        refusal: Refusal::AccessDenied,
-        dry_run: false,
-        low_ports: false,
-        users: Vec::new(),
-        cgroups: vec!["nginx.service".into()],
-        denials: 3,
+    {
+        let mut one = Reservation::new(Id::from(17), Protocol::Tcp, 5000, 20, Kind::Persistent, {
+            let mut who = Who::user(0);
+            who.user = Some("root".into());
+            who
+        });
+        one.token = Some(Token::from(12_345_678_901_234_567_890));
+        one.purpose = Some("media\x1b[2J".into());
+        one.created_at = "2026-11-21T11:00:00Z".parse().unwrap();
+        one.refusal = Refusal::AccessDenied;
+        one.dry_run = false;
+        one.low_ports = false;
+        one.cgroups = vec!["nginx.service".into()];
+        one.denials = 3;
+        one
     }
 }
 
 pub(crate) fn status() -> StatusReply {
-    let guard = Guard {
-        level: GuardLevel::Reduced,
-        needed: true,
-        cgroup: Some("/sys/fs/cgroup".into()),
-        covers_all: Some(true),
-        pinned: Some("/sys/fs/bpf/iphelper/3".into()),
-        limits: vec!["MPTCP sockets cannot be let in.".into()],
+    let guard = {
+        let mut guard = Guard::new(GuardLevel::Reduced);
+        guard.needed = true;
+        guard.cgroup = Some("/sys/fs/cgroup".into());
+        guard.covers_all = Some(true);
+        guard.pinned = Some("/sys/fs/bpf/iphelper/3".into());
+        guard.limits = vec!["MPTCP sockets cannot be let in.".into()];
+        guard
     };
-    StatusReply {
-        guard,
-        reservations: 1,
-        runtime_reservations: 0,
-        ports: 20,
-        runtime_ports: Some(5),
-        runtime_ports_limit: Some(14_116),
+    {
+        let mut status = StatusReply::new(guard);
+        status.reservations = 1;
+        status.runtime_reservations = 0;
+        status.ports = 20;
+        status.runtime_ports = Some(5);
+        status.runtime_ports_limit = Some(14_116);
+        status
     }
 }
 
 fn holder() -> Holder {
-    Holder {
-        protocol: Protocol::Tcp,
-        port: 5003,
-        address: "::".parse().unwrap(),
-        state: "listen".into(),
-        inode: Some(4711),
-        who: Some(Who {
-            uid: 33,
-            user: Some("www-data".into()),
-            pid: Some(1234),
-            program: Some("nginx\x1b".into()),
-            unit: Some("nginx.service".into()),
-            cgroup: None,
-        }),
-        reservation: Some(Id::from(17)),
-        granted: true,
+    {
+        let mut holder = Holder::new(Protocol::Tcp, 5003, "::".parse().unwrap(), "listen");
+        holder.inode = Some(4711);
+        holder.who = Some({
+            let mut who = Who::user(33);
+            who.user = Some("www-data".into());
+            who.pid = Some(1234);
+            who.program = Some("nginx\x1b".into());
+            who.unit = Some("nginx.service".into());
+            who
+        });
+        holder.reservation = Some(Id::from(17));
+        holder.granted = true;
+        holder
     }
 }
 
 fn denial(port: u16) -> Denial {
-    Denial {
-        time: "2026-11-21T12:00:00Z".parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port,
-        who: holder().who.unwrap(),
-        reservation: Id::from(17),
-        start_port: 5000,
-        number_of_ports: 20,
-        dry_run: false,
-        suppressed: 2,
+    {
+        let mut denial =
+            Denial::new(Protocol::Tcp, port, holder().who.unwrap(), Id::from(17), 5000, 20);
+        denial.time = "2026-11-21T12:00:00Z".parse().unwrap();
+        denial.dry_run = false;
+        denial.suppressed = 2;
+        denial
     }
 }
 
@@ -92,8 +87,16 @@ fn generous() -> Fake {
             PortsCall::List(_) => Answer::reservations(&[media()]),
             PortsCall::Status(_) => {
                 let StatusReply { guard, .. } = status();
-                let guard = Guard { level: GuardLevel::Full, ..guard };
-                Answer::one(&StatusReply { guard, ..status() })
+                let guard = {
+                    let mut guard = guard;
+                    guard.level = GuardLevel::Full;
+                    guard
+                };
+                Answer::one(&{
+                    let mut status = status();
+                    status.guard = guard;
+                    status
+                })
             }
             PortsCall::Delete(_) => Answer::one(&DeleteReply { killed: 2 }),
             PortsCall::Holders(_) => Answer::one(&json!({ "holders": [holder()] })),
@@ -256,11 +259,16 @@ fn holders_and_refusals() {
 
 #[test]
 fn every_error_has_its_sentence_hint_and_status() {
-    let runtime = Reservation {
-        kind: Kind::Runtime,
-        token: None,
-        owner: Who { pid: Some(77), ..holder().who.unwrap() },
-        ..media()
+    let runtime = {
+        let mut one = media();
+        one.kind = Kind::Runtime;
+        one.token = None;
+        one.owner = {
+            let mut who = holder().who.unwrap();
+            who.pid = Some(77);
+            who
+        };
+        one
     };
     for (error, status, sentence, hint) in [
         (

@@ -19,7 +19,12 @@ fn block() -> Reservation {
         let port = first.local_addr().unwrap().port();
         TcpListener::bind((Ipv4Addr::LOCALHOST, port.checked_add(1)?)).ok().map(|_| port)
     });
-    Reservation { start_port: start_port.unwrap(), number_of_ports: 2, ..media() }
+    {
+        let mut one = media();
+        one.start_port = start_port.unwrap();
+        one.number_of_ports = 2;
+        one
+    }
 }
 
 /// Lets sockets into the block, and asserts that they are sockets which are not bound.
@@ -164,7 +169,11 @@ fn port_zero_is_let_in_where_that_is_asked_for() {
 #[test]
 fn a_block_for_as_long_as_the_command_runs() {
     or_skip!(has_python(), "a_block_for_as_long_as_the_command_runs", "needs python3");
-    let block = Reservation { kind: Kind::Runtime, ..block() };
+    let block = {
+        let mut one = block();
+        one.kind = Kind::Runtime;
+        one
+    };
     let (reservation, owner) = (block.clone(), std::sync::Mutex::new(None));
     let fake = Fake::start_with(move |call, sockets| match call {
         Call::Ports(PortsCall::List(_)) => Answer::reservations(&[]),
@@ -236,8 +245,13 @@ fn who_may_not_is_told_before_anything_runs() {
     let said = fake.run("port run -r tcp/1-2 -- echo ran").failure(1);
     assert!(said.contains("no reservation of exactly tcp/1-2"), "{said}");
     // The owner alone knows.
-    let hidden =
-        Fake::start(move |_| Answer::reservations(&[Reservation { token: None, ..block.clone() }]));
+    let hidden = Fake::start(move |_| {
+        Answer::reservations(&[{
+            let mut one = block.clone();
+            one.token = None;
+            one
+        }])
+    });
     let said = hidden.run("port run --by seccomp -r 17 -- echo ran").failure(4);
     assert!(said.contains("known to its owner"), "{said}");
     let nowhere = crate::fake::iph("port run -r 17 --socket /nonexistent -- echo ran").output();
@@ -345,7 +359,11 @@ fn what_an_iph_left_behind_that_was_killed_is_taken_back() {
     let empty = below.join(format!("iph-run-{}", 4_200_000 + std::process::id() % 100_000));
     std::fs::create_dir(&empty).unwrap();
     let left = "/iph-run-4999999".to_owned();
-    let block = Reservation { cgroups: vec![left.clone(), "/other".into()], ..block() };
+    let block = {
+        let mut one = block();
+        one.cgroups = vec![left.clone(), "/other".into()];
+        one
+    };
     let fake = doorkeeper(&block);
     let line = format!("port run -r {} --by cgroup -- /bin/true", block.id);
     fake.run(&line).result();

@@ -239,24 +239,16 @@ impl Ports {
         let found = self.manager.get(reservation)?;
         let caller = &sight.caller;
         let program = String::from_utf8_lossy(&caller.program).into_owned();
-        Some(Denial {
-            time: clock.wall(sight.at).into(),
-            protocol: view::protocol(protocol),
-            port,
-            who: Who {
-                uid: caller.user,
-                user: None,
-                pid: Some(caller.process).filter(|pid| *pid != 0),
-                program: Some(program).filter(|program| !program.is_empty()),
-                unit: None,
-                cgroup: None,
-            },
-            reservation: found.id.get().into(),
-            start_port: found.block.start(),
-            number_of_ports: found.block.count(),
-            dry_run,
-            suppressed: suppressed.into(),
-        })
+        let mut who = Who::user(caller.user);
+        who.pid = Some(caller.process).filter(|pid| *pid != 0);
+        who.program = Some(program).filter(|program| !program.is_empty());
+        let block = found.block;
+        let (protocol, id) = (view::protocol(protocol), found.id.get().into());
+        let mut denial = Denial::new(protocol, port, who, id, block.start(), block.count());
+        denial.time = clock.wall(sight.at).into();
+        denial.dry_run = dry_run;
+        denial.suppressed = suppressed.into();
+        Some(denial)
     }
 
     fn report(&mut self, denial: Denial) {
@@ -282,13 +274,23 @@ impl Ports {
                     let _ = ready.send(());
                 }
             }
-            Event::Created(one) => self.announce(EventKind::Created, "is reserved", &one),
-            Event::Acquired(one) => self.announce(EventKind::Acquired, "is reserved", &one),
-            Event::Deleted(one) => self.announce(EventKind::Deleted, "is free", &one),
-            Event::Released(one) => self.announce(EventKind::Released, "is free", &one),
-            Event::Expired(one) => self.announce(EventKind::Expired, "has expired", &one),
-            Event::Changed(one) => {
-                self.announce(EventKind::Changed, "lets in other programs", &one);
+            Event::Created(one) => self.announce(EventKind::Created, "is reserved", &one, |_| ()),
+            Event::Acquired(one) => self.announce(EventKind::Acquired, "is reserved", &one, |_| ()),
+            Event::Deleted { reservation, killed } => {
+                let killed = |event: &mut api::ports::Event| event.killed = Some(killed);
+                self.announce(EventKind::Deleted, "is free", &reservation, killed);
+            }
+            Event::Released { reservation, socket_closed } => {
+                let closed =
+                    |event: &mut api::ports::Event| event.socket_closed = Some(socket_closed);
+                self.announce(EventKind::Released, "is free", &reservation, closed);
+            }
+            Event::Expired(one) => self.announce(EventKind::Expired, "has expired", &one, |_| ()),
+            Event::Changed { reservation: one, before } => {
+                let admitted = |event: &mut api::ports::Event| {
+                    view::with_admitted(event, &before, &one.admitted);
+                };
+                self.announce(EventKind::Changed, "lets in other programs", &one, admitted);
             }
             Event::Contradicted(one) => {
                 let text = format!(
@@ -320,7 +322,14 @@ impl Ports {
         self.judge();
     }
 
-    fn announce(&mut self, kind: EventKind, what: &str, one: &Reservation) {
+    /// Logs and publishes what happened to a reservation; `add` adds the facts of that kind of event.
+    fn announce(
+        &mut self,
+        kind: EventKind,
+        what: &str,
+        one: &Reservation,
+        add: impl FnOnce(&mut api::ports::Event),
+    ) {
         let text = format!("{} {what}", view::name(one));
         match one.kind {
             Kind::Persistent => tracing::info!("{text}"),
@@ -331,7 +340,8 @@ impl Ports {
         self.problems.forget(&subject(one));
         self.counters.add("port_events", &[("event", kind.as_str().to_owned())], 1);
         if self.events.are_awaited() {
-            let event = view::event(kind, text, self.shown_to_all(one));
+            let mut event = view::event(kind, text, self.shown_to_all(one));
+            add(&mut event);
             // Fails only when the last subscriber left just now.
             self.events.publish(Arc::new(event));
         }
@@ -372,34 +382,26 @@ impl Ports {
         let count = |kind| self.manager.reservations().filter(|one| one.kind == kind).count();
         let ports = self.manager.reservations().map(|one| u32::from(one.block.count())).sum();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let needed = !self.manager.is_empty();
-        let guard = match &self.enforcement {
-            Some(enforcement) => Guard {
-                level: enforcement.level.clone(),
-                needed,
-                cgroup: enforcement.cgroup.clone(),
-                covers_all: enforcement.covers_all,
-                pinned: enforcement.pinned.clone(),
-                limits: enforcement.limits.clone(),
-            },
-            None => Guard {
-                level: GuardLevel::None,
-                needed,
-                cgroup: None,
-                covers_all: None,
-                pinned: None,
-                limits: Vec::new(),
-            },
+        let mut guard = match &self.enforcement {
+            Some(enforcement) => {
+                let mut guard = Guard::new(enforcement.level.clone());
+                guard.cgroup.clone_from(&enforcement.cgroup);
+                guard.covers_all = enforcement.covers_all;
+                guard.pinned.clone_from(&enforcement.pinned);
+                guard.limits.clone_from(&enforcement.limits);
+                guard
+            }
+            None => Guard::new(GuardLevel::None),
         };
+        guard.needed = !self.manager.is_empty();
         let (runtime_ports, runtime_ports_limit) = self.manager.runtime_ports_of_all();
-        StatusReply {
-            guard,
-            reservations: number(count(Kind::Persistent)),
-            runtime_reservations: number(count(Kind::Runtime)),
-            ports,
-            runtime_ports: Some(runtime_ports),
-            runtime_ports_limit: Some(runtime_ports_limit),
-        }
+        let mut status = StatusReply::new(guard);
+        status.reservations = number(count(Kind::Persistent));
+        status.runtime_reservations = number(count(Kind::Runtime));
+        status.ports = ports;
+        status.runtime_ports = Some(runtime_ports);
+        status.runtime_ports_limit = Some(runtime_ports_limit);
+        status
     }
 }
 

@@ -1,8 +1,7 @@
 //! Reservations, sockets and events as the API shows them.
 
-use api::Time;
 use api::ports::{self as shown, EventKind, Holder, Who};
-use ports::{Failure, Kind, Protocol, Refusal, Reservation};
+use ports::{Admitted, Failure, Kind, Protocol, Refusal, Reservation};
 
 use super::scan;
 use crate::clock::Clock;
@@ -14,51 +13,49 @@ pub(super) fn reservation(
     owner: Option<String>,
     clock: Clock,
 ) -> shown::Reservation {
-    shown::Reservation {
-        id: reservation.id.get().into(),
-        protocol: protocol(reservation.protocol),
-        start_port: reservation.block.start(),
-        number_of_ports: reservation.block.count(),
-        kind: match reservation.kind {
-            Kind::Persistent => shown::Kind::Persistent,
-            Kind::Runtime => shown::Kind::Runtime,
-        },
-        token: None,
-        owner: Who {
-            uid: reservation.owner.uid,
-            user: owner,
-            pid: reservation.owner.pid,
-            program: reservation.owner.program.clone(),
-            unit: reservation.owner.unit.clone(),
-            cgroup: reservation.owner.cgroup.clone(),
-        },
-        purpose: reservation.purpose.clone(),
-        created_at: reservation.created_at.into(),
-        expires_at: reservation.expires_at.map(|at| clock.wall(at).into()),
-        refusal: match reservation.refusal {
-            Refusal::AccessDenied => shown::Refusal::AccessDenied,
-            Refusal::AddressInUse => shown::Refusal::AddressInUse,
-            Refusal::NotPermitted => shown::Refusal::NotPermitted,
-        },
-        dry_run: reservation.dry_run,
-        low_ports: reservation.low_ports,
-        users: reservation.admitted.users.iter().copied().collect(),
-        cgroups: reservation.admitted.cgroups.iter().cloned().collect(),
-        denials,
-    }
+    let mut owned_by = Who::user(reservation.owner.uid);
+    owned_by.user = owner;
+    owned_by.pid = reservation.owner.pid;
+    owned_by.program.clone_from(&reservation.owner.program);
+    owned_by.unit.clone_from(&reservation.owner.unit);
+    owned_by.cgroup.clone_from(&reservation.owner.cgroup);
+    let kind = match reservation.kind {
+        Kind::Persistent => shown::Kind::Persistent,
+        Kind::Runtime => shown::Kind::Runtime,
+    };
+    let mut view = shown::Reservation::new(
+        reservation.id.get().into(),
+        protocol(reservation.protocol),
+        reservation.block.start(),
+        reservation.block.count(),
+        kind,
+        owned_by,
+    );
+    view.purpose.clone_from(&reservation.purpose);
+    view.created_at = reservation.created_at.into();
+    view.expires_at = reservation.expires_at.map(|at| clock.wall(at).into());
+    view.refusal = match reservation.refusal {
+        Refusal::AccessDenied => shown::Refusal::AccessDenied,
+        Refusal::AddressInUse => shown::Refusal::AddressInUse,
+        Refusal::NotPermitted => shown::Refusal::NotPermitted,
+    };
+    view.dry_run = reservation.dry_run;
+    view.low_ports = reservation.low_ports;
+    view.users = reservation.admitted.users.iter().copied().collect();
+    view.cgroups = reservation.admitted.cgroups.iter().cloned().collect();
+    view.denials = denials;
+    view
 }
 
 /// A socket, with what the kernel's list says of it.
 pub(super) fn holder(found: &scan::Holder) -> Holder {
-    Holder {
-        protocol: protocol(found.protocol),
-        port: found.port(),
-        address: found.address(),
-        state: found.state(),
-        inode: found.inode().map(u64::from),
-        who: found.uid().map(Who::user),
-        reservation: None,
-        granted: false,
+    {
+        let mut holder =
+            Holder::new(protocol(found.protocol), found.port(), found.address(), found.state());
+        holder.inode = found.inode().map(u64::from);
+        holder.who = found.uid().map(Who::user);
+        holder.granted = false;
+        holder
     }
 }
 
@@ -92,11 +89,19 @@ pub(super) fn name(reservation: &Reservation) -> String {
     format!("{protocol} {block} of uid {}{purpose}", owner.uid)
 }
 
-/// What happened, as an event.
+/// What happened, as an event that everybody may see.
 pub(super) fn event(kind: EventKind, text: String, about: shown::Reservation) -> shown::Event {
-    let token = about.token.filter(|_| about.kind == shown::Kind::Persistent);
-    let reservation = Some(shown::Reservation { token, ..about });
-    shown::Event { kind, time: Time::now(), text, reservation }
+    let mut about = about;
+    about.token.take_if(|_| about.kind != shown::Kind::Persistent);
+    shown::Event::new(kind, text).of(about)
+}
+
+/// Adds who needs no token any more, and who does again.
+pub(super) fn with_admitted(event: &mut shown::Event, before: &Admitted, now: &Admitted) {
+    event.users_added = Some(now.users.difference(&before.users).copied().collect());
+    event.users_removed = Some(before.users.difference(&now.users).copied().collect());
+    event.cgroups_added = Some(now.cgroups.difference(&before.cgroups).cloned().collect());
+    event.cgroups_removed = Some(before.cgroups.difference(&now.cgroups).cloned().collect());
 }
 
 /// A failure as callers know it, where nothing has to be added.

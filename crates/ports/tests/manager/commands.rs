@@ -74,7 +74,10 @@ fn a_block_is_reserved_looked_up_and_deleted() {
     world.assert_consistent();
     assert_eq!(world.ask(delete(Tcp, 5_000, 20)), Err(Failure::NotFound));
     let made = Box::new(made);
-    assert_eq!(world.events, [Event::Created(made.clone()), Event::Deleted(made)]);
+    assert_eq!(
+        world.events,
+        [Event::Created(made.clone()), Event::Deleted { reservation: made, killed: 0 }]
+    );
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn a_runtime_reservation_ends_with_its_socket() {
     world.close(socket);
     assert!(world.manager.is_empty());
     world.assert_consistent();
-    assert!(matches!(world.events.last(), Some(Event::Released(_))));
+    assert!(matches!(world.events.last(), Some(Event::Released { .. })));
 }
 
 #[test]
