@@ -18,7 +18,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is known of a caller.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     user: u32,
     groups: Vec<u32>,
     /// 0 if it is not visible here.
@@ -31,7 +31,7 @@ pub struct Caller {
 
 impl Caller {
     /// Who connected, by the credentials the kernel noted then.
-    pub fn of(socket: impl AsFd, place: Option<Arc<Share>>) -> io::Result<Self> {
+    pub(crate) fn of(socket: impl AsFd, place: Option<Arc<Share>>) -> io::Result<Self> {
         let peer = sys::credentials::peer(socket.as_fd())?;
         // Kernels before 4.13 do not tell the supplementary groups.
         let mut groups = sys::credentials::peer_groups(socket.as_fd()).unwrap_or_default();
@@ -46,30 +46,30 @@ impl Caller {
     }
 
     /// Its user.
-    pub fn user(&self) -> u32 {
+    pub(crate) fn user(&self) -> u32 {
         self.user
     }
 
     /// The process that connected, if it is visible here. Its number may be another's by now.
-    pub fn process(&self) -> Option<u32> {
+    pub(crate) fn process(&self) -> Option<u32> {
         Some(self.process).filter(|process| *process != 0)
     }
 
     /// What was found out of that process.
-    pub fn known(&self) -> Option<&Process> {
+    pub(crate) fn known(&self) -> Option<&Process> {
         self.known.as_deref()
     }
 
     /// The same caller, of whose process this is known.
     #[must_use]
-    pub fn knowing(self, process: Option<Process>) -> Self {
+    pub(crate) fn knowing(self, process: Option<Process>) -> Self {
         Self { known: process.map(Arc::new), ..self }
     }
 }
 
 /// The rule.
 #[derive(Debug, Clone)]
-pub struct Access {
+pub(crate) struct Access {
     own_user: u32,
     /// Names the group.
     configured: configuration::Watch,
@@ -99,14 +99,14 @@ enum Number {
 
 impl Access {
     /// The rule with the group that is configured.
-    pub fn new(configured: configuration::Watch) -> Self {
+    pub(crate) fn new(configured: configuration::Watch) -> Self {
         // Looking a group up may load name services: only when somebody has to be a member.
         Self { own_user: sys::process::effective_user(), configured, group: Arc::default() }
     }
 
     /// Waits until it is known whether a caller may change things, for a while. The name service is
     /// asked on a thread, by one at a time, whatever the number of callers.
-    pub async fn settle(&self, caller: &Caller) {
+    pub(crate) async fn settle(&self, caller: &Caller) {
         if self.is_privileged(caller) {
             return;
         }
@@ -121,7 +121,7 @@ impl Access {
 
     /// Whether the caller may change things, as far as it is [known](Self::settle); the error says
     /// what would do.
-    pub fn may_change(&self, caller: &Caller) -> Result<(), String> {
+    pub(crate) fn may_change(&self, caller: &Caller) -> Result<(), String> {
         if self.is_privileged(caller) {
             return Ok(());
         }

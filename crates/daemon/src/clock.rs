@@ -9,7 +9,7 @@ const TOLERANCE: Duration = Duration::from_millis(100);
 
 /// One reading of both clocks, to convert between them.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// Boot time then.
     pub boot: Instant,
     /// Wall time then.
@@ -18,7 +18,7 @@ pub struct Clock {
 
 impl Clock {
     /// Reads both clocks.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self { boot: now(), wall: SystemTime::now() }
     }
 
@@ -35,7 +35,7 @@ impl Clock {
     }
 
     /// The wall time of `instant`, as the wall clock stands now.
-    pub fn wall(&self, instant: Instant) -> SystemTime {
+    pub(crate) fn wall(&self, instant: Instant) -> SystemTime {
         let shifted = if instant >= self.boot {
             self.wall.checked_add(instant - self.boot)
         } else {
@@ -45,7 +45,7 @@ impl Clock {
     }
 
     /// The boot time of `wall`. Times before boot are the moment of boot.
-    pub fn boot(&self, wall: SystemTime) -> Instant {
+    pub(crate) fn boot(&self, wall: SystemTime) -> Instant {
         match wall.duration_since(self.wall) {
             Ok(ahead) => self.boot + ahead,
             Err(behind) => self.boot - behind.duration(),

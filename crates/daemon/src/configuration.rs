@@ -17,11 +17,11 @@ use crate::problems::{Problems, Subject};
 const CONFIGURATION: Subject = Subject::Part("configuration");
 
 /// What there is of it now, and when it changes.
-pub type Watch = watch::Receiver<Arc<Config>>;
+pub(crate) type Watch = watch::Receiver<Arc<Config>>;
 
 /// The configuration, for any number of holders. Clones are one.
 #[derive(Debug, Clone)]
-pub struct Configuration {
+pub(crate) struct Configuration {
     inner: Arc<Inner>,
 }
 
@@ -40,7 +40,7 @@ struct Inner {
 
 impl Configuration {
     /// Reads the file named, or else the default one, which need not exist.
-    pub fn load(named: Option<&Path>, log: Option<LogLevel>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(named: Option<&Path>, log: Option<LogLevel>) -> Result<Self, ConfigError> {
         let config = Arc::new(Config::load(named)?);
         let inner = Inner {
             named: named.map(Path::to_owned),
@@ -53,23 +53,23 @@ impl Configuration {
     }
 
     /// The file that is read.
-    pub fn file(&self) -> &Path {
+    pub(crate) fn file(&self) -> &Path {
         self.inner.named.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
     }
 
     /// The least important messages to log.
-    pub fn log_level(&self) -> LogLevel {
+    pub(crate) fn log_level(&self) -> LogLevel {
         self.inner.log.unwrap_or(self.inner.current.borrow().daemon.log)
     }
 
     /// The configuration in force.
-    pub fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         self.inner.current.subscribe()
     }
 
     /// Reads the file again, and goes over to it. On an error nothing changes, and a problem stands
     /// until the file can be used again.
-    pub async fn reload(&self) -> Result<(), ConfigError> {
+    pub(crate) async fn reload(&self) -> Result<(), ConfigError> {
         let reading = self.inner.reading.clone().lock_owned().await;
         let reader = self.clone();
         // Opening a file may wait for as long as somebody wants: a FIFO, a file system of a network.
@@ -99,7 +99,7 @@ impl Configuration {
     }
 
     /// What an administrator should know of.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         self.problems_mut().list()
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use api::daemon::{Counter, CounterKind};
 
 /// Values by the names of labels.
-pub type Labels = [(&'static str, String)];
+pub(crate) type Labels = [(&'static str, String)];
 
 /// Numbers by name and labels. Names are words joined by `_`, labels are in the order of their names.
 #[derive(Debug, Clone, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     counts: BTreeMap<Key, u64>,
     gauges: BTreeMap<Key, u64>,
 }
@@ -19,30 +19,30 @@ type Key = (&'static str, Vec<(&'static str, String)>);
 
 impl Counters {
     /// Adds one to a counter without labels.
-    pub fn count(&mut self, name: &'static str) {
+    pub(crate) fn count(&mut self, name: &'static str) {
         self.add(name, &[], 1);
     }
 
     /// Adds to a counter.
-    pub fn add(&mut self, name: &'static str, labels: &Labels, number: u64) {
+    pub(crate) fn add(&mut self, name: &'static str, labels: &Labels, number: u64) {
         let count = self.counts.entry((name, labels.to_vec())).or_default();
         *count = count.saturating_add(number);
     }
 
     /// Adds to what there is.
-    pub fn gauge(&mut self, name: &'static str, labels: &Labels, number: u64) {
+    pub(crate) fn gauge(&mut self, name: &'static str, labels: &Labels, number: u64) {
         let gauge = self.gauges.entry((name, labels.to_vec())).or_default();
         *gauge = gauge.saturating_add(number);
     }
 
     /// Adds what somebody else counted.
-    pub fn add_all(&mut self, others: &Self) {
+    pub(crate) fn add_all(&mut self, others: &Self) {
         others.counts.iter().for_each(|((name, labels), number)| self.add(name, labels, *number));
         others.gauges.iter().for_each(|((name, labels), number)| self.gauge(name, labels, *number));
     }
 
     /// All there are, by name and labels.
-    pub fn list(&self) -> Vec<Counter> {
+    pub(crate) fn list(&self) -> Vec<Counter> {
         let counts = self.counts.iter().map(|one| listed(CounterKind::Counter, one));
         let gauges = self.gauges.iter().map(|one| listed(CounterKind::Gauge, one));
         counts.chain(gauges).collect()

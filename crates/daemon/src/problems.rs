@@ -12,7 +12,7 @@ const SHOWN_AT_ONCE: usize = 4;
 
 /// What a problem concerns.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// A part of the daemon.
     Part(&'static str),
     /// An interface, by name.
@@ -36,13 +36,13 @@ impl fmt::Display for Subject {
 /// A problem is raised when something fails and cleared when the same thing works again, so that
 /// `Status` shows the present and not a history; the log has the history.
 #[derive(Debug, Default)]
-pub struct Problems {
+pub(crate) struct Problems {
     open: BTreeMap<(Subject, ProblemKind), Problem>,
 }
 
 impl Problems {
     /// Notes a problem, and logs it unless it is known already in these words.
-    pub fn raise(&mut self, subject: Subject, kind: ProblemKind, text: impl Into<String>) {
+    pub(crate) fn raise(&mut self, subject: Subject, kind: ProblemKind, text: impl Into<String>) {
         let text = text.into();
         let key = (subject, kind);
         if self.open.get(&key).is_some_and(|known| known.text == text) {
@@ -62,7 +62,7 @@ impl Problems {
 
     /// Notes what was met in one go as one problem, if it was anything: the first few, and how many
     /// more there are. The log has them all.
-    pub fn raise_all(&mut self, subject: Subject, kind: ProblemKind, texts: &[String]) {
+    pub(crate) fn raise_all(&mut self, subject: Subject, kind: ProblemKind, texts: &[String]) {
         let (shown, rest) = texts.split_at(texts.len().min(SHOWN_AT_ONCE));
         for text in rest {
             tracing::warn!("{subject}: {text}");
@@ -77,7 +77,7 @@ impl Problems {
     }
 
     /// The problem is over, if there was one.
-    pub fn clear(&mut self, subject: Subject, kind: ProblemKind) {
+    pub(crate) fn clear(&mut self, subject: Subject, kind: ProblemKind) {
         if self.open.is_empty() {
             return;
         }
@@ -89,12 +89,12 @@ impl Problems {
     }
 
     /// The subject is gone, and its problems with it.
-    pub fn forget(&mut self, subject: &Subject) {
+    pub(crate) fn forget(&mut self, subject: &Subject) {
         self.open.retain(|(known, _), _| known != subject);
     }
 
     /// Those there are, by subject.
-    pub fn list(&self) -> Vec<Problem> {
+    pub(crate) fn list(&self) -> Vec<Problem> {
         self.open.values().cloned().collect()
     }
 }

@@ -23,7 +23,7 @@ const DESCRIPTORS: u64 = 65_536;
 /// The capabilities that leases and port reservations need. `CAP_PERFMON` is for the guard's programs
 /// to know sockets of MPTCP. The host's name takes `CAP_SYS_ADMIN`, which is kept only where the
 /// configuration takes names from servers.
-pub fn needed_capabilities(config: &Config) -> Vec<Capability> {
+pub(crate) fn needed_capabilities(config: &Config) -> Vec<Capability> {
     let mut keep = vec![
         Capability::NetAdmin,
         Capability::NetRaw,
@@ -39,14 +39,14 @@ pub fn needed_capabilities(config: &Config) -> Vec<Capability> {
 }
 
 /// Keeps these capabilities and gives up all others for good.
-pub fn drop_capabilities(keep: &[Capability]) {
+pub(crate) fn drop_capabilities(keep: &[Capability]) {
     if let Err(error) = capability::drop_to(keep) {
         tracing::warn!("capabilities could not be given up: {error}");
     }
 }
 
 /// How many descriptors the process may have open.
-pub fn descriptor_limit() -> usize {
+pub(crate) fn descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit};
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
     usize::try_from(limit).unwrap_or(usize::MAX)
@@ -54,7 +54,7 @@ pub fn descriptor_limit() -> usize {
 
 /// Gives up the system calls that neither the daemon nor the programs it runs have a use for. After
 /// [`drop_capabilities`]. As a service it has fewer left: those that the unit lists.
-pub fn deny_foreign_calls() {
+pub(crate) fn deny_foreign_calls() {
     if let Err(error) = syscalls::deny_foreign() {
         tracing::debug!("system calls are not restricted: {error}");
     }
@@ -78,7 +78,12 @@ pub fn raise_descriptor_limit() {
 ///
 /// Programs inherit it, and `resolvconf` writes files of its own: with that back end nothing is
 /// restricted.
-pub fn restrict_files(state_dir: &Path, socket: &Path, choice: &Choice, pins: Option<&Path>) {
+pub(crate) fn restrict_files(
+    state_dir: &Path,
+    socket: &Path,
+    choice: &Choice,
+    pins: Option<&Path>,
+) {
     if matches!(choice, Choice::Resolvconf(_)) {
         return;
     }

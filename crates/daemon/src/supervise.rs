@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 /// Tells the daemon's main task when a worker died.
 #[derive(Debug, Clone, Default)]
-pub struct Watched {
+pub(crate) struct Watched {
     died: Arc<Notify>,
 }
 
@@ -21,7 +21,7 @@ impl Watched {
     }
 
     /// Runs a worker to its end. A panic is logged and told.
-    pub fn run(&self, name: &str, work: impl FnOnce()) {
+    pub(crate) fn run(&self, name: &str, work: impl FnOnce()) {
         // The worker's state goes down with it; nobody sees it half changed.
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             tracing::error!("the {name} thread panicked");
@@ -30,7 +30,7 @@ impl Watched {
     }
 
     /// Waits for the first death. Cancel safe.
-    pub async fn death(&self) {
+    pub(crate) async fn death(&self) {
         self.died.notified().await;
     }
 }
@@ -39,7 +39,7 @@ impl Watched {
 ///
 /// Dropping this waits until all of it is done.
 #[derive(Debug)]
-pub struct Worker<J> {
+pub(crate) struct Worker<J> {
     /// `None` only while dropping: hanging up ends the thread.
     jobs: Option<mpsc::Sender<J>>,
     thread: Option<JoinHandle<()>>,
@@ -47,7 +47,7 @@ pub struct Worker<J> {
 
 impl<J: Send + 'static> Worker<J> {
     /// Starts the thread. `work` takes jobs from the queue for as long as there is one.
-    pub fn start(
+    pub(crate) fn start(
         name: &'static str,
         watched: Watched,
         work: impl FnOnce(&mpsc::Receiver<J>) + Send + 'static,
@@ -60,7 +60,7 @@ impl<J: Send + 'static> Worker<J> {
     }
 
     /// Asks for something, after all that was asked for before.
-    pub fn ask(&self, job: J) {
+    pub(crate) fn ask(&self, job: J) {
         if let Some(jobs) = &self.jobs {
             // The thread ends before us only by a panic, which ends the daemon.
             let _ = jobs.send(job);

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::settings::{
-    BroadcastKey, ClassText, ClientIdentifier, ConflictKey, DomainText, HostName, InterfacePattern,
-    OptionNumber, Seconds, Settings,
+    Broadcast, ClassText, ClientIdentifier, ConflictDetection, DomainText, HostName,
+    InterfacePattern, OptionNumber, Seconds, Settings,
 };
 use super::{Config, ConfigError, Daemon, GuardChoice, Interface, LogLevel, Ports, ResolverKind};
 
@@ -59,10 +59,10 @@ struct Section {
     request_address: Option<Ipv4Addr>,
     request_lease_time: Option<u32>,
     rapid_commit: Option<bool>,
-    broadcast: Option<BroadcastKey>,
+    broadcast: Option<Broadcast>,
     offer_collection: Option<Seconds>,
     initial_delay: Option<Seconds>,
-    conflict_detection: Option<ConflictKey>,
+    conflict_detection: Option<ConflictDetection>,
     link_local: Option<bool>,
     anonymize: Option<bool>,
     ipv6_only: Option<bool>,
@@ -137,12 +137,10 @@ impl Section {
             request_address: self.request_address.or(base.request_address),
             request_lease_time: self.request_lease_time.or(base.request_lease_time),
             rapid_commit: self.rapid_commit.unwrap_or(base.rapid_commit),
-            broadcast: self.broadcast.map_or(base.broadcast, |key| key.0),
+            broadcast: self.broadcast.unwrap_or(base.broadcast),
             offer_collection: self.offer_collection.map_or(base.offer_collection, |s| s.0),
             initial_delay: self.initial_delay.map_or(base.initial_delay, |s| s.0),
-            conflict_detection: self
-                .conflict_detection
-                .map_or(base.conflict_detection, |key| key.0),
+            conflict_detection: self.conflict_detection.unwrap_or(base.conflict_detection),
             link_local: self.link_local.unwrap_or(base.link_local),
             anonymize: self.anonymize.unwrap_or(base.anonymize),
             ipv6_only: self.ipv6_only.unwrap_or(base.ipv6_only),

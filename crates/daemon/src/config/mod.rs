@@ -12,18 +12,18 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-pub use error::ConfigError;
-pub use settings::{ClientIdentifier, HostName, Settings};
+pub(crate) use error::ConfigError;
+pub(crate) use settings::{Broadcast, ClientIdentifier, ConflictDetection, HostName, Settings};
 
 /// More than any host needs: what goes on and on is no configuration.
 const LARGEST: u64 = 1024 * 1024;
 
 /// The file read when none is named.
-pub const DEFAULT_FILE: &str = "/etc/iphelper/iphelper.toml";
+pub(crate) const DEFAULT_FILE: &str = "/etc/iphelper/iphelper.toml";
 
 /// What the file says, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Config {
+pub(crate) struct Config {
     /// The daemon itself.
     pub daemon: Daemon,
     /// Port reservations.
@@ -36,7 +36,7 @@ pub struct Config {
 
 /// `[daemon]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Group whose members may change things.
     pub group: String,
     /// Whether leases are given back when the daemon ends.
@@ -63,7 +63,7 @@ impl Default for Daemon {
 
 /// `[ports]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// How reservations are enforced.
     pub guard: GuardChoice,
     /// Ports that one user without privilege may hold by runtime reservations.
@@ -86,7 +86,7 @@ impl Default for Ports {
 /// How port reservations are to be enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum GuardChoice {
+pub(crate) enum GuardChoice {
     /// By programs in the kernel, and by placeholders where there can be none.
     #[default]
     Auto,
@@ -98,7 +98,7 @@ pub enum GuardChoice {
 
 /// One `[[interface]]` section.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Interface {
+pub(crate) struct Interface {
     /// A name, or a pattern with `*` and `?`.
     pub name: String,
     /// Whether to obtain a lease without being told to.
@@ -110,7 +110,7 @@ pub struct Interface {
 /// Which back end takes name servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ResolverKind {
+pub(crate) enum ResolverKind {
     /// Whichever of the others this host uses.
     #[default]
     Auto,
@@ -158,7 +158,7 @@ impl std::str::FromStr for LogLevel {
 
 impl Config {
     /// Reads the file named, which has to exist, or the default one, which need not.
-    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         let path = named.unwrap_or(Path::new(DEFAULT_FILE));
         match read(path) {
             Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), path),
@@ -170,22 +170,22 @@ impl Config {
     }
 
     /// Understands `text`, the content of the file `path`.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         file::parse(text, path)
     }
 
     /// The section for an interface of that name.
-    pub fn section(&self, name: &str) -> Option<&Interface> {
+    pub(crate) fn section(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| api::matches(&interface.name, name))
     }
 
     /// How an interface of that name is treated, whether or not it has a section.
-    pub fn settings(&self, name: &str) -> &Settings {
+    pub(crate) fn settings(&self, name: &str) -> &Settings {
         self.section(name).map_or(&self.defaults, |section| &section.settings)
     }
 
     /// Whether an interface of that name is to obtain a lease without being told to.
-    pub fn is_managed(&self, name: &str) -> bool {
+    pub(crate) fn is_managed(&self, name: &str) -> bool {
         self.section(name).is_some_and(|section| section.dhcp4)
     }
 }

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcp::v4;
-use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 
 use crate::names;
 
@@ -38,8 +38,7 @@ pub(super) const KEYS: &[&str] = &[
 
 /// How an interface's client behaves. The fields are the file's keys.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "each is documented in the sample and at dhcp::v4::Config")]
-pub struct Settings {
+pub(crate) struct Settings {
     pub client_identifier: ClientIdentifier,
     pub host_name: HostName,
     pub fqdn: Option<String>,
@@ -49,10 +48,10 @@ pub struct Settings {
     pub request_address: Option<Ipv4Addr>,
     pub request_lease_time: Option<u32>,
     pub rapid_commit: bool,
-    pub broadcast: v4::Broadcast,
+    pub broadcast: Broadcast,
     pub offer_collection: Duration,
     pub initial_delay: Duration,
-    pub conflict_detection: v4::ConflictDetection,
+    pub conflict_detection: ConflictDetection,
     pub link_local: bool,
     pub anonymize: bool,
     pub ipv6_only: bool,
@@ -66,7 +65,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let base = v4::Config::default();
         Self {
             client_identifier: ClientIdentifier::Duid,
             host_name: HostName::Auto,
@@ -76,19 +74,19 @@ impl Default for Settings {
             request_options: Vec::new(),
             request_address: None,
             request_lease_time: None,
-            rapid_commit: base.rapid_commit,
-            broadcast: base.broadcast,
-            offer_collection: base.offer_collection,
-            initial_delay: base.initial_delay,
-            conflict_detection: base.conflict_detection,
-            link_local: base.link_local,
-            anonymize: base.anonymize,
-            ipv6_only: base.ipv6_only,
-            use_routes: base.use_routes,
-            use_dns: base.use_dns,
-            use_mtu: base.use_mtu,
-            use_host_name: base.use_host_name,
-            use_ntp: base.use_ntp,
+            rapid_commit: true,
+            broadcast: Broadcast::Auto,
+            offer_collection: Duration::ZERO,
+            initial_delay: Duration::ZERO,
+            conflict_detection: ConflictDetection::Background,
+            link_local: false,
+            anonymize: false,
+            ipv6_only: false,
+            use_routes: true,
+            use_dns: true,
+            use_mtu: true,
+            use_host_name: false,
+            use_ntp: true,
             metric: None,
         }
     }
@@ -97,14 +95,14 @@ impl Default for Settings {
 impl Settings {
     /// Metric of the routes of the interface with that index. Distinct by default, so that of
     /// several default routes always the same one wins.
-    pub fn metric(&self, ifindex: u32) -> u32 {
+    pub(crate) fn metric(&self, ifindex: u32) -> u32 {
         self.metric.unwrap_or_else(|| 1024_u32.saturating_add(ifindex))
     }
 }
 
 /// What the client calls itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClientIdentifier {
+pub(crate) enum ClientIdentifier {
     /// RFC 4361: DUID and IAID.
     Duid,
     /// Hardware type and address.
@@ -141,7 +139,7 @@ fn hexadecimal(text: &str) -> Option<u8> {
 
 /// Which host name is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostName {
+pub(crate) enum HostName {
     /// The machine's.
     Auto,
     /// None.
@@ -217,34 +215,28 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// `auto`, `always` or `never`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BroadcastKey(pub(super) v4::Broadcast);
-
-impl<'de> Deserialize<'de> for BroadcastKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "auto" => Ok(Self(v4::Broadcast::Auto)),
-            "always" => Ok(Self(v4::Broadcast::Always)),
-            "never" => Ok(Self(v4::Broadcast::Never)),
-            other => Err(D::Error::unknown_variant(other, &["auto", "always", "never"])),
-        }
-    }
+/// When servers are asked to answer by broadcast (RFC 2131 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Broadcast {
+    /// Where the link needs it.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
-/// `background`, `strict` or `off`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ConflictKey(pub(super) v4::ConflictDetection);
-
-impl<'de> Deserialize<'de> for ConflictKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "background" => Ok(Self(v4::ConflictDetection::Background)),
-            "strict" => Ok(Self(v4::ConflictDetection::Strict)),
-            "off" => Ok(Self(v4::ConflictDetection::Off)),
-            other => Err(D::Error::unknown_variant(other, &["background", "strict", "off"])),
-        }
-    }
+/// How it is made sure that nobody else uses a leased address (RFC 5227).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ConflictDetection {
+    /// The address is used at once and probed for meanwhile.
+    Background,
+    /// The address is probed for before it is used: 4 to 7 seconds.
+    Strict,
+    /// Nothing is probed, announced or defended.
+    Off,
 }
 
 /// A name of an interface, or a pattern for several.

@@ -19,7 +19,7 @@ const DUID_UUID: u16 = 4;
 
 /// The host's DUID and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     duid: [u8; 18],
     host_name: Option<String>,
 }
@@ -27,7 +27,7 @@ pub struct Identity {
 impl Identity {
     /// Finds out who this is. Where the machine has no identity one is made up and kept in
     /// `state_dir`; if that fails too, it lasts as long as the daemon.
-    pub fn discover(state_dir: &Path) -> Self {
+    pub(crate) fn discover(state_dir: &Path) -> Self {
         let machine = MACHINE_ID_FILES
             .iter()
             .find_map(|file| machine_id(Path::new(file)))
@@ -49,18 +49,18 @@ impl Identity {
     }
 
     /// The DUID, type code included (RFC 8415 section 11).
-    pub fn duid(&self) -> &[u8] {
+    pub(crate) fn duid(&self) -> &[u8] {
         &self.duid
     }
 
     /// The machine's name, if it has one worth telling.
-    pub fn host_name(&self) -> Option<&str> {
+    pub(crate) fn host_name(&self) -> Option<&str> {
         self.host_name.as_deref()
     }
 
     /// The identity association of an interface: the last four bytes of its hardware address, so
     /// that it stays the same when the interface is renamed or found in another order.
-    pub fn iaid(hardware: &[u8]) -> u32 {
+    pub(crate) fn iaid(hardware: &[u8]) -> u32 {
         hardware.iter().fold(0, |iaid, byte| iaid << 8 | u32::from(*byte))
     }
 }

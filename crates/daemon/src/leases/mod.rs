@@ -30,7 +30,7 @@ mod identity;
 mod poller;
 mod receive;
 mod release;
-pub mod resolver;
+pub(crate) mod resolver;
 mod roster;
 mod sockets;
 mod start;
@@ -50,7 +50,7 @@ use sys::packet::{self, Reaper};
 use sys::udp;
 use tokio::sync::mpsc;
 
-pub use identity::Identity;
+pub(crate) use identity::Identity;
 
 pub(crate) use handle::Handle;
 pub(crate) use start::Parts;

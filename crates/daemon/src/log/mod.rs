@@ -35,7 +35,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// Lines are collected until [`write_out`] is called: its thread has the privileges that the caller
 /// has then.
-pub fn start(level: LogLevel) {
+pub(crate) fn start(level: LogLevel) {
     set_level(level);
     let style = if std::env::var_os("JOURNAL_STREAM").is_some() {
         Style::Journal
@@ -53,12 +53,12 @@ pub fn start(level: LogLevel) {
 }
 
 /// Writes what was said, and what will be, on a thread of its own.
-pub fn write_out() -> io::Result<()> {
+pub(crate) fn write_out() -> io::Result<()> {
     QUEUE.start(rustix::stdio::stderr())
 }
 
 /// Waits until all that was said is written, as long as somebody reads.
-pub fn finish() {
+pub(crate) fn finish() {
     // Without a thread there is nobody to wait for, and nobody to tell.
     if write_out().is_ok() {
         QUEUE.wait(LAST_PATIENCE);
@@ -66,12 +66,12 @@ pub fn finish() {
 }
 
 /// Says something that is no event: a line of its own, after all others.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     QUEUE.push(format!("{line}\n").as_bytes());
 }
 
 /// Changes what is logged from now on.
-pub fn set_level(level: LogLevel) {
+pub(crate) fn set_level(level: LogLevel) {
     LEVEL.store(level as u8, Ordering::Relaxed);
     tracing::callsite::rebuild_interest_cache();
 }

@@ -32,11 +32,11 @@ mod killer;
 mod occupy;
 mod owners;
 mod purge;
-pub mod scan;
+mod scan;
 mod start;
 mod store;
-pub mod sysctl;
-pub mod units;
+mod sysctl;
+mod units;
 mod view;
 mod worker;
 

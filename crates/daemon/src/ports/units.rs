@@ -15,7 +15,7 @@ const ENTRIES: usize = 16 * 1024;
 
 /// A control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub(super) struct Group {
     /// Its path below the root, which is `/`.
     pub path: String,
     /// Its number: the inode of its folder, never used again while the machine is up.
@@ -24,7 +24,7 @@ pub struct Group {
 
 /// The control groups of cgroup2, as the daemon sees them.
 #[derive(Debug)]
-pub struct Units {
+pub(super) struct Units {
     root: OwnedFd,
     /// Paths by number; `None` for a group that is gone, or outside of what is seen.
     known: HashMap<u64, Option<String>>,
@@ -32,7 +32,7 @@ pub struct Units {
 
 impl Units {
     /// Looks below a folder of cgroup2.
-    pub fn new(root: OwnedFd) -> Self {
+    pub(super) fn new(root: OwnedFd) -> Self {
         Self { root, known: HashMap::new() }
     }
 
@@ -40,7 +40,7 @@ impl Units {
     /// kernel tells no path by number, and all groups have to be gone through.
     ///
     /// A group that is not found is not looked for again: its number means no other.
-    pub fn look_up(&mut self, ids: impl IntoIterator<Item = u64>) {
+    pub(super) fn look_up(&mut self, ids: impl IntoIterator<Item = u64>) {
         let missing: Vec<u64> = ids.into_iter().filter(|id| !self.known.contains_key(id)).collect();
         if missing.is_empty() {
             return;
@@ -58,7 +58,7 @@ impl Units {
     }
 
     /// The path of a control group that was looked up.
-    pub fn path(&self, id: u64) -> Option<&str> {
+    pub(super) fn path(&self, id: u64) -> Option<&str> {
         self.known.get(&id)?.as_deref()
     }
 
@@ -67,7 +67,7 @@ impl Units {
     ///
     /// A unit's group lies below slices alone. Whoever has a group of their own to make others in
     /// may call them what they like, but they are no units of the system's.
-    pub fn find(&self, name: &str) -> Option<Group> {
+    pub(super) fn find(&self, name: &str) -> Option<Group> {
         if name.starts_with('/') {
             return self.at(name).ok();
         }
@@ -80,7 +80,7 @@ impl Units {
     }
 
     /// The paths of all slices, in which the groups of units come to be.
-    pub fn slices(&self) -> impl Iterator<Item = String> {
+    pub(super) fn slices(&self) -> impl Iterator<Item = String> {
         let groups = Groups::new(&self.root, is_slice);
         groups.map(|group| group.path).filter(|path| is_slice(path))
     }
@@ -98,7 +98,7 @@ impl Units {
 
 /// The systemd unit that a control group belongs to: the first part of its path that is no slice,
 /// as `systemctl status PID` has it. `None` for groups that systemd did not make.
-pub fn unit_of(path: &str) -> Option<&str> {
+pub(super) fn unit_of(path: &str) -> Option<&str> {
     let unit = path.split('/').find(|part| !part.is_empty() && !is_slice(part))?;
     Some(unescaped(unit)).filter(|unit| is_unit(unit))
 }
@@ -108,7 +108,7 @@ fn is_slice(name: &str) -> bool {
 }
 
 /// Whether this is the name of a unit that has processes (`systemd.unit(5)`).
-pub fn is_unit(name: &str) -> bool {
+pub(super) fn is_unit(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
     let kinds = [".service", ".scope", ".socket", ".mount", ".swap", ".slice"];
     let stem = kinds.iter().find_map(|kind| name.strip_suffix(kind));

@@ -60,7 +60,7 @@ pub(super) enum Record {
 /// What came of asking a socket itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// What the map holds for it; nothing if it holds nothing.
     pub value: Vec<u8>,
     /// `IPPROTO_*`.

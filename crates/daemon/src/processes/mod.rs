@@ -34,7 +34,7 @@ use link::{Link, Other, Troubles};
 use message::{Record, Request, SOCKETS};
 use search::Proc;
 
-pub use message::Answer;
+pub(crate) use message::Answer;
 pub(crate) use search::has_ended;
 pub use search::networks;
 pub(crate) use serve::main as find;
@@ -47,7 +47,7 @@ type Job = Box<dyn FnOnce(&mut Link) + Send>;
 /// The way to what looks into other processes, for any number of holders. A child ends when the last
 /// of them is gone.
 #[derive(Debug, Clone)]
-pub struct Processes {
+pub(crate) struct Processes {
     jobs: mpsc::Sender<Job>,
     troubles: Troubles,
 }
@@ -63,12 +63,12 @@ pub enum Finder {
 
 /// What is begun before the daemon has threads or anything open.
 #[derive(Debug)]
-pub struct Prepared(Other);
+pub(crate) struct Prepared(Other);
 
 /// A process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Process {
+pub(crate) struct Process {
     /// Its number.
     pub pid: u32,
     /// Its name in `/proc/PID/comm`: anything it calls itself, line breaks included. What is no
@@ -80,7 +80,7 @@ pub struct Process {
 
 /// Who has a socket open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opener {
+pub(crate) struct Opener {
     /// Of several the one with the lowest number.
     pub process: Process,
     /// What came of asking the socket itself.
@@ -89,7 +89,7 @@ pub struct Opener {
 
 impl Process {
     /// The process of this number, as far as the calling thread may know it.
-    pub fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         Proc::open("/proc").ok()?.process(pid)
     }
 }
@@ -97,12 +97,12 @@ impl Process {
 impl Prepared {
     /// Starts a child, where it takes one, with the capabilities of the calling thread, which has to
     /// be the only one of its process and to live as long as the child is wanted.
-    pub fn new(finder: Finder) -> Self {
+    pub(crate) fn new(finder: Finder) -> Self {
         Self(Other::prepare(finder))
     }
 
     /// Starts the thread that has the connection.
-    pub fn start(self, watched: &Watched) -> io::Result<Processes> {
+    pub(crate) fn start(self, watched: &Watched) -> io::Result<Processes> {
         Processes::over(move |troubles| Link::open(self.0, troubles), watched)
     }
 }
@@ -128,7 +128,7 @@ impl Processes {
 
     /// Reports each change of trouble, beginning with the present one: why nothing is found, or that
     /// it works again.
-    pub fn on_trouble(&self, report: impl Fn(Option<String>) + Send + 'static) {
+    pub(crate) fn on_trouble(&self, report: impl Fn(Option<String>) + Send + 'static) {
         self.troubles.subscribe(report);
     }
 
@@ -137,7 +137,7 @@ impl Processes {
     /// Of those among `asked` it is found out what a map holds for them: not all that is known of a
     /// socket is in the kernel's lists. That, on kernels before 5.19, takes that BPF is open to
     /// users without privilege.
-    pub fn of_sockets(
+    pub(crate) fn of_sockets(
         &self,
         inodes: HashSet<u32>,
         asked: HashSet<u32>,
@@ -166,7 +166,7 @@ impl Processes {
     }
 
     /// Finds a running program of one of these names in the daemon's network namespace.
-    pub fn running(
+    pub(crate) fn running(
         &self,
         names: &'static [&'static str],
     ) -> oneshot::Receiver<Option<&'static str>> {
@@ -187,7 +187,7 @@ impl Processes {
     }
 
     /// The process of this number.
-    pub fn process(&self, pid: u32) -> oneshot::Receiver<Option<Process>> {
+    pub(crate) fn process(&self, pid: u32) -> oneshot::Receiver<Option<Process>> {
         self.ask(move |link| {
             let mut found = None;
             link.ask(&Request::Process { pid }, None, |record| {
@@ -201,7 +201,7 @@ impl Processes {
 
     /// All network namespaces that have a thread, named as in `/proc`, and a file to enter each by;
     /// `None` if not all threads can be looked at.
-    pub fn networks(&self) -> oneshot::Receiver<Option<HashMap<PathBuf, PathBuf>>> {
+    pub(crate) fn networks(&self) -> oneshot::Receiver<Option<HashMap<PathBuf, PathBuf>>> {
         self.ask(|link| {
             let mut found = HashMap::new();
             let is_complete = link.ask(&Request::Networks {}, None, |record| {

@@ -10,7 +10,7 @@ use crate::{patience, processes};
 
 /// The socket, and what goes with it.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Where clients connect.
     pub listener: UnixListener,
     /// Held as long as the daemon lives: whoever has it may take the socket's place.
@@ -25,7 +25,7 @@ impl Endpoint {
     /// One left behind by a dead daemon is replaced. One that a living daemon serves is not: that
     /// is an error of kind `AddrInUse`, after a second in which it might have been ending. Neither
     /// is a file that is no socket (`AlreadyExists`): a slip on the command line must not cost it.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if let Some(listener) = sys::fds::activation()?.into_iter().next() {
             return Ok(Self { listener: listener.into(), _lock: None, path: None });
         }

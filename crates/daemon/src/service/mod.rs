@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use api::server::{self, Descriptor, Listed, Serves, Share, Statistics};
 use api::{Empty, daemon};
 
-pub use endpoint::Endpoint;
+pub(crate) use endpoint::Endpoint;
 
 use crate::access::{Access, Caller};
 use crate::configuration::Configuration;

@@ -11,7 +11,7 @@ mod records;
 
 pub(crate) use failure::{describe, refused};
 pub(crate) use lock::Lock;
-pub use lock::StoreError;
+pub(crate) use lock::StoreError;
 pub(crate) use records::{Boot, Found, Record, Records};
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ const READS: Slots = Slots { each: 1, all: 4, root: 4 };
 
 /// Answers calls about tables.
 #[derive(Debug)]
-pub struct Served {
+pub(crate) struct Served {
     /// One for each group.
     groups: [Mutex<Group>; GROUPS.len()],
     calls: Work,
@@ -88,7 +88,7 @@ struct Group {
 
 impl Served {
     /// Tables that nobody has asked for yet.
-    pub fn new(watched: Watched) -> Self {
+    pub(crate) fn new(watched: Watched) -> Self {
         let (calls, reads) = (Work::new(CALLS), Work::new(READS));
         Self { groups: Default::default(), calls, reads, watched }
     }

@@ -7,8 +7,8 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use iphelper_daemon::networks;
 use iphelper_daemon::ports::guard::{Guard, Places, remove_dead};
-use iphelper_daemon::processes::networks;
 use lab::or_skip;
 use ports::guard::{Features, Hook, Map, Presence};
 use ports::{Block, Protocol};

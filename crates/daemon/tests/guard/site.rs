@@ -104,7 +104,7 @@ pub(crate) struct Inside {
 impl Site {
     pub(crate) fn new() -> lab::Result<Self> {
         // Some tests hold a socket on every port of a large block, and a session has 1024.
-        iphelper_daemon::sandbox::raise_descriptor_limit();
+        iphelper_daemon::raise_descriptor_limit();
         Ok(Self { mounts: lab::Mounts::new()?, namespace: lab::Namespace::new()? })
     }
 

@@ -13,7 +13,7 @@ use crate::refusal::refused;
 ///
 /// It does nothing by itself: /etc/resolv.conf may be a link to it, or a resolver may read it.
 #[derive(Debug)]
-pub struct ResolvConf {
+pub(crate) struct ResolvConf {
     path: PathBuf,
     interfaces: BTreeMap<String, Servers>,
     /// Whether they are others than when the file was written.
@@ -24,7 +24,7 @@ pub struct ResolvConf {
 
 impl ResolvConf {
     /// A file that is written when there is something to write.
-    pub fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, interfaces: BTreeMap::new(), has_changed: false, written: None }
     }
 

@@ -20,12 +20,12 @@ use crate::config::{Daemon, ResolverKind};
 use crate::names;
 use crate::supervise::{Watched, Worker};
 
-pub use file::ResolvConf;
-pub use programs::{Resolvconf, Resolved};
+pub(crate) use file::ResolvConf;
+pub(crate) use programs::{Resolvconf, Resolved};
 
 /// What one interface contributes, with names that passed `names::is_domain`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Servers {
+pub(crate) struct Servers {
     /// The interface's name.
     pub interface: String,
     /// Smaller numbers come first.
@@ -38,7 +38,7 @@ pub struct Servers {
 
 impl Servers {
     /// What a lease brings. Names that are none are left out: a server may send anything.
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         interface: &str,
         metric: u32,
         servers: Vec<IpAddr>,
@@ -90,7 +90,7 @@ fn merged(contributions: &Contributions) -> Option<Servers> {
 }
 
 /// A place that name servers can be put.
-pub trait Backend: Send {
+pub(crate) trait Backend: Send {
     /// Puts the interface's contribution in place of its last one.
     fn set(&mut self, servers: &Servers) -> Result<(), Refused>;
 
@@ -105,7 +105,7 @@ pub trait Backend: Send {
 
 /// Nowhere.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Backend for Nowhere {
     fn set(&mut self, _: &Servers) -> Result<(), Refused> {
@@ -119,7 +119,7 @@ impl Backend for Nowhere {
 
 /// The back end in use, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// systemd-resolved, through this `resolvectl`.
     Resolved(PathBuf),
     /// This `resolvconf`.
@@ -144,7 +144,7 @@ impl fmt::Display for Choice {
 impl Choice {
     /// What the configuration says, or what this host uses. `own_file` is the file unless another
     /// one is configured.
-    pub fn new(daemon: &Daemon, own_file: &Path) -> Self {
+    pub(crate) fn new(daemon: &Daemon, own_file: &Path) -> Self {
         let file = daemon.resolver_file.as_deref().unwrap_or(own_file);
         let resolved = || program("resolvectl").unwrap_or_else(|| "/usr/bin/resolvectl".into());
         let resolvconf = || program("resolvconf").unwrap_or_else(|| "/usr/sbin/resolvconf".into());
@@ -186,7 +186,7 @@ impl Choice {
 
 /// The file of a daemon that is told of none: beside the API's socket, so that each daemon of a
 /// machine has its own.
-pub fn own_file(socket: &Path) -> PathBuf {
+pub(crate) fn own_file(socket: &Path) -> PathBuf {
     socket.with_file_name("resolv.conf")
 }
 
@@ -218,11 +218,11 @@ enum Job<T> {
 
 /// The thread that talks to the back end. Dropping it waits until everything asked for is done.
 #[derive(Debug)]
-pub struct Resolver<T>(Worker<Job<T>>);
+pub(crate) struct Resolver<T>(Worker<Job<T>>);
 
 impl<T: Send + 'static> Resolver<T> {
     /// Starts the thread. `done` is called there with the tag and outcome of each job.
-    pub fn start(
+    pub(crate) fn start(
         choice: Choice,
         watched: Watched,
         done: impl FnMut(T, Result<(), Refused>) + Send + 'static,
@@ -239,17 +239,17 @@ impl<T: Send + 'static> Resolver<T> {
     }
 
     /// Makes these the name servers that the family's lease brings to the interface.
-    pub fn set(&self, tag: T, family: Family, servers: Servers) {
+    pub(crate) fn set(&self, tag: T, family: Family, servers: Servers) {
         self.0.ask(Job::Set(tag, family, servers));
     }
 
     /// Withdraws those that the family's lease brought to the interface.
-    pub fn clear(&self, tag: Option<T>, family: Family, interface: &str) {
+    pub(crate) fn clear(&self, tag: Option<T>, family: Family, interface: &str) {
         self.0.ask(Job::Clear(tag, family, interface.to_owned()));
     }
 
     /// Goes over to another back end, and takes along what is there.
-    pub fn switch(&self, choice: Choice) {
+    pub(crate) fn switch(&self, choice: Choice) {
         self.0.ask(Job::Use(choice));
     }
 }

@@ -19,13 +19,13 @@ const COMPLAINT: u64 = 300;
 
 /// systemd-resolved, told per interface (resolvectl(1)).
 #[derive(Debug)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     program: PathBuf,
 }
 
 impl Resolved {
     /// Through this `resolvectl`.
-    pub fn new(program: PathBuf) -> Self {
+    pub(crate) fn new(program: PathBuf) -> Self {
         Self { program }
     }
 }
@@ -52,13 +52,13 @@ impl Backend for Resolved {
 
 /// The `resolvconf` of Debian or openresolv: a record per interface on its standard input.
 #[derive(Debug)]
-pub struct Resolvconf {
+pub(crate) struct Resolvconf {
     program: PathBuf,
 }
 
 impl Resolvconf {
     /// Through this `resolvconf`.
-    pub fn new(program: PathBuf) -> Self {
+    pub(crate) fn new(program: PathBuf) -> Self {
         Self { program }
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use dhcp::v4;
 use wire::dhcpv4::OptionCode;
 
-use crate::config::{ClientIdentifier, HostName, Settings};
+use crate::config::{Broadcast, ClientIdentifier, ConflictDetection, HostName, Settings};
 use crate::leases::Identity;
 
 /// How the client of an interface with that hardware address behaves on this host.
@@ -38,10 +38,18 @@ pub(super) fn client_config(
             .request_lease_time
             .map(|seconds| Duration::from_secs(seconds.into())),
         rapid_commit: settings.rapid_commit,
-        broadcast: settings.broadcast,
+        broadcast: match settings.broadcast {
+            Broadcast::Auto => v4::Broadcast::Auto,
+            Broadcast::Always => v4::Broadcast::Always,
+            Broadcast::Never => v4::Broadcast::Never,
+        },
         offer_collection: settings.offer_collection,
         initial_delay: settings.initial_delay,
-        conflict_detection: settings.conflict_detection,
+        conflict_detection: match settings.conflict_detection {
+            ConflictDetection::Background => v4::ConflictDetection::Background,
+            ConflictDetection::Strict => v4::ConflictDetection::Strict,
+            ConflictDetection::Off => v4::ConflictDetection::Off,
+        },
         link_local: settings.link_local,
         anonymize: settings.anonymize,
         spread_renewals: true,
@@ -51,5 +59,24 @@ pub(super) fn client_config(
         use_mtu: settings.use_mtu,
         use_host_name: settings.use_host_name,
         use_ntp: settings.use_ntp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn where_nothing_is_said_the_engine_goes_by_its_own_defaults() {
+        let folder = Folder::new("config");
+        let identity = Identity::discover(folder.path());
+        let config = client_config(&Settings::default(), &[2, 0, 0, 0, 0, 1], &identity);
+        let expected = v4::Config {
+            client_identifier: config.client_identifier.clone(),
+            host_name: config.host_name.clone(),
+            ..v4::Config::default()
+        };
+        assert_eq!(config, expected);
     }
 }

@@ -18,7 +18,7 @@ use super::sysctl::PortSet;
 
 /// A socket that sits on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
+pub(super) struct Holder {
     /// Of which protocol. A subflow of MPTCP is a TCP socket, and has the inode of its MPTCP socket.
     pub protocol: Protocol,
     /// The kernel's row.
@@ -27,7 +27,7 @@ pub struct Holder {
 
 /// A port that cannot be reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conflict {
+pub(super) struct Conflict {
     /// The lowest there is.
     pub port: u16,
     /// Who has it; `None` where the kernel would not say.
@@ -36,7 +36,7 @@ pub struct Conflict {
 
 /// What looks at the ports of one network namespace.
 #[derive(Debug)]
-pub struct Scanner {
+pub(super) struct Scanner {
     connection: Connection<Socket>,
     /// Sockets that the kernel keeps silent about.
     hidden: Hidden,
@@ -59,7 +59,7 @@ impl Scanner {
     /// Looks at the network namespace of the calling thread, from whichever thread later.
     ///
     /// Binds a socket to some port for a moment, to find out what the kernel shows.
-    pub fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         let mut this = Self { connection: Connection::open_sock_diag()?, hidden: Hidden::None };
         this.hidden = this.probe();
         Ok(this)
@@ -71,7 +71,7 @@ impl Scanner {
     ///
     /// With the guard's map of sockets each comes with what the guard
     /// [knows of it](Holder::guarded), which takes `CAP_BPF`.
-    pub fn holders(
+    pub(super) fn holders(
         &mut self,
         protocol: Option<Protocol>,
         ports: RangeInclusive<u16>,
@@ -93,7 +93,7 @@ impl Scanner {
     ///
     /// Where the kernel does not list all sockets, ports are found to be taken by binding to them:
     /// `admit` is called with each socket before that, for a guard not to stand in the way.
-    pub fn first_conflict(
+    pub(super) fn first_conflict(
         &mut self,
         protocol: Protocol,
         block: Block,
@@ -118,7 +118,7 @@ impl Scanner {
 
     /// All ports that a socket sits on, those that are only remembered left out, and on old kernels
     /// those of TCP sockets that are bound and nothing else.
-    pub fn ports_in_use(&mut self, protocol: Protocol) -> Result<PortSet, Error> {
+    pub(super) fn ports_in_use(&mut self, protocol: Protocol) -> Result<PortSet, Error> {
         let mut holders = Vec::new();
         self.list(protocol, present(), &(0..=u16::MAX), None, &mut holders)?;
         let ports: BTreeSet<u16> = holders.iter().map(Holder::port).collect();
@@ -133,7 +133,7 @@ impl Scanner {
     /// listeners of MPTCP.
     ///
     /// Needs a kernel made with `INET_DIAG_DESTROY`.
-    pub fn kill(&mut self, protocol: Protocol, block: Block) -> Result<u32, Error> {
+    pub(super) fn kill(&mut self, protocol: Protocol, block: Block) -> Result<u32, Error> {
         let mut holders = Vec::new();
         self.list(protocol, present(), &block.ports(), None, &mut holders)?;
         let requests: Vec<_> =
@@ -204,17 +204,17 @@ impl Scanner {
 
 impl Holder {
     /// Its local port.
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.socket.local.port()
     }
 
     /// Its local address.
-    pub fn address(&self) -> IpAddr {
+    pub(super) fn address(&self) -> IpAddr {
         self.socket.local.ip()
     }
 
     /// What it does there: `listen`, `established`, `bound` and so on, as [`State`] has it.
-    pub fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         match (self.protocol, self.socket.state) {
             // A TCP socket with a port that does nothing with it.
             (Protocol::Tcp, State::CLOSED) => "bound".to_owned(),
@@ -223,24 +223,24 @@ impl Holder {
     }
 
     /// The inode of its descriptors, if it has any.
-    pub fn inode(&self) -> Option<u32> {
+    pub(super) fn inode(&self) -> Option<u32> {
         Some(self.socket.inode).filter(|inode| *inode != 0)
     }
 
     /// Its owner, where the kernel knows one: it says 0 for connections without a descriptor.
-    pub fn uid(&self) -> Option<u32> {
+    pub(super) fn uid(&self) -> Option<u32> {
         let uid = self.socket.uid;
         (uid != 0 || self.socket.inode != 0).then_some(uid)
     }
 
     /// What the guard's programs know of it. The kernel says so of TCP sockets that listen or are
     /// connected alone; of accepted connections nothing is known.
-    pub fn guarded(&self) -> Option<guard::Socket> {
+    pub(super) fn guarded(&self) -> Option<guard::Socket> {
         guard::Socket::from_bytes(&self.socket.storage?)
     }
 
     /// Whether it is a connection of TCP, which may have its port from the socket that listens.
-    pub fn is_connection(&self) -> bool {
+    pub(super) fn is_connection(&self) -> bool {
         self.protocol == Protocol::Tcp
             && !matches!(self.socket.state, State::LISTEN | State::CLOSED)
     }

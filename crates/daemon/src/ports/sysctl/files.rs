@@ -7,7 +7,7 @@ use super::record::{Found, Record};
 use super::{PortSet, Storage};
 
 /// Where the kernel has the list, for the network namespace of the thread that opens it.
-pub const FILE: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+pub(crate) const FILE: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 /// Longer than any list can be: every second port is 196,608 bytes.
 const LONGEST: usize = 256 * 1024;
 /// What is written at once: the kernel takes somewhat less than 4,096 bytes.
@@ -15,7 +15,7 @@ const PIECE: usize = 4_000;
 
 /// The kernel's list, and a file beside the reservations' records.
 #[derive(Debug)]
-pub struct Files {
+pub(crate) struct Files {
     list: PathBuf,
     record: Record,
 }

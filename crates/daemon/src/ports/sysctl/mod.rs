@@ -22,13 +22,13 @@ mod watch;
 use std::io;
 use std::path::PathBuf;
 
-pub use files::{FILE, Files};
-pub use port_set::{NoPorts, PortSet};
-pub use record::Found;
-pub use watch::{ListWatch, Rechecks};
+pub(super) use files::{FILE, Files};
+pub(super) use port_set::PortSet;
+pub(super) use record::Found;
+pub(super) use watch::{ListWatch, Rechecks};
 
 /// Where the list is, and what is kept of it for the next daemon.
-pub trait Storage: std::fmt::Debug {
+pub(super) trait Storage: std::fmt::Debug {
     /// The list.
     fn read(&self) -> io::Result<PortSet>;
     /// Adds ports to the list, and touches no others.
@@ -52,7 +52,7 @@ pub trait Storage: std::fmt::Debug {
 /// was read from here and added to, so that ours stay ours; one that lacks some was written afresh,
 /// and all of it is theirs, also where it names ports of ours.
 #[derive(Debug)]
-pub struct ReservedPorts<S = Files> {
+pub(super) struct ReservedPorts<S = Files> {
     storage: S,
     /// What we believe others want there.
     foreign: PortSet,
@@ -67,7 +67,7 @@ impl ReservedPorts {
     /// namespace with this cookie, which is that of the calling thread. Changes nothing.
     ///
     /// Fails for lack of descriptors or memory alone; a record that cannot be used is none.
-    pub fn open(record: PathBuf, boot_id: &str, network: u64) -> io::Result<Self> {
+    pub(super) fn open(record: PathBuf, boot_id: &str, network: u64) -> io::Result<Self> {
         Self::over(Files::new(record, boot_id, network))
     }
 }
@@ -83,7 +83,7 @@ impl<S: Storage> ReservedPorts<S> {
     ///
     /// An error before the kernel's list was touched leaves everything as it was; ports may be
     /// there too many after one later, but never too few.
-    pub fn set(&mut self, wanted: &PortSet) -> io::Result<()> {
+    pub(super) fn set(&mut self, wanted: &PortSet) -> io::Result<()> {
         let current = self.storage.read()?;
         self.observe(&current);
         let surplus = self.contribution().difference(wanted);
@@ -115,7 +115,7 @@ impl<S: Storage> ReservedPorts<S> {
 
     /// Puts ours back if somebody else's write has removed them, and remembers what others want.
     /// Returns whether it had to.
-    pub fn merge(&mut self) -> io::Result<bool> {
+    pub(super) fn merge(&mut self) -> io::Result<bool> {
         let current = self.storage.read()?;
         let before = self.foreign.clone();
         self.observe(&current);
@@ -130,12 +130,12 @@ impl<S: Storage> ReservedPorts<S> {
     }
 
     /// What others want there, as of the last look.
-    pub fn foreign(&self) -> &PortSet {
+    pub(super) fn foreign(&self) -> &PortSet {
         &self.foreign
     }
 
     /// What we want there.
-    pub fn ours(&self) -> &PortSet {
+    pub(super) fn ours(&self) -> &PortSet {
         &self.ours
     }
 

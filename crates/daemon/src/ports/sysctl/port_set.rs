@@ -12,63 +12,64 @@ const WORDS: usize = 65_536 / BITS;
 /// As text it is what the kernel takes and gives for such sets: single ports and ranges in order,
 /// `8080,9148-9150`, nothing for the empty set.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PortSet(Box<[u64; WORDS]>);
+pub(crate) struct PortSet(Box<[u64; WORDS]>);
 
 impl PortSet {
     /// The empty set.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Box::new([0; WORDS]))
     }
 
     /// Adds all ports of a range.
-    pub fn insert(&mut self, ports: RangeInclusive<u16>) {
+    pub(crate) fn insert(&mut self, ports: RangeInclusive<u16>) {
         self.for_words(ports, |word, mask| *word |= mask);
     }
 
     /// Takes out all ports of a range.
-    pub fn remove(&mut self, ports: RangeInclusive<u16>) {
+    #[cfg(test)]
+    pub(crate) fn remove(&mut self, ports: RangeInclusive<u16>) {
         self.for_words(ports, |word, mask| *word &= !mask);
     }
 
     /// Whether a port is in it.
     #[must_use]
-    pub fn contains(&self, port: u16) -> bool {
+    pub(crate) fn contains(&self, port: u16) -> bool {
         self.next(port.into(), true) == Some(port.into())
     }
 
     /// Whether no port is in it.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.next(0, true).is_none()
     }
 
     /// How many ports are in it.
     #[must_use]
-    pub fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.0.iter().map(|word| word.count_ones()).sum()
     }
 
     /// The ports of either.
     #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
+    pub(crate) fn union(&self, other: &Self) -> Self {
         self.with(other, |word, other| word | other)
     }
 
     /// The ports of this that are not in the other.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
+    pub(crate) fn difference(&self, other: &Self) -> Self {
         self.with(other, |word, other| word & !other)
     }
 
     /// Whether all ports of this are in the other.
     #[must_use]
-    pub fn is_subset(&self, other: &Self) -> bool {
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0.iter()).all(|(word, other)| word & !other == 0)
     }
 
     /// The ports as ranges, in order, none touching the next.
-    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u16>> {
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u16>> {
         let mut from = 0;
         std::iter::from_fn(move || {
             let start = self.next(from, true)?;
@@ -153,7 +154,7 @@ impl fmt::Debug for PortSet {
 /// Text that is no set of ports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a port nor a range of ports")]
-pub struct NoPorts(String);
+pub(crate) struct NoPorts(String);
 
 impl FromStr for PortSet {
     type Err = NoPorts;

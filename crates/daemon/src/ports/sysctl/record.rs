@@ -20,7 +20,7 @@ pub(super) struct Record {
 
 /// What is known of the list's authors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Ports that others want there.
     pub foreign: PortSet,
     /// Ports that we want there.

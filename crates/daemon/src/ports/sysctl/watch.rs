@@ -10,13 +10,13 @@ use crate::inotify::{Inotify, WatchFlags};
 /// It sees those through the same mount of `/proc`, which is all there are on most hosts. A
 /// container with a `/proc` of its own in the host's network namespace writes unseen.
 #[derive(Debug)]
-pub struct ListWatch {
+pub(crate) struct ListWatch {
     inotify: Inotify,
 }
 
 impl ListWatch {
     /// Watches the calling thread's network namespace.
-    pub fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Self::at(Path::new(super::FILE))
     }
 
@@ -27,7 +27,7 @@ impl ListWatch {
     }
 
     /// Takes all notices that there are, and returns whether there was a write. Our own are among them.
-    pub fn drain(&self) -> bool {
+    pub(crate) fn drain(&self) -> bool {
         self.inotify.drain()
     }
 }
@@ -42,7 +42,7 @@ impl AsFd for ListWatch {
 /// When to look at the list after a notice that comes *before* the write it tells of: the writer
 /// may be delayed at will, but hardly ever is.
 #[derive(Debug, Default)]
-pub struct Rechecks {
+pub(crate) struct Rechecks {
     noticed_at: Option<Instant>,
     /// How many looks are done.
     done: usize,
@@ -59,18 +59,18 @@ impl Rechecks {
     ];
 
     /// Somebody is about to write.
-    pub fn notice(&mut self, now: Instant) {
+    pub(crate) fn notice(&mut self, now: Instant) {
         *self = Self { noticed_at: Some(now), done: 0 };
     }
 
     /// When to look next.
-    pub fn next_at(&self) -> Option<Instant> {
+    pub(crate) fn next_at(&self) -> Option<Instant> {
         let after = Self::AFTER.get(self.done)?;
         self.noticed_at.map(|noticed_at| noticed_at + *after)
     }
 
     /// Whether to look now. Looks that are overdue are one.
-    pub fn take_due(&mut self, now: Instant) -> bool {
+    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
         let mut due = false;
         while self.next_at().is_some_and(|at| at <= now) {
             self.done += 1;
