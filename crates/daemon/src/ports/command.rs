@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use ::ports::{
     Admitted, Block, Command, Failure, Input, InvalidBlock, Outcome, Owner, Reservation, Terms,
-    Token, Wanted,
+    Wanted,
 };
 use api::ports::{self as asked, Error, EventKind};
 use api::server::{Descriptor, Lazy};
 use engine::{CommandId, Refused};
 use tokio::sync::oneshot;
 
-use super::handle::{Answer, Answered, Call, Described, Request, Waiting};
+use super::calls::{Concluded, Reply};
+use super::handle::{Asker, Described, Request, Search, Waiting};
 use super::units::{is_unit, unit_of};
 use super::worker::Job;
 use super::{Ports, holders, view};
@@ -34,7 +35,7 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Pending {
     caller: Caller,
-    answer: oneshot::Sender<Answer>,
+    reply: Reply,
     /// What came with the call.
     pub(super) socket: Option<Descriptor>,
     /// Its place among the commands under way.
@@ -63,11 +64,10 @@ impl Ports {
     /// Serves a request.
     fn on_request(&mut self, request: Request) {
         match request {
-            Request::Call(Waiting { answer, .. }) if self.is_unable() => {
-                let reason = "there is no thread for it".to_owned();
-                let _ = answer.send(Err(Error::Host { reason }));
+            Request::Call(Waiting { turn, .. }) if self.is_unable() => {
+                turn.refuse(Error::Host { reason: "there is no thread for it".to_owned() });
             }
-            Request::Call(ref waiting) if self.has_to_wait(&waiting.call) => {
+            Request::Call(ref waiting) if self.has_to_wait(waiting.makes) => {
                 self.early.push(request);
             }
             Request::Call(waiting) => self.turns.push(waiting.caller.user(), waiting),
@@ -97,11 +97,11 @@ impl Ports {
 
     /// Serves whose turn it is.
     pub(super) fn serve_turn(&mut self) {
-        let Some((Waiting { caller, call, answer }, slot)) = self.turns.next() else { return };
+        let Some((Waiting { caller, turn, .. }, slot)) = self.turns.next() else { return };
         self.clock = self.clock.kept();
         // What nobody waits for is not begun.
-        if !answer.is_closed() {
-            self.on_call(caller, call, answer, slot);
+        if !turn.is_left() {
+            turn.serve(self, caller, slot);
         }
     }
 
@@ -111,9 +111,7 @@ impl Ports {
         let error = view::error(Failure::Host(refused), self.level());
         for request in std::mem::take(&mut self.early) {
             match request {
-                Request::Call(Waiting { call, answer, .. }) if call.makes() => {
-                    let _ = answer.send(Err(error.clone()));
-                }
+                Request::Call(Waiting { makes: true, turn, .. }) => turn.refuse(error.clone()),
                 request => self.early.push(request),
             }
         }
@@ -121,11 +119,10 @@ impl Ports {
 
     /// Whether a call cannot be answered yet: before everything on record is in force, or before it
     /// is known how what is asked for would be enforced.
-    fn has_to_wait(&mut self, call: &Call) -> bool {
+    fn has_to_wait(&mut self, makes: bool) -> bool {
         if self.ready.is_some() {
             return true;
         }
-        let makes = call.makes();
         if makes && self.enforcement.is_none() && !self.is_opening {
             self.is_opening = true;
             self.ask(Job::Open);
@@ -138,107 +135,28 @@ impl Ports {
         self.worker.is_none() && self.enforcer.is_none()
     }
 
-    fn on_call(
+    /// Has the ledger carry out what a call means; answered when it has.
+    pub(super) fn order<T>(
         &mut self,
-        caller: Caller,
-        call: Call,
-        answer: oneshot::Sender<Answer>,
-        slot: Slot<Waiting>,
-    ) {
-        match call {
-            Call::Lookup(call) => {
-                let found = block(call.start_port, call.number_of_ports).and_then(|block| {
-                    let protocol = view::asked_protocol(call.protocol);
-                    self.manager.find(protocol, block).ok_or(Error::NotFound)
-                });
-                let shown = found.map(|found| self.shown(found, &caller));
-                let _ = answer.send(shown.map(Answered::Reservation));
-            }
-            Call::List(call) => {
-                let protocol = call.protocol.map(view::asked_protocol);
-                let listed = self.manager.reservations();
-                let listed =
-                    listed.filter(|one| protocol.is_none_or(|wanted| one.protocol == wanted));
-                let listed: Vec<_> = listed.map(|one| *self.shown(one, &caller)).collect();
-                let listed = listed.into_iter().map(|one| self.share(one)).collect();
-                let _ = answer.send(Ok(Answered::Reservations(listed)));
-            }
-            Call::Associate(call, socket) => {
-                let associated = self.associate(&caller, call.token, &socket);
-                let _ = answer.send(associated.map(Answered::Reservation));
-            }
-            Call::Holders(call) => _ = answer.send(self.wanted(&call)),
-            Call::Acquire(call, socket) => {
-                self.notice_closed();
-                match self.acquisition(&caller, &call, &socket) {
-                    Ok(command) => {
-                        self.command(command, caller, answer, Some(socket.descriptor), slot)
-                    }
-                    Err(error) => _ = answer.send(Err(error)),
-                }
-            }
-            call => {
-                self.notice_closed();
-                match self.understand(&caller, call) {
-                    Ok(command) => self.command(command, caller, answer, None, slot),
-                    Err(error) => _ = answer.send(Err(error)),
-                }
-            }
-        }
-    }
-
-    fn command(
-        &mut self,
-        command: Command,
-        caller: Caller,
-        answer: oneshot::Sender<Answer>,
-        socket: Option<Descriptor>,
-        slot: Slot<Waiting>,
-    ) {
+        asker: Asker<T>,
+        command: impl FnOnce(&Self, &Caller, Option<&Described>) -> Result<Command, Error>,
+    ) where
+        Reply: From<oneshot::Sender<Result<T, Error>>>,
+    {
+        self.notice_closed();
+        let command = match command(self, &asker.caller, asker.socket.as_ref()) {
+            Ok(command) => command,
+            Err(error) => return asker.reply(Err(error)),
+        };
         self.last_command += 1;
         let id = CommandId(self.last_command);
-        self.pending.insert(id, Pending { caller, answer, socket, _slot: slot });
+        let Asker { caller, socket, answer, slot } = asker;
+        let socket = socket.map(|socket| socket.descriptor);
+        self.pending.insert(id, Pending { caller, reply: answer.into(), socket, _slot: slot });
         self.tell(Input::Command { id, command });
     }
 
-    /// A call as the ledger knows it.
-    fn understand(&self, caller: &Caller, call: Call) -> Result<Command, Error> {
-        match call {
-            Call::Create(call) => {
-                let block = block(call.start_port, call.number_of_ports)?;
-                let protocol = view::asked_protocol(call.protocol);
-                let terms = Box::new(self.terms(caller, call)?);
-                Ok(Command::Create { protocol, block, terms })
-            }
-            Call::Delete(call) => Ok(Command::Delete {
-                protocol: view::asked_protocol(call.protocol),
-                block: block(call.start_port, call.number_of_ports)?,
-                kill: call.kill.unwrap_or(false),
-            }),
-            Call::Release(call) => {
-                let token = Token::new(call.token.into()).ok_or(Error::InvalidToken)?;
-                Ok(Command::Release { caller: self.caller(caller), token })
-            }
-            Call::Grant(call) => Ok(Command::Admit {
-                protocol: view::asked_protocol(call.protocol),
-                block: block(call.start_port, call.number_of_ports)?,
-                whom: admitted(call.users, call.cgroups)?,
-            }),
-            Call::Revoke(call) => Ok(Command::Expel {
-                protocol: view::asked_protocol(call.protocol),
-                block: block(call.start_port, call.number_of_ports)?,
-                whom: admitted(call.users, call.cgroups)?,
-            }),
-            // Answered without the ledger.
-            Call::Lookup(_)
-            | Call::List(_)
-            | Call::Associate(..)
-            | Call::Acquire(..)
-            | Call::Holders(_) => Err(Error::Cancelled),
-        }
-    }
-
-    fn terms(&self, caller: &Caller, call: asked::Create) -> Result<Terms, Error> {
+    pub(super) fn terms(&self, caller: &Caller, call: asked::Create) -> Result<Terms, Error> {
         let expires_at = match call.lifetime {
             None => None,
             Some(seconds) => match Duration::try_from_secs_f64(seconds) {
@@ -269,7 +187,7 @@ impl Ports {
         Ok(terms)
     }
 
-    fn acquisition(
+    pub(super) fn acquisition(
         &self,
         caller: &Caller,
         call: &asked::Acquire,
@@ -323,11 +241,12 @@ impl Ports {
     /// Answers a command.
     pub(super) fn on_reply(&mut self, id: CommandId, result: Result<Outcome, Failure>) {
         let in_the_way = self.in_the_way.take();
-        let Some(Pending { caller, answer, .. }) = self.pending.remove(&id) else { return };
+        let Some(Pending { caller, reply, .. }) = self.pending.remove(&id) else { return };
         let answered = match result {
-            Ok(Outcome::Reserved(made)) => Ok(Answered::Reservation(self.shown(&made, &caller))),
-            Ok(Outcome::Changed(now)) => Ok(Answered::Reservation(self.shown(&now, &caller))),
-            Ok(Outcome::Ended { killed, .. }) => Ok(Answered::Killed(killed)),
+            Ok(Outcome::Reserved(one) | Outcome::Changed(one)) => {
+                Ok(Concluded::Reservation(self.shown(&one, &caller)))
+            }
+            Ok(Outcome::Ended { killed, .. }) => Ok(Concluded::Ended { killed }),
             Err(Failure::InUse(port)) => {
                 let holder = in_the_way;
                 Err(Error::SharingViolation { port, holder, reservation: None })
@@ -338,12 +257,11 @@ impl Ports {
             }
             Err(failure) => Err(view::error(failure, self.level())),
         };
-        // A caller that has gone meanwhile does not want to know.
-        let _ = answer.send(answered);
+        reply.send(answered);
     }
 
     /// What is to be looked for by a list of sockets.
-    fn wanted(&self, call: &asked::Holders) -> Answer {
+    pub(super) fn wanted(&self, call: &asked::Holders) -> Result<Search, Error> {
         let ports = match (call.start_port, call.number_of_ports) {
             (None, None) => 0..=u16::MAX,
             (start, count) => block(start.unwrap_or(0), count.unwrap_or(1))?.ports(),
@@ -357,7 +275,7 @@ impl Ports {
             // A descriptor of its own: the guard may be taken off meanwhile.
             sockets: self.guard.as_ref().and_then(|guard| guard.sockets().ok().map(Arc::new)),
         };
-        Ok(Answered::Holders(self.holders.clone(), Box::new(wanted)))
+        Ok((self.holders.clone(), Box::new(wanted)))
     }
 
     /// A reservation as this caller may see it.
@@ -384,7 +302,7 @@ impl Ports {
         shown
     }
 
-    fn share(&mut self, one: asked::Reservation) -> Arc<asked::Reservation> {
+    pub(super) fn share(&mut self, one: asked::Reservation) -> Arc<asked::Reservation> {
         self.listed.share((one.id, one.token.is_some()), one)
     }
 
@@ -403,7 +321,7 @@ impl Ports {
 }
 
 /// A block, or what is wrong with it.
-fn block(start: u16, count: u16) -> Result<Block, Error> {
+pub(super) fn block(start: u16, count: u16) -> Result<Block, Error> {
     Block::new(start.into(), count.into()).map_err(|error| {
         let parameter = match error {
             InvalidBlock::NoStart => "start_port",
@@ -413,7 +331,10 @@ fn block(start: u16, count: u16) -> Result<Block, Error> {
     })
 }
 
-fn admitted(users: Option<Vec<u32>>, cgroups: Option<Vec<String>>) -> Result<Admitted, Error> {
+pub(super) fn admitted(
+    users: Option<Vec<u32>>,
+    cgroups: Option<Vec<String>>,
+) -> Result<Admitted, Error> {
     let users = users.unwrap_or_default();
     let cgroups = cgroups.unwrap_or_default();
     if users.len() > MOST_ADMITTED {

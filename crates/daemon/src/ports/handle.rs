@@ -1,22 +1,24 @@
 //! What others ask of the reservations: the calls of the API, and a few of the daemon's own.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::Empty;
+use api::Method;
 use api::ports::{self as asked, Error};
-use api::server::{Descriptor, Listed, Serves, Subscription};
+use api::server::{self, Descriptor, Listed, Serves, Subscription};
 use tokio::sync::oneshot;
 
+use super::Ports;
 use super::associate::{not_described, unsupported};
 use super::holders::{Holders, Wanted};
 use crate::access::{Access, Caller};
 use crate::processes::{Process, Processes};
 use crate::subsystem::Requests;
-use crate::turns::Slots;
+use crate::turns::{Slot, Slots};
 use crate::work::Work;
 
-/// A request to [`Ports`](super::Ports).
+/// A request to [`Ports`].
 #[derive(Debug)]
 pub(crate) enum Request {
     Call(Waiting),
@@ -25,20 +27,109 @@ pub(crate) enum Request {
     Status(oneshot::Sender<asked::StatusReply>),
 }
 
-/// A call that is answered once.
+/// A method that is answered in its caller's turn.
+pub(crate) trait PortCall: server::Asked + Method<Error = Error> {
+    /// Whether it is for a new reservation: then it waits until it is known how that would be
+    /// enforced, and for what is to be known of its owner.
+    const MAKES: bool = false;
+
+    /// Which of the descriptors passed with it is the socket that it is about.
+    fn socket(&self) -> Option<u32> {
+        None
+    }
+
+    /// Answers it, at once or when the ledger has.
+    fn serve(self, ports: &mut Ports, asker: Asker<Self::Answer>);
+}
+
+/// Who waits for an answer, and what came with the call.
 #[derive(Debug)]
-pub(crate) enum Call {
-    Create(asked::Create),
-    Lookup(asked::Lookup),
-    Delete(asked::Delete),
-    List(asked::List),
-    Associate(asked::Associate, Described),
-    Acquire(asked::Acquire, Described),
-    Release(asked::Release),
-    Grant(asked::Grant),
-    Revoke(asked::Revoke),
-    /// To be looked for by whoever asks.
-    Holders(asked::Holders),
+pub(crate) struct Asker<T> {
+    pub(super) caller: Caller,
+    pub(super) socket: Option<Described>,
+    pub(super) answer: oneshot::Sender<Result<T, Error>>,
+    /// Its place among the calls under way.
+    pub(super) slot: Slot<Waiting>,
+}
+
+impl<T> Asker<T> {
+    /// Answers. A caller that has gone meanwhile does not want to know.
+    pub(super) fn reply(self, result: Result<T, Error>) {
+        let _ = self.answer.send(result);
+    }
+}
+
+/// A call that waits for its turn.
+pub(crate) struct Waiting {
+    pub(super) caller: Caller,
+    /// See [`PortCall::MAKES`].
+    pub(super) makes: bool,
+    pub(super) turn: Box<dyn Turn>,
+}
+
+/// What is done with a call when its turn has come.
+pub(super) trait Turn: Send {
+    /// Whether nobody waits for the answer any more.
+    fn is_left(&self) -> bool;
+
+    /// Answers without a turn.
+    fn refuse(self: Box<Self>, error: Error);
+
+    /// Has it answered.
+    fn serve(self: Box<Self>, ports: &mut Ports, caller: Caller, slot: Slot<Waiting>);
+}
+
+/// A call, what came with it, and where its answer goes.
+struct Asked<M: PortCall> {
+    call: M,
+    socket: Option<Described>,
+    answer: oneshot::Sender<Result<M::Answer, Error>>,
+}
+
+impl<M: PortCall> Turn for Asked<M> {
+    fn is_left(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.answer.send(Err(error));
+    }
+
+    fn serve(self: Box<Self>, ports: &mut Ports, caller: Caller, slot: Slot<Waiting>) {
+        let Self { call, socket, answer } = *self;
+        call.serve(ports, Asker { caller, socket, answer, slot });
+    }
+}
+
+/// A call for a list of sockets, which is made by whoever asks.
+struct AskedHolders {
+    call: asked::Holders,
+    answer: oneshot::Sender<Result<Search, Error>>,
+}
+
+/// What is to be looked for, and with what.
+pub(super) type Search = (Holders, Box<Wanted>);
+
+impl Turn for AskedHolders {
+    fn is_left(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.answer.send(Err(error));
+    }
+
+    fn serve(self: Box<Self>, ports: &mut Ports, _: Caller, _: Slot<Waiting>) {
+        let _ = self.answer.send(ports.wanted(&self.call));
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { caller, makes, turn: _ } = self;
+        let mut formatter = formatter.debug_struct("Waiting");
+        formatter.field("caller", caller).field("makes", makes).finish_non_exhaustive()
+    }
 }
 
 /// A socket that came with a call.
@@ -46,33 +137,6 @@ pub(crate) enum Call {
 pub(crate) struct Described {
     pub(super) descriptor: Descriptor,
     pub(super) description: sys::inet::Description,
-}
-
-/// A call that waits for its turn.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(super) caller: Caller,
-    pub(super) call: Call,
-    pub(super) answer: oneshot::Sender<Answer>,
-}
-
-impl Call {
-    /// Whether it is for a new reservation.
-    pub(super) fn makes(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Acquire(..))
-    }
-}
-
-/// How a call ended.
-pub(crate) type Answer = Result<Answered, Error>;
-
-#[derive(Debug)]
-pub(crate) enum Answered {
-    Reservation(Box<asked::Reservation>),
-    Reservations(Vec<Arc<asked::Reservation>>),
-    /// What is to be looked for, and with what.
-    Holders(Holders, Box<Wanted>),
-    Killed(u32),
 }
 
 /// The way to the reservations, for any number of holders.
@@ -108,28 +172,21 @@ impl Handle {
         Self { requests, access, lists: Work::new(LISTS), looks: Work::new(LOOKS), processes }
     }
 
-    async fn reservation(
+    /// Puts a call in the queue of its caller, and waits for the answer.
+    async fn call<T>(
         &self,
         caller: &Caller,
-        call: Call,
-    ) -> Result<asked::ReservationReply, Error> {
-        match self.call(caller, call).await? {
-            Answered::Reservation(reservation) => {
-                Ok(asked::ReservationReply { reservation: *reservation })
-            }
-            _ => Err(Error::Cancelled),
-        }
-    }
-
-    async fn call(&self, caller: &Caller, call: Call) -> Answer {
+        makes: bool,
+        turn: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Box<dyn Turn>,
+    ) -> Result<T, Error> {
         // Whether the caller is privileged is looked at when its turn has come.
         self.access.settle(caller).await;
         let mut caller = caller.clone();
-        if matches!(call, Call::Create(_) | Call::Acquire(..)) {
+        if makes {
             let process = self.process_of(&caller).await;
             caller = caller.knowing(process);
         }
-        self.ask(|answer| Request::Call(Waiting { caller, call, answer })).await?
+        self.ask(|answer| Request::Call(Waiting { caller, makes, turn: turn(answer) })).await?
     }
 
     /// The process of who becomes an owner. Where processes of others are hidden from the daemon it
@@ -170,74 +227,19 @@ impl Handle {
     }
 }
 
-/// Answers methods that are answered with the reservation they are about.
-macro_rules! about_a_reservation {
-    ($($method:ident),+ $(,)?) => { $(
-        impl Serves<asked::$method, Caller> for Handle {
-            async fn serve(
-                &self,
-                caller: &Caller,
-                call: asked::$method,
-                _: Vec<Descriptor>,
-            ) -> Result<asked::ReservationReply, Error> {
-                self.reservation(caller, Call::$method(call)).await
-            }
-        }
-    )+ };
-    (with a socket: $($method:ident),+ $(,)?) => { $(
-        impl Serves<asked::$method, Caller> for Handle {
-            async fn serve(
-                &self,
-                caller: &Caller,
-                call: asked::$method,
-                descriptors: Vec<Descriptor>,
-            ) -> Result<asked::ReservationReply, Error> {
-                let socket = self.describe(caller, descriptors, call.socket).await?;
-                self.reservation(caller, Call::$method(call, socket)).await
-            }
-        }
-    )+ };
-}
-
-about_a_reservation!(Create, Lookup, Grant, Revoke);
-about_a_reservation!(with a socket: Associate, Acquire);
-
-impl Serves<asked::Delete, Caller> for Handle {
+impl<M: PortCall> Serves<M, Caller> for Handle {
     async fn serve(
         &self,
         caller: &Caller,
-        call: asked::Delete,
-        _: Vec<Descriptor>,
-    ) -> Result<asked::DeleteReply, Error> {
-        match self.call(caller, Call::Delete(call)).await? {
-            Answered::Killed(killed) => Ok(asked::DeleteReply { killed }),
-            _ => Err(Error::Cancelled),
-        }
-    }
-}
-
-impl Serves<asked::Release, Caller> for Handle {
-    async fn serve(
-        &self,
-        caller: &Caller,
-        call: asked::Release,
-        _: Vec<Descriptor>,
-    ) -> Result<Empty, Error> {
-        self.call(caller, Call::Release(call)).await.map(|_| Empty {})
-    }
-}
-
-impl Serves<asked::List, Caller> for Handle {
-    async fn serve(
-        &self,
-        caller: &Caller,
-        call: asked::List,
-        _: Vec<Descriptor>,
-    ) -> Result<Listed<asked::Reservation>, Error> {
-        match self.call(caller, Call::List(call)).await? {
-            Answered::Reservations(reservations) => Ok(Listed::shared(reservations)),
-            _ => Err(Error::Cancelled),
-        }
+        call: M,
+        descriptors: Vec<Descriptor>,
+    ) -> Result<M::Answer, Error> {
+        let socket = match call.socket() {
+            Some(index) => Some(self.describe(caller, descriptors, index).await?),
+            None => None,
+        };
+        let turn = |answer| -> Box<dyn Turn> { Box::new(Asked { call, socket, answer }) };
+        self.call(caller, M::MAKES, turn).await
     }
 }
 
@@ -249,10 +251,8 @@ impl Serves<asked::Holders, Caller> for Handle {
         _: Vec<Descriptor>,
     ) -> Result<Listed<asked::Holder>, Error> {
         let place = self.lists.place(caller).await.ok_or(Error::Cancelled)?;
-        let Answered::Holders(holders, wanted) = self.call(caller, Call::Holders(call)).await?
-        else {
-            return Err(Error::Cancelled);
-        };
+        let turn = |answer| -> Box<dyn Turn> { Box::new(AskedHolders { call, answer }) };
+        let (holders, wanted) = self.call(caller, false, turn).await?;
         let listed = place.run(move || holders.list(&wanted)).await;
         let (holders, place) = listed.ok_or(Error::Cancelled)?;
         Ok(Listed::own(holders?, Box::new(place)))

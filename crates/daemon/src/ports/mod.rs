@@ -20,6 +20,7 @@
 //! found by the next daemon, which [puts in force what is on record](ports::Effect::Enforce).
 
 mod associate;
+mod calls;
 mod cgroups;
 mod command;
 mod effects;
