@@ -22,7 +22,6 @@ mod open_enum;
 mod passing;
 mod pattern;
 pub mod ports;
-mod prefix;
 pub mod protocol;
 pub mod server;
 pub mod service;
@@ -33,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use pattern::matches;
-pub use prefix::{InvalidPrefix, Prefix};
+pub use tables::{Prefix, PrefixTextError};
 pub use time::{InvalidTime, Time};
 pub use timeout::{InvalidTimeout, Timeout};
 

@@ -215,7 +215,7 @@ impl Binding {
 
     /// A delegated prefix, for ever.
     pub fn of_prefix(prefix: Prefix) -> Self {
-        Self { prefix: Some(prefix.address()), prefix_length: prefix.length(), ..Self::default() }
+        Self { prefix: Some(prefix.address), prefix_length: prefix.length, ..Self::default() }
     }
 
     /// The address or the first address of the prefix.

@@ -155,7 +155,7 @@ async fn our_client_asks_its_server() {
         let all = client.list(&lease::List::default()).unwrap();
         let names: Vec<&str> = all.iter().map(|lease| lease.interface.as_str()).collect();
         assert_eq!(names, ["eth0", "eth1", "eth2"]);
-        assert_eq!(all[0].routes[0].destination.length(), 0);
+        assert_eq!(all[0].routes[0].destination.length, 0);
         let renew = lease::Renew {
             interface: "eth0".into(),
             family: None,

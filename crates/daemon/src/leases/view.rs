@@ -173,7 +173,7 @@ fn fill(info: &mut LeaseInfo, lease: &v4::Lease, clock: Clock) {
         .routes
         .iter()
         .filter_map(|route| {
-            let destination = Prefix::new(route.destination, route.prefix_length)?;
+            let destination = Prefix::checked(route.destination, route.prefix_length)?;
             Some(Route::new(destination, route.gateway.map(IpAddr::V4)))
         })
         .collect();

@@ -20,6 +20,13 @@ impl Prefix {
         Self { address, length }
     }
 
+    /// A network, if an address of this family has so many bits.
+    #[must_use]
+    pub fn checked(address: impl Into<IpAddr>, length: u8) -> Option<Self> {
+        let address = address.into();
+        (length <= Self::maximum_length(address)).then_some(Self { address, length })
+    }
+
     /// The address, and nothing else.
     #[must_use]
     pub fn host(address: IpAddr) -> Self {

@@ -252,7 +252,7 @@ fn stored_lease(lease: &Lease, clock: Clock) -> StoredLease {
             .routes
             .iter()
             .filter_map(|route| {
-                let destination = api::Prefix::new(route.destination, route.prefix_length)?;
+                let destination = api::Prefix::checked(route.destination, route.prefix_length)?;
                 Some(StoredRoute { destination, gateway: route.gateway })
             })
             .collect(),
@@ -310,10 +310,10 @@ fn restored_lease(lease: StoredLease, same_boot: bool, clock: Clock) -> Result<L
 }
 
 fn restored_route(route: &StoredRoute) -> Option<Route> {
-    match route.destination.address() {
+    match route.destination.address {
         IpAddr::V4(destination) => Some(Route {
             destination,
-            prefix_length: route.destination.length(),
+            prefix_length: route.destination.length,
             gateway: route.gateway,
         }),
         IpAddr::V6(_) => None,
