@@ -8,4 +8,5 @@
 
 mod batches;
 mod commands;
+mod exchange;
 pub mod v4;

@@ -14,7 +14,8 @@ use super::message::{Kind, asks_for_rapid_commit};
 use super::offer::{Offer, Reply, ReplyKind, choose};
 use super::output::{Event, Failure, Via};
 use super::state::{Bound, Init, Ipv6Only, Phase, Rebooting, Requesting, Selecting};
-use super::timers::{Backoff, Exchange, Sent, refusal_delay};
+use super::timers::{refusal_delay, standard};
+use crate::exchange::{Exchange, Sent};
 
 /// How often a REQUEST for an offer is sent before the client starts over. RFC 2131 3.1: "the
 /// client might retransmit the DHCPREQUEST message four times, for a total delay of 60 seconds";
@@ -71,7 +72,7 @@ impl Client {
         self.set_phase(Phase::Rebooting(Box::new(Rebooting {
             address,
             exchange: Exchange::new(now),
-            backoff: Backoff::standard(),
+            backoff: standard(),
             retransmit_at: now,
         })));
         // Whoever has to probe for the address first does not have it sooner by this.
@@ -87,7 +88,7 @@ impl Client {
             Phase::Init(_) => {
                 self.set_phase(Phase::Selecting(Box::new(Selecting {
                     exchange: Exchange::new(now),
-                    backoff: Backoff::standard(),
+                    backoff: standard(),
                     retransmit_at: now,
                     offers: Vec::new(),
                     choose_at: None,
@@ -119,8 +120,8 @@ impl Client {
         if selecting.retransmit_at > now {
             return;
         }
-        let unanswered = selecting.exchange.tries;
-        let since = selecting.exchange.started_at;
+        let unanswered = selecting.exchange.tries();
+        let since = selecting.exchange.started_at();
         let no_offer = selecting.offers.is_empty();
         if no_offer && new_config {
             // Without a server this exchange would never end.
@@ -146,7 +147,7 @@ impl Client {
             offer,
             sent,
             tries: 0,
-            backoff: Backoff::standard(),
+            backoff: standard(),
             retransmit_at: now,
         })));
         self.fire_requesting(now);
@@ -172,9 +173,9 @@ impl Client {
         let Phase::Rebooting(rebooting) = &mut self.phase else {
             return;
         };
-        let tries = rebooting.exchange.tries;
+        let tries = rebooting.exchange.tries();
         if tries >= REBOOT_TRANSMISSIONS {
-            let since = rebooting.exchange.started_at;
+            let since = rebooting.exchange.started_at();
             self.no_answer(since, tries, now);
             // RFC 2131 3.2 (4): "the client MAY choose to use the previously allocated network
             // address and configuration parameters for the remainder of the unexpired lease."
@@ -186,7 +187,7 @@ impl Client {
         let mut delay = rebooting.backoff.step(&mut self.rng);
         if tries + 1 == REBOOT_TRANSMISSIONS {
             // The wait after the last one need not be longer than that after the first.
-            delay = Backoff::standard().step(&mut self.rng);
+            delay = standard().step(&mut self.rng);
         }
         rebooting.retransmit_at = now + delay;
         let address = rebooting.address;
@@ -217,7 +218,7 @@ impl Client {
             Phase::Selecting(selecting) if selecting.offers.is_empty() => {
                 if let Some(last) = selecting.exchange.last_sent_at() {
                     let soonest_at = (last + SOONEST).max(now);
-                    selecting.backoff = Backoff::standard();
+                    selecting.backoff = standard();
                     selecting.retransmit_at = selecting.retransmit_at.min(soonest_at);
                 }
             }

@@ -14,7 +14,8 @@ use super::lease::{Lease, Route, State};
 use super::message::Kind;
 use super::output::{Effect, Event, Via};
 use super::state::{Binding, Bound, Extending, Phase, Urgent, router};
-use super::timers::{Backoff, Exchange, MINIMUM_REACQUISITION, Sent, reacquire_at};
+use super::timers::{MINIMUM_REACQUISITION, reacquire_at, urgent};
+use crate::exchange::{Exchange, Sent};
 
 impl Client {
     /// Puts a lease in place of what there was. `acd` is what has already been done to find out
@@ -163,7 +164,7 @@ impl Client {
         /// Another command soon after does not make another packet.
         const SOONEST: Duration = Duration::from_secs(1);
         let (Phase::Renewing(extending) | Phase::Rebinding(extending)) = &mut self.phase else {
-            let backoff = Backoff::urgent();
+            let backoff = urgent();
             return self.extend(Some(Urgent { backoff, until_at }), now);
         };
         let last = extending.exchange.last_sent_at().unwrap_or(now);
@@ -171,7 +172,7 @@ impl Client {
             Some(urgent) => urgent.until_at.max(until_at),
             None => until_at,
         };
-        let backoff = Backoff::urgent();
+        let backoff = urgent();
         extending.urgent = Some(Urgent { backoff, until_at });
         extending.retransmit_at = extending.retransmit_at.min((last + SOONEST).max(now));
     }
@@ -243,7 +244,7 @@ impl Client {
         if extending.retransmit_at > now {
             return None;
         }
-        let (since, unanswered) = (extending.exchange.started_at, extending.exchange.tries);
+        let (since, unanswered) = (extending.exchange.started_at(), extending.exchange.tries());
         let sent = extending.exchange.transmit(now, &mut self.rng);
         extending.retransmit_at = match &mut extending.urgent {
             Some(urgent) => now + urgent.backoff.step(&mut self.rng),

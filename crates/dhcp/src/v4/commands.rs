@@ -11,9 +11,9 @@ use super::input::Command;
 use super::message::Kind;
 use super::output::{Effect, Failure, Outcome, Output};
 use super::state::Phase;
-use super::timers::Exchange;
 use crate::batches::{BatchId, BindingId};
 use crate::commands;
+use crate::exchange::Exchange;
 
 /// The commands that have not been answered.
 pub(super) type Commands = commands::Commands<Command, Wait, Failure>;

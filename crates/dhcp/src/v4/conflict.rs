@@ -15,7 +15,7 @@ use super::lease::Lease;
 use super::message::Kind;
 use super::output::{Event, Failure};
 use super::state::{Binding, Init, Phase, Probing};
-use super::timers::Exchange;
+use crate::exchange::Exchange;
 
 /// RFC 2131 3.1 (5): "The client SHOULD wait a minimum of ten seconds before restarting the
 /// configuration process to avoid excessive network traffic in case of looping."

@@ -20,7 +20,7 @@ use super::message::{self, Kind};
 use super::offer;
 use super::output::{ArpListen, DhcpListen, Effect, Event, Listen, Output, Transmit};
 use super::state::{Binding, Phase, earliest};
-use super::timers::Sent;
+use crate::exchange::Sent;
 
 /// More outputs than this and the queue's memory is given back once it is drained.
 const KEPT_OUTPUTS: usize = 2;

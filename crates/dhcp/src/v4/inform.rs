@@ -11,7 +11,8 @@ use super::input::Command;
 use super::message::Kind;
 use super::offer::{Reply, ReplyKind, is_host};
 use super::output::{Failure, Outcome};
-use super::timers::{Backoff, Exchange};
+use super::timers::standard;
+use crate::exchange::{Backoff, Exchange};
 
 /// INFORM is out.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Client {
             self.informs.push(Inform {
                 address,
                 exchange: Exchange::new(now),
-                backoff: Backoff::standard(),
+                backoff: standard(),
                 retransmit_at: now,
             });
         }

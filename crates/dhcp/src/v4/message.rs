@@ -24,7 +24,8 @@ use wire::{HardwareAddress, HardwareType};
 
 use super::config::{Broadcast, ClientIdentifier, Config};
 use super::input::Link;
-use super::timers::Sent;
+use super::timers::secs;
+use crate::exchange::Sent;
 
 /// `chaddr` has room for no more (RFC 2131 2); longer addresses are left out (RFC 4390 2.1).
 const CHADDR_LENGTH: usize = 16;
@@ -118,7 +119,7 @@ fn ordered(kind: Kind, sent: Sent, config: &Config, link: &Link) -> Message {
         // Table 5: "secs 0", "flags 0", and MUST NOT for all that asks for something.
         return message;
     }
-    message.secs = sent.secs;
+    message.secs = secs(sent);
     message.broadcast = ciaddr.is_unspecified() && needs_broadcast(config, link);
     // RFC 7844 3.1: "SHOULD limit the subset of options sent in messages to the subset listed in the
     // remaining subsections": of these, the parameter request list alone.

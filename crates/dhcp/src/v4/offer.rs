@@ -11,7 +11,7 @@ use super::counters::Discard;
 use super::input::Link;
 use super::lease::{Lease, Route};
 use super::message::{client_identifier, fits_chaddr};
-use super::timers::Sent;
+use crate::exchange::Sent;
 
 /// The shortest lease that can be used: T1 must come before T2, T2 before the end, and a server
 /// must not be able to have us ask several times a second. A shorter one is not stretched, for

@@ -9,8 +9,8 @@ use super::acd::Acd;
 use super::lease::{Lease, State};
 use super::offer::Offer;
 use super::output::Failure;
-use super::timers::{Backoff, Exchange, Sent};
 use crate::batches::BindingId;
+use crate::exchange::{Backoff, Exchange, Sent};
 
 /// The state together with what only it needs. Large ones are boxed: most clients of a large host
 /// are bound and idle.
