@@ -1,4 +1,27 @@
 //! Where a client stands: one struct a state, its deadlines as named fields.
+//!
+//! The states of RFC 2131 (figure 5), with those that came later:
+//!
+//! ```text
+//!  STOPPED ──link──▶ INIT ◀────── NAK, conflict, or the lease is over ───────┐
+//!                     │ DISCOVER                                             │
+//!                     ▼                                                      │
+//!                 SELECTING ──▶ IPV6-ONLY (option 108, RFC 8925)             │
+//!                     │ REQUEST for the best offer                           │
+//!                     ▼                                                      │
+//!                 REQUESTING ─── ACK ───┬────▶ PROBING (strict, RFC 5227) ───┤
+//!                                       │         │ nobody has the address   │
+//!  with a lease on record:              │         ▼                          │
+//!                 INIT-REBOOT           ├─────▶ BOUND ◀───────── ACK ─────┐  │
+//!                     │ REQUEST         │         │ T1                    │  │
+//!                     ▼                 │         ▼                       │  │
+//!                 REBOOTING ─── ACK ────┘      RENEWING ──────────────────┤  │
+//!                  or its router answers          │ T2                    │  │
+//!                  (RFC 4436)                     ▼                       │  │
+//!                                              REBINDING ─────────────────┴──┘
+//!
+//!  Without a link every state but RELEASED goes to STOPPED. RELEASED is left on command.
+//! ```
 
 use core::net::Ipv4Addr;
 
