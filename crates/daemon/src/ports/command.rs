@@ -12,6 +12,7 @@ use api::server::{Descriptor, Lazy};
 use engine::{CommandId, Refused};
 use tokio::sync::oneshot;
 
+use super::admission::{Needs, Verdict};
 use super::calls::{Concluded, Reply};
 use super::handle::{Asker, Described, Request, Search, Waiting};
 use super::units::{is_unit, unit_of};
@@ -53,23 +54,36 @@ impl Ports {
             Message::Counters { answer, .. } => _ = answer.send(self.count().list()),
             Message::Stop => {
                 self.is_stopping = true;
-                // Nobody finds out any more; who waits hears that it is over.
-                self.early.clear();
+                // Who waits hears that it is over.
+                drop(self.admission.on_stop());
                 self.turns.clear();
                 self.tell(Input::Stop);
             }
         }
     }
 
-    /// Serves a request.
+    /// Takes a request.
     fn on_request(&mut self, request: Request) {
+        let needs = match &request {
+            Request::Call(Waiting { makes: true, .. }) => Needs::Enforcement,
+            // Until then it would say that nobody is refused.
+            Request::Call(_) | Request::Status(_) => Needs::Restored,
+            Request::Monitor(_) | Request::Denials { .. } => return self.serve(request),
+        };
         match request {
             Request::Call(Waiting { turn, .. }) if self.is_unable() => {
                 turn.refuse(Error::Host { reason: "there is no thread for it".to_owned() });
             }
-            Request::Call(ref waiting) if self.has_to_wait(waiting.makes) => {
-                self.early.push(request);
-            }
+            request => match self.admission.admit(needs, request) {
+                Verdict::Serve(request) => self.serve(request),
+                Verdict::Wait { open } => self.open_if(open),
+            },
+        }
+    }
+
+    /// Serves a request for which what has to be known is known.
+    pub(super) fn serve(&mut self, request: Request) {
+        match request {
             Request::Call(waiting) => self.turns.push(waiting.caller.user(), waiting),
             Request::Monitor(answer) => {
                 self.clock = self.clock.kept();
@@ -77,21 +91,27 @@ impl Ports {
                 let _ = answer.send(self.events.subscribe(snapshot));
             }
             Request::Denials { recent, answer } => {
-                let skipped = self.recent_denials.len().saturating_sub(recent);
-                let recent: Vec<_> = self.recent_denials.iter().skip(skipped).cloned().collect();
-                let recent = Box::new(recent.into_iter());
                 let _ = answer.send(self.denials.subscribe(recent));
             }
-            // Until then it would say that nobody is refused.
-            Request::Status(_) if self.ready.is_some() => self.early.push(request),
             Request::Status(answer) => _ = answer.send(self.status()),
         }
     }
 
-    /// Serves those who came before it was known what can be had.
-    pub(super) fn serve_early(&mut self) {
-        for request in std::mem::take(&mut self.early) {
-            self.on_request(request);
+    /// Has it found out how a reservation would be enforced.
+    pub(super) fn open_if(&mut self, open: bool) {
+        if open {
+            self.ask(Job::Open);
+        }
+    }
+
+    /// Refuses those who wait to learn how what they ask for would be enforced: it cannot be found
+    /// out for now.
+    pub(super) fn refuse_waiting(&mut self, refused: Refused) {
+        let error = view::error(Failure::Host(refused), self.level());
+        for request in self.admission.on_not_opened() {
+            if let Request::Call(Waiting { turn, .. }) = request {
+                turn.refuse(error.clone());
+            }
         }
     }
 
@@ -103,31 +123,6 @@ impl Ports {
         if !turn.is_left() {
             turn.serve(self, caller, slot);
         }
-    }
-
-    /// Refuses those who wait to learn how what they ask for would be enforced: it cannot be found
-    /// out for now.
-    pub(super) fn refuse_early(&mut self, refused: Refused) {
-        let error = view::error(Failure::Host(refused), self.level());
-        for request in std::mem::take(&mut self.early) {
-            match request {
-                Request::Call(Waiting { makes: true, turn, .. }) => turn.refuse(error.clone()),
-                request => self.early.push(request),
-            }
-        }
-    }
-
-    /// Whether a call cannot be answered yet: before everything on record is in force, or before it
-    /// is known how what is asked for would be enforced.
-    fn has_to_wait(&mut self, makes: bool) -> bool {
-        if self.ready.is_some() {
-            return true;
-        }
-        if makes && self.enforcement.is_none() && !self.is_opening {
-            self.is_opening = true;
-            self.ask(Job::Open);
-        }
-        makes && self.enforcement.is_none()
     }
 
     /// Whether the thread could not be started.

@@ -79,13 +79,20 @@ impl Ports {
                 self.watch_guard();
                 // It may have been removed before it was watched.
                 self.on_losses();
-                self.is_opening = false;
                 self.configure();
-                self.serve_early();
+                match self.enforcement {
+                    Some(_) => {
+                        let waiting = self.admission.on_opened();
+                        waiting.into_iter().for_each(|request| self.serve(request));
+                    }
+                    None => {
+                        let open = self.admission.on_opened_in_vain();
+                        self.open_if(open);
+                    }
+                }
             }
             Report::NotOpened(refused) => {
-                self.is_opening = false;
-                self.refuse_early(refused);
+                self.refuse_waiting(refused);
             }
             Report::Effect(id, result, holder) => {
                 if holder.is_some() {
@@ -193,6 +200,7 @@ impl Ports {
         self.counters.count("port_guards_lost");
         // Nobody else may have its lock when the next one is made.
         self.enforcement = None;
+        self.admission.on_lost();
         self.guard = None;
         self.losses = None;
         self.sights = None;
@@ -253,13 +261,7 @@ impl Ports {
 
     fn report(&mut self, denial: Denial) {
         self.counters.add("port_binds_denied", &[], 1 + denial.suppressed);
-        let denial = Arc::new(denial);
-        if self.recent_denials.len() >= api::ports::Denials::MOST {
-            self.recent_denials.pop_front();
-        }
-        self.recent_denials.push_back(denial.clone());
-        // Fails only when nobody listens.
-        self.denials.publish(denial);
+        self.denials.report(denial);
     }
 
     /// Logs what happened, keeps the problems up to date, and tells subscribers.
@@ -273,6 +275,9 @@ impl Ports {
                 if let Some(ready) = self.ready.take() {
                     let _ = ready.send(());
                 }
+                let (waiting, open) = self.admission.on_restored();
+                waiting.into_iter().for_each(|request| self.serve(request));
+                self.open_if(open);
             }
             Event::Created(one) => self.announce(EventKind::Created, "is reserved", &one, |_| ()),
             Event::Acquired(one) => self.announce(EventKind::Acquired, "is reserved", &one, |_| ()),

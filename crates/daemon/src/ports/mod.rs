@@ -19,10 +19,12 @@
 //! between two of them. What was asked of the thread is finished by its own drop; what was not is
 //! found by the next daemon, which [puts in force what is on record](ports::Effect::Enforce).
 
+mod admission;
 mod associate;
 mod calls;
 mod cgroups;
 mod command;
+mod denials;
 mod effects;
 mod enforcer;
 pub mod guard;
@@ -66,8 +68,10 @@ use crate::readable::Readable;
 use crate::subsystem::{Alarm, Events, Inbox, Message, Ready};
 use crate::supervise::{Watched, Worker};
 use crate::turns::{Slots, Turns};
+use admission::Admission;
 use cgroups::CgroupWatch;
 use command::Pending;
+use denials::Denials;
 use enforcer::{Enforcement, Enforcer};
 use guard::{Guard, PinWatch};
 use handle::{Request, Waiting};
@@ -98,8 +102,6 @@ pub(crate) struct Ports {
     /// How reservations are enforced; `None` until it is known.
     enforcement: Option<Enforcement>,
     guard: Option<Arc<Guard>>,
-    /// It is being found out.
-    is_opening: bool,
     holders: Holders,
 
     pending: HashMap<CommandId, Pending>,
@@ -110,16 +112,14 @@ pub(crate) struct Ports {
     clock: Clock,
     /// With their tokens, or without.
     listed: Listed<(api::ports::Id, bool), api::ports::Reservation>,
-    /// Requests that came before it was known what can be had.
-    early: Vec<Request>,
+    admission: Admission<Request>,
     /// Results of effects that needed no thread.
     results: VecDeque<(EffectId, EffectResult)>,
     /// The socket that the last scan found.
     in_the_way: Option<Box<api::ports::Holder>>,
     owners: Owners,
 
-    recent_denials: VecDeque<Arc<api::ports::Denial>>,
-    denials: Events<api::ports::Denial>,
+    denials: Denials,
     events: Events<api::ports::Event>,
     problems: Problems,
     counters: Counters,
@@ -205,10 +205,6 @@ impl Ports {
                 }
             }
             self.drain();
-            if self.ready.is_none() && !self.early.is_empty() {
-                self.serve_early();
-                self.drain();
-            }
             if self.is_stopping && self.manager.is_idle() {
                 return self.end().await;
             }

@@ -10,6 +10,8 @@ use api::daemon::ProblemKind;
 use engine::Rng;
 use tokio::sync::{mpsc, oneshot};
 
+use super::admission::Admission;
+use super::denials::Denials;
 use super::enforcer::Enforcer;
 use super::guard::{self, Guard, Places, Search};
 use super::handle::{Handle, Request};
@@ -206,19 +208,17 @@ impl Restored {
             worker: None,
             enforcement: None,
             guard: None,
-            is_opening: false,
             holders: Holders::new(processes, cgroups.map(Units::new)),
             pending: HashMap::new(),
             last_command: 0,
             turns: Turns::new(COMMANDS),
             clock: Clock::read(),
             listed: Listed::default(),
-            early: Vec::new(),
+            admission: Admission::new(ready.is_none()),
             results: VecDeque::new(),
             in_the_way: None,
             owners: Owners::default(),
-            recent_denials: VecDeque::new(),
-            denials: Events::new(EVENTS),
+            denials: Denials::new(EVENTS),
             events: Events::new(EVENTS),
             problems,
             counters: Counters::default(),
