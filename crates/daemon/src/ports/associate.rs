@@ -94,8 +94,8 @@ impl Ports {
 
     /// Ends the runtime reservations that the guard has ended.
     pub(super) fn notice_closed(&mut self) {
-        match self.sights {
-            Some(_) => self.on_sights(),
+        match self.guard_events {
+            Some(_) => self.on_guard_events(),
             None => self.look_for_closed(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::ports::guard::{Event as Sight, What};
+use ::ports::guard::{Event as GuardEvent, What};
 use ::ports::{Effect, Event, Input, Kind, Output, Reservation};
 use api::daemon::ProblemKind;
 use api::ports::{Denial, EventKind, Guard, GuardLevel, StatusReply, Who};
@@ -78,7 +78,7 @@ impl Ports {
                 self.guard = guard;
                 self.watch_guard();
                 // It may have been removed before it was watched.
-                self.on_losses();
+                self.on_guard_removed();
                 self.configure();
                 match self.enforcement {
                     Some(_) => {
@@ -113,10 +113,10 @@ impl Ports {
             Report::Described(denials) => {
                 denials.into_iter().for_each(|denial| self.report(denial))
             }
-            Report::CgroupWatch(comings) => {
-                let watched = Readable::new(comings);
+            Report::CgroupWatch(cgroup_watch) => {
+                let watched = Readable::new(cgroup_watch);
                 self.note_watched(ProblemKind::ControlGroupsUnwatched, watched.as_ref().err());
-                self.comings = watched.ok();
+                self.cgroup_watch = watched.ok();
             }
             Report::Name(uid, name) => self.owners.name(uid, name),
             Report::Detached(_) => {}
@@ -129,15 +129,15 @@ impl Ports {
         self.watch_again_at = None;
         let Some(guard) = self.guard.clone() else { return };
         let mut failed = None;
-        if self.sights.is_none() {
+        if self.guard_events.is_none() {
             match guard.events().and_then(|events| events.map(Readable::new).transpose()) {
-                Ok(sights) => self.sights = sights,
+                Ok(guard_events) => self.guard_events = guard_events,
                 Err(error) => failed = Some(error),
             }
         }
-        if self.losses.is_none() {
+        if self.guard_watch.is_none() {
             match guard.watch_pins().and_then(Readable::new) {
-                Ok(losses) => self.losses = Some(losses),
+                Ok(guard_watch) => self.guard_watch = Some(guard_watch),
                 Err(error) => failed = Some(error),
             }
         }
@@ -159,21 +159,21 @@ impl Ports {
     }
 
     /// The guard has seen something.
-    pub(super) fn on_sights(&mut self) {
-        let Some(sights) = &mut self.sights else { return };
-        let seen = sights.source_mut().drain();
-        let is_complete = seen.len() < Events::FULL;
+    pub(super) fn on_guard_events(&mut self) {
+        let Some(guard_events) = &mut self.guard_events else { return };
+        let events = guard_events.source_mut().drain();
+        let is_complete = events.len() < Events::FULL;
         let clock = Clock::read();
         let mut denials = Vec::new();
-        for sight in seen {
-            match sight.what {
+        for event in events {
+            match event.what {
                 What::Refused { .. } => {
-                    let cgroup = sight.caller.cgroup;
-                    denials.extend(self.denial(&sight, clock).map(|denial| (denial, cgroup)));
+                    let cgroup = event.caller.cgroup;
+                    denials.extend(self.denial(&event, clock).map(|denial| (denial, cgroup)));
                 }
                 What::Released { reservation } => self.tell(Input::Closed(reservation)),
                 What::ReservedPortsWritten => {
-                    if sight.caller.process != std::process::id() {
+                    if event.caller.process != std::process::id() {
                         self.rechecks.notice(std::time::Instant::now());
                     }
                 }
@@ -191,9 +191,9 @@ impl Ports {
     /// Somebody may have removed the guard: then it is made anew.
     ///
     /// Grants by token went with it, and so did runtime reservations.
-    pub(super) fn on_losses(&mut self) {
-        if let Some(losses) = &self.losses {
-            losses.source().drain();
+    pub(super) fn on_guard_removed(&mut self) {
+        if let Some(guard_watch) = &self.guard_watch {
+            guard_watch.source().drain();
         }
         let Some(guard) = self.guard.as_ref().filter(|guard| !guard.is_whole()) else { return };
         tracing::warn!("somebody removed the guard from {}", guard.site().folder.display());
@@ -202,15 +202,15 @@ impl Ports {
         self.enforcement = None;
         self.admission.on_lost();
         self.guard = None;
-        self.losses = None;
-        self.sights = None;
+        self.guard_watch = None;
+        self.guard_events = None;
         self.tell(Input::Lost);
     }
 
     /// Control groups came or went: those of our reservations may be among them.
-    pub(super) fn on_comings(&mut self) {
-        let Some(comings) = &self.comings else { return };
-        comings.source().drain();
+    pub(super) fn on_cgroups_changed(&mut self) {
+        let Some(cgroup_watch) = &self.cgroup_watch else { return };
+        cgroup_watch.source().drain();
         let concerned = |one: &&Reservation| !one.admitted.cgroups.is_empty();
         let concerned: Vec<Reservation> =
             self.manager.reservations().filter(concerned).cloned().collect();
@@ -239,13 +239,13 @@ impl Ports {
     }
 
     /// A refused bind, as far as it is known here.
-    fn denial(&self, sight: &Sight, clock: Clock) -> Option<Denial> {
-        let What::Refused { reservation, protocol, port, dry_run, suppressed } = sight.what else {
+    fn denial(&self, event: &GuardEvent, clock: Clock) -> Option<Denial> {
+        let What::Refused { reservation, protocol, port, dry_run, suppressed } = event.what else {
             return None;
         };
         // One that is gone has nobody who would want to know.
         let found = self.manager.get(reservation)?;
-        let caller = &sight.caller;
+        let caller = &event.caller;
         let program = String::from_utf8_lossy(&caller.program).into_owned();
         let mut who = Who::user(caller.user);
         who.pid = Some(caller.process).filter(|pid| *pid != 0);
@@ -253,7 +253,7 @@ impl Ports {
         let block = found.block;
         let (protocol, id) = (view::protocol(protocol), found.id.get().into());
         let mut denial = Denial::new(protocol, port, who, id, block.start(), block.count());
-        denial.time = clock.wall(sight.at).into();
+        denial.time = clock.wall(event.at).into();
         denial.dry_run = dry_run;
         denial.suppressed = suppressed.into();
         Some(denial)

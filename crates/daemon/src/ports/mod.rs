@@ -131,16 +131,16 @@ pub(crate) struct Ports {
     reports: mpsc::UnboundedReceiver<Report>,
     reporter: mpsc::UnboundedSender<Report>,
     /// What the guard sees.
-    sights: Option<Readable<guard::Events>>,
+    guard_events: Option<Readable<guard::Events>>,
     /// Whether somebody removes the guard.
-    losses: Option<Readable<PinWatch>>,
+    guard_watch: Option<Readable<PinWatch>>,
     /// When to try again what could not be watched.
     watch_again_at: Option<tokio::time::Instant>,
     /// Writes to the kernel's list of reserved ports, where the guard does not see them.
     writes: Option<Readable<ListWatch>>,
     rechecks: Rechecks,
     /// Control groups that came or went where a reservation names one.
-    comings: Option<Readable<Arc<CgroupWatch>>>,
+    cgroup_watch: Option<Readable<Arc<CgroupWatch>>>,
     alarm: Readable<Alarm>,
     /// Until everything on record is in force.
     ready: Option<Ready>,
@@ -152,9 +152,9 @@ enum Woken {
     Report(Report),
     Message(Message<Request>),
     Turn,
-    Sights,
-    Losses,
-    Comings,
+    GuardEvents,
+    GuardRemoved,
+    CgroupsChanged,
     Writes,
     Alarm,
     Recheck,
@@ -173,9 +173,9 @@ impl Ports {
                 biased;
                 Some(report) = self.reports.recv() => Woken::Report(report),
                 () = self.alarm.readable() => Woken::Alarm,
-                () = readable(self.sights.as_ref()) => Woken::Sights,
-                () = readable(self.losses.as_ref()) => Woken::Losses,
-                () = readable(self.comings.as_ref()) => Woken::Comings,
+                () = readable(self.guard_events.as_ref()) => Woken::GuardEvents,
+                () = readable(self.guard_watch.as_ref()) => Woken::GuardRemoved,
+                () = readable(self.cgroup_watch.as_ref()) => Woken::CgroupsChanged,
                 () = readable(self.writes.as_ref()) => Woken::Writes,
                 () = sleep_until(recheck_at) => Woken::Recheck,
                 () = sleep_until(self.watch_again_at) => Woken::WatchAgain,
@@ -190,9 +190,9 @@ impl Ports {
                 Woken::Turn => self.serve_turn(),
                 Woken::WatchAgain => self.watch_guard(),
                 Woken::Configured => self.configure(),
-                Woken::Sights => self.on_sights(),
-                Woken::Losses => self.on_losses(),
-                Woken::Comings => self.on_comings(),
+                Woken::GuardEvents => self.on_guard_events(),
+                Woken::GuardRemoved => self.on_guard_removed(),
+                Woken::CgroupsChanged => self.on_cgroups_changed(),
                 Woken::Writes => self.on_writes(),
                 Woken::Alarm => {
                     self.alarm.source_mut().acknowledge()?;
@@ -218,8 +218,8 @@ impl Ports {
         if self.worker.is_none() || self.manager.reservations().next().is_some() {
             return Ok(());
         }
-        self.sights = None;
-        self.losses = None;
+        self.guard_events = None;
+        self.guard_watch = None;
         // The thread takes the guard apart, and nobody else may hold on to it.
         self.guard = None;
         self.ask(Job::Detach);
